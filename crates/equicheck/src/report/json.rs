@@ -1,0 +1,30 @@
+//! JSON: the record itself.
+
+use super::{FORMAT_VERSION, Report};
+
+/// Pretty-printed JSON with a final newline. Timings are written only if the record holds them; without them equal
+/// plans give equal bytes.
+pub fn to_json(report: &Report) -> String {
+    let mut text = serde_json::to_string_pretty(report)
+        .unwrap_or_else(|error| unreachable!("a report has string keys and plain values: {error}"));
+    text.push('\n');
+    text
+}
+
+/// Reads what [`to_json`] wrote.
+///
+/// # Errors
+/// A sentence that says what is wrong: not JSON, not a report, or a report of a newer version.
+pub fn from_json(text: &str) -> Result<Report, String> {
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("not a JSON file: {error}"))?;
+    let Some(version) = value.get("format_version").and_then(serde_json::Value::as_u64) else {
+        return Err("not an equicheck report: it has no `format_version`".to_owned());
+    };
+    if version != u64::from(FORMAT_VERSION) {
+        return Err(format!(
+            "the report has format version {version}, this equicheck reads version {FORMAT_VERSION}"
+        ));
+    }
+    serde_json::from_value(value).map_err(|error| format!("not a complete report: {error}"))
+}

@@ -1,0 +1,484 @@
+//! What an audit found, as data, and its renderings.
+//!
+//! [`Report`] is the one record that every format is made from: each renderer is a pure function of it, in a file
+//! of its own. The JSON form is this structure itself, versioned by [`FORMAT_VERSION`].
+
+mod figure;
+mod json;
+mod markdown;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::diagnosis::{Finding, Severity};
+pub use figure::figure;
+pub use json::{from_json, to_json};
+pub use markdown::to_markdown;
+pub use text::to_text;
+
+/// Version of the serialised form; it grows when a reader of the previous one could be misled.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The overall answer, and the answer for one output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// The declared symmetry holds, up to rounding that was accounted for.
+    Pass,
+    /// Something that a person must look at: a small violation, a vacuous test, amplified rounding.
+    NeedsAttention,
+    /// The declared symmetry does not hold.
+    Fail,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Pass => "PASS",
+            Verdict::NeedsAttention => "NEEDS_ATTENTION",
+            Verdict::Fail => "FAIL",
+        })
+    }
+}
+
+/// What the evidence says about one output (DESIGN, table of classes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Classification {
+    /// The violation is not above the measured noise floor of the double-precision comparison.
+    Exact,
+    /// No double-precision comparison was possible; the error is not above the measured rounding noise.
+    Consistent,
+    /// A violation above the noise floor, below the `approximate` level.
+    Approximate,
+    /// A violation at or above the `approximate` level, a non-finite value, a changed shape, a raise on one side.
+    Broken,
+    /// Rounding and violation cannot be told apart, the test was vacuous, or it was cut short.
+    Undetermined,
+}
+
+impl fmt::Display for Classification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Classification::Exact => "exact",
+            Classification::Consistent => "consistent",
+            Classification::Approximate => "approximate",
+            Classification::Broken => "broken",
+            Classification::Undetermined => "undetermined",
+        })
+    }
+}
+
+/// Band of the raw relative error in the precision under audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Below [`Levels::perfect`].
+    Perfect,
+    /// Below [`Levels::excellent`].
+    Excellent,
+    /// Below [`Levels::approximate`].
+    Approximate,
+    /// At or above [`Levels::approximate`], or not finite.
+    Broken,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Level::Perfect => "perfect",
+            Level::Excellent => "excellent",
+            Level::Approximate => "approximate",
+            Level::Broken => "broken",
+        })
+    }
+}
+
+/// Upper bounds of the levels, as relative errors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Levels {
+    /// Below: perfect.
+    pub perfect: f64,
+    /// Below: excellent, and RESULT in the report is PASS.
+    pub excellent: f64,
+    /// Below: approximate; at or above: broken.
+    pub approximate: f64,
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self { perfect: 1e-6, excellent: 1e-4, approximate: 1e-2 }
+    }
+}
+
+impl Levels {
+    /// The level of a relative error; a value that is not finite is broken.
+    pub fn level(&self, relative: f64) -> Level {
+        if relative < self.perfect {
+            Level::Perfect
+        } else if relative < self.excellent {
+            Level::Excellent
+        } else if relative < self.approximate {
+            Level::Approximate
+        } else {
+            Level::Broken
+        }
+    }
+}
+
+/// Mean, spread and extremes of one error figure over the Haar-drawn elements; `max` also covers planned ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Arithmetic mean over the Haar-drawn elements.
+    #[serde(with = "figure")]
+    pub mean: f64,
+    /// Sample standard deviation over the Haar-drawn elements.
+    #[serde(with = "figure")]
+    pub standard_deviation: f64,
+    /// Median over the Haar-drawn elements.
+    #[serde(with = "figure")]
+    pub median: f64,
+    /// 95 % quantile over the Haar-drawn elements.
+    #[serde(with = "figure")]
+    pub quantile_95: f64,
+    /// Largest value, planned elements included.
+    #[serde(with = "figure")]
+    pub max: f64,
+}
+
+/// The input and element that gave the largest error, enough to replay it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorstCase {
+    /// Index of the test sample.
+    pub sample: usize,
+    /// Index of the element in that sample's plan.
+    pub index: u64,
+    /// The element in words, e.g. `rotation by 131.2° about (0.21, -0.91, 0.36), det -1`.
+    pub element: String,
+    /// Factor of the group that acted: `joint`, or a group string such as `O(3)`.
+    pub factor: String,
+    /// How the element was chosen: `haar`, `identity`, `near-identity`, ...
+    pub kind: String,
+    /// Block of the output in which the error was largest, e.g. `1o (component 4..7)` or `row 17`.
+    pub block: String,
+}
+
+/// Errors under one factor of the group alone, or under all jointly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FactorRow {
+    /// `joint`, or the factor's group string.
+    pub factor: String,
+    /// Haar-drawn (input, element) pairs.
+    pub pairs: usize,
+    /// Mean relative error.
+    #[serde(with = "figure")]
+    pub mean_relative: f64,
+    /// Largest relative error.
+    #[serde(with = "figure")]
+    pub max_relative: f64,
+    /// Largest relative error in double precision; absent when there was no such comparison.
+    #[serde(with = "figure::optional")]
+    pub max_relative_f64: Option<f64>,
+    /// Pairs whose error exceeds what was allowed for.
+    pub exceeding: usize,
+    /// Upper confidence bound on the share of the group that violates (Clopper-Pearson).
+    #[serde(with = "figure")]
+    pub share_bound: f64,
+}
+
+/// Errors under the planned elements of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedRow {
+    /// `identity`, `near-identity`, `inversion`, `half-turn`, `axis-alignment`, ...
+    pub kind: String,
+    /// (input, element) pairs.
+    pub pairs: usize,
+    /// Largest relative error.
+    #[serde(with = "figure")]
+    pub max_relative: f64,
+    /// Largest relative error in double precision, where available.
+    #[serde(with = "figure::optional")]
+    pub max_relative_f64: Option<f64>,
+}
+
+/// The comparison in double precision, with the proof that it is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum Float64 {
+    /// Not asked for.
+    NotRequested,
+    /// Copy, cast or call failed.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// The model drops precision inside: the comparison does not count for this output.
+    Void {
+        /// Smallest relative change of an input to which the output still responds in proportion.
+        #[serde(with = "figure")]
+        effective_precision: f64,
+        /// Input through which precision is lost.
+        input: String,
+    },
+    /// The comparison counts.
+    Available {
+        /// Largest relative error, over all pairs.
+        #[serde(with = "figure")]
+        max_relative: f64,
+        /// Mean relative error over the Haar-drawn pairs.
+        #[serde(with = "figure")]
+        mean_relative: f64,
+        /// Noise floor: relative change under moves of one unit in the last place.
+        #[serde(with = "figure")]
+        noise: f64,
+        /// Change of the error when constants that were rounded to f32 move by half a unit in the last place.
+        #[serde(with = "figure")]
+        constants: f64,
+    },
+}
+
+/// Non-determinism of one output, as relative differences.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repeatability {
+    /// Called again with equal generator state.
+    #[serde(with = "figure")]
+    pub seeded: f64,
+    /// Called again without resetting the generators.
+    #[serde(with = "figure")]
+    pub unseeded: f64,
+    /// Called again after other calls, state not restored in between.
+    #[serde(with = "figure")]
+    pub drift: f64,
+}
+
+/// Could this output have failed under this factor at all?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VacuityRow {
+    /// Factor of the group.
+    pub factor: String,
+    /// Relative change of the output under a non-symmetry change of the inputs as large as the transformation.
+    #[serde(with = "figure")]
+    pub sensitivity: f64,
+    /// Relative size of `T'f(x) - f(x)`; absent for an output that this factor leaves alone.
+    #[serde(with = "figure::optional")]
+    pub discrimination: Option<f64>,
+    /// Why the test was vacuous, if it was.
+    pub vacuous: Option<String>,
+}
+
+/// Whether an output is declared to move under the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SymmetryType {
+    /// No factor moves it.
+    Invariant,
+    /// At least one factor moves it.
+    Equivariant,
+}
+
+impl fmt::Display for SymmetryType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            SymmetryType::Invariant => "Invariant",
+            SymmetryType::Equivariant => "Equivariant",
+        })
+    }
+}
+
+/// Everything that was found about one output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputResult {
+    /// Path of the output, e.g. `forces` or `aux.0.mean`; `output` when the model returns one tensor.
+    pub name: String,
+    /// Its layout, canonical.
+    pub layout: String,
+    /// Declared to move or not.
+    pub symmetry_type: SymmetryType,
+    /// What the evidence says.
+    pub classification: Classification,
+    /// The verdict that follows.
+    pub verdict: Verdict,
+    /// Band of the raw error.
+    pub level: Level,
+    /// One sentence: why this class and verdict.
+    pub reason: String,
+    /// Norm of `f(Tx) - T'f(x)` over the whole output, per pair.
+    pub absolute: Summary,
+    /// The same relative to the output (worst block), per pair.
+    pub relative: Summary,
+    /// Median norm of the output over the base inputs.
+    #[serde(with = "figure")]
+    pub scale: f64,
+    /// What remains after rounding is accounted for: the double-precision error, else the raw one.
+    #[serde(with = "figure")]
+    pub violation: f64,
+    /// Noise floor of the precision under audit, relative.
+    #[serde(with = "figure")]
+    pub noise: f64,
+    /// The largest error: where.
+    pub worst: Option<WorstCase>,
+    /// By factor of the group, alone and jointly.
+    pub factors: Vec<FactorRow>,
+    /// Planned elements, in rows of their own.
+    pub planned: Vec<PlannedRow>,
+    /// Double precision.
+    pub float64: Float64,
+    /// Non-determinism.
+    pub repeatability: Repeatability,
+    /// Vacuous tests.
+    pub vacuity: Vec<VacuityRow>,
+    /// The user's tolerance, when one was given for this output.
+    #[serde(with = "figure::optional")]
+    pub tolerance: Option<f64>,
+}
+
+/// How one tensor is transformed, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransformRow {
+    /// `input` or `output`.
+    pub role: String,
+    /// Path of the tensor.
+    pub name: String,
+    /// Its layout, canonical; absent when it is not transformed.
+    pub layout: Option<String>,
+    /// Shape in the first sample.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: String,
+    /// In words.
+    pub description: String,
+}
+
+/// What is known about the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Class or function name.
+    pub name: String,
+    /// `torch`, `numpy`, ...
+    pub framework: String,
+    /// Number of scalar parameters, where known.
+    pub parameters: Option<u64>,
+    /// Precision under audit, e.g. `float32`.
+    pub dtype: String,
+    /// Device, e.g. `cpu`.
+    pub device: String,
+    /// `eval`, `train` or `as_is`.
+    pub mode: String,
+}
+
+/// What was executed; replaying it gives the same report.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExecutedPlan {
+    /// Seed of all draws.
+    pub seed: u64,
+    /// Test samples used.
+    pub samples: usize,
+    /// Distinct transformations, without the identity.
+    pub transformations: usize,
+    /// (input, element) pairs evaluated, planned ones included.
+    pub pairs: usize,
+    /// Pairs that the plan asked for; more than `pairs` when the budget cut it.
+    pub planned_pairs: usize,
+    /// Calls of the model, by purpose.
+    pub calls_by_purpose: BTreeMap<String, u64>,
+    /// Calls of the model in all.
+    pub calls: u64,
+    /// Standard deviation of each component of a drawn translation, in the inputs' units.
+    #[serde(with = "figure")]
+    pub translation_scale: f64,
+    /// Confidence of the bounds, e.g. 0.95.
+    pub confidence: f64,
+}
+
+/// A stage of the audit other than the end-to-end one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum Stage {
+    /// It did not run.
+    NotRun {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Wall-clock figures; kept apart because everything else in a report is reproducible.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Seconds in all.
+    pub total: f64,
+    /// Seconds inside the model's own calls.
+    pub model: f64,
+}
+
+/// The record of one audit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// Version of equicheck.
+    pub equicheck_version: String,
+    /// The model.
+    pub model: ModelInfo,
+    /// Canonical group string.
+    pub group: String,
+    /// Overall verdict: the worst over outputs.
+    pub verdict: Verdict,
+    /// How each tensor is transformed.
+    pub transforms: Vec<TransformRow>,
+    /// Level bounds in force, scaled to the precision under audit.
+    pub levels: Levels,
+    /// One entry per audited output.
+    pub outputs: Vec<OutputResult>,
+    /// Outputs that the model returned and nobody declared.
+    pub not_audited: Vec<String>,
+    /// Layer-wise stage.
+    pub layers: Stage,
+    /// Gradient stage.
+    pub gradients: Stage,
+    /// What is wrong, ranked.
+    pub findings: Vec<Finding>,
+    /// What to do, ranked.
+    pub recommendations: Vec<String>,
+    /// Remarks that are neither findings nor figures.
+    pub notes: Vec<String>,
+    /// What was executed.
+    pub plan: ExecutedPlan,
+    /// Versions, threads, platform.
+    pub environment: BTreeMap<String, String>,
+    /// Wall-clock figures; absent from a reproducible file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+}
+
+impl Report {
+    /// The output with the worst verdict, ties broken by the larger violation, then by order.
+    pub fn worst_output(&self) -> Option<&OutputResult> {
+        let mut worst: Option<&OutputResult> = None;
+        for output in &self.outputs {
+            let beats = worst.is_none_or(|w| {
+                (output.verdict, Figure(output.violation)) > (w.verdict, Figure(w.violation))
+            });
+            if beats {
+                worst = Some(output);
+            }
+        }
+        worst
+    }
+}
+
+/// Orders figures with NaN above everything: a figure that could not be computed is the worst.
+#[derive(PartialEq)]
+struct Figure(f64);
+
+impl PartialOrd for Figure {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(match (self.0.is_nan(), other.0.is_nan()) {
+            (true, true) => std::cmp::Ordering::Equal,
+            (true, false) => std::cmp::Ordering::Greater,
+            (false, true) => std::cmp::Ordering::Less,
+            (false, false) => self.0.total_cmp(&other.0),
+        })
+    }
+}
