@@ -1,8 +1,23 @@
-//! What is wrong, why, and what fixes it.
+//! What is wrong, why, and what fixes it: one file per failure mode, each a rule that reads evidence.
+
+mod broken_call;
+mod discontinuity;
+mod input_mutation;
+mod numerical_precision;
+mod parity;
+mod permutation;
+mod randomness;
+mod state_drift;
+mod translation_leak;
+mod undiagnosed;
+mod vacuous_test;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::report::{Classification, FactorRow, Levels, OutputResult, Verdict};
+use crate::symmetry::{Factor, Group};
 
 /// How much a finding matters to the model's use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,4 +55,126 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What to do about it.
     pub fix: String,
+}
+
+/// What the rules look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The declared group.
+    pub group: &'a Group,
+    /// Results by output.
+    pub outputs: &'a [OutputResult],
+    /// Level bounds in force.
+    pub levels: &'a Levels,
+    /// Inputs that the model wrote to.
+    pub written_inputs: &'a [String],
+    /// By output: whether a probe of rounding met a jump.
+    pub discontinuous: &'a [bool],
+    /// By output: relative difference of the two precisions on equal inputs.
+    pub precisions_differ: &'a [f64],
+}
+
+/// A failure mode's rule.
+type Rule = fn(&Evidence<'_>) -> Vec<Finding>;
+
+/// One rule per failure mode, in the order in which equally severe findings are listed.
+const RULES: [Rule; 11] = [
+    broken_call::findings,
+    parity::findings,
+    translation_leak::findings,
+    permutation::findings,
+    undiagnosed::findings,
+    randomness::findings,
+    state_drift::findings,
+    discontinuity::findings,
+    numerical_precision::findings,
+    vacuous_test::findings,
+    input_mutation::findings,
+];
+
+/// Runs all rules; the most severe findings come first.
+pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule(evidence)).collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// What to do, in the order of the findings, each once.
+pub fn recommendations(findings: &[Finding], verdict: Verdict) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for finding in findings {
+        if !list.contains(&finding.fix) {
+            list.push(finding.fix.clone());
+        }
+    }
+    if list.is_empty() {
+        list.push(match verdict {
+            Verdict::Pass => "nothing to fix: keep this audit as a test, so that it stays true".to_owned(),
+            _ => "read the reason given for each output above".to_owned(),
+        });
+    }
+    list
+}
+
+/// Severity that goes with an output's verdict.
+fn severity(verdict: Verdict) -> Severity {
+    match verdict {
+        Verdict::Fail => Severity::High,
+        Verdict::NeedsAttention => Severity::Medium,
+        Verdict::Pass => Severity::Low,
+    }
+}
+
+/// Outputs that show a violation: not rounding, not a failed call.
+fn violated<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = &'a OutputResult> {
+    evidence.outputs.iter().filter(|output| {
+        matches!(output.classification, Classification::Approximate | Classification::Broken)
+            && output.violation.is_finite()
+    })
+}
+
+/// Rows of the group's parts that were tested, by label.
+fn row<'a>(output: &'a OutputResult, label: &str) -> Option<&'a FactorRow> {
+    output.factors.iter().find(|row| row.factor == label && row.pairs > 0)
+}
+
+/// The factors of the group with the rows in which each acted alone; a group of one factor acts alone when it acts
+/// jointly.
+fn alone<'a>(evidence: &Evidence<'_>, output: &'a OutputResult) -> Vec<(Factor, &'a FactorRow)> {
+    let factors = evidence.group.factors();
+    let single = factors.len() == 1;
+    factors
+        .into_iter()
+        .filter_map(|factor| {
+            let label = if single { "joint".to_owned() } else { factor.to_string() };
+            Some((factor, row(output, &label)?))
+        })
+        .collect()
+}
+
+/// The only factor that breaks the symmetry, if it is one alone and the others were tested.
+fn only_breaking<'a>(evidence: &Evidence<'_>, output: &'a OutputResult) -> Option<(Factor, &'a FactorRow)> {
+    let rows = alone(evidence, output);
+    let mut breaking = rows.iter().filter(|(_, row)| row.exceeding > 0);
+    let first = breaking.next()?.clone();
+    breaking.next().is_none().then_some(first)
+}
+
+/// Whether `parity` explains the violation: only elements of determinant -1 show it.
+fn only_improper(evidence: &Evidence<'_>, output: &OutputResult) -> bool {
+    let Some((Factor::Linear { improper: true, .. }, _)) = only_breaking(evidence, output) else {
+        return false;
+    };
+    let label = |sign: &str| {
+        let single = evidence.group.factors().len() == 1;
+        let factor = evidence.group.factors().into_iter().find(|f| matches!(f, Factor::Linear { .. }));
+        let name = if single { "joint".to_owned() } else { factor.map_or(String::new(), |f| f.to_string()) };
+        format!("{name}, det {sign}")
+    };
+    let (proper, improper) = (row(output, &label("+1")), row(output, &label("-1")));
+    matches!((proper, improper), (Some(p), Some(i)) if p.exceeding == 0 && i.exceeding > 0)
+}
+
+fn figure(name: &str, value: f64) -> String {
+    format!("{name}: {value:.2e}")
 }

@@ -14,7 +14,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use crate::diagnosis::{Finding, Severity};
-pub use figure::figure;
 pub use json::{from_json, to_json};
 pub use markdown::to_markdown;
 pub use text::to_text;
@@ -308,6 +307,10 @@ pub struct OutputResult {
     pub absolute: Summary,
     /// The same relative to the output (worst block), per pair.
     pub relative: Summary,
+    /// Largest error relative to `max(norm of the block, its scale over the run)`: the level is read off it, because a
+    /// scalar that passes through zero makes `relative` large by chance.
+    #[serde(with = "figure")]
+    pub scaled_max: f64,
     /// Median norm of the output over the base inputs.
     #[serde(with = "figure")]
     pub scale: f64,

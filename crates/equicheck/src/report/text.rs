@@ -1,0 +1,4 @@
+use super::Report;
+pub fn to_text(_report: &Report) -> String {
+    String::new()
+}

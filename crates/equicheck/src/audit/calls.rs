@@ -1,0 +1,84 @@
+//! Calling the model: counted, timed, its outputs picked by declared name.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ndarray::ArrayD;
+
+use crate::Error;
+use crate::model::{Call, CallError, DType, Model, Output, Tensor};
+
+/// What one declared output was.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Value {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: DType,
+    pub(crate) values: ArrayD<f64>,
+}
+
+/// The declared outputs in declared order, or why there are none.
+pub(crate) type Evaluation = Result<Vec<Value>, String>;
+
+/// All calls go through here.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    names: Vec<String>,
+    pub(crate) by_purpose: BTreeMap<String, u64>,
+    pub(crate) time: Duration,
+    /// Duration of the last call.
+    pub(crate) last: Duration,
+}
+
+impl Calls {
+    pub(crate) fn new(names: Vec<String>) -> Self {
+        Self { names, by_purpose: BTreeMap::new(), time: Duration::ZERO, last: Duration::ZERO }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.by_purpose.values().sum()
+    }
+
+    /// A call with generators and state reset, so that it can be compared with any other.
+    pub(crate) fn evaluate(
+        &mut self,
+        purpose: &str,
+        model: &mut dyn Model,
+        sample: usize,
+        inputs: &[Tensor],
+    ) -> Result<Evaluation, Error> {
+        let call = Call { sample, inputs, reset_generators: true, restore_state: true };
+        Ok(self.raw(purpose, model, &call)?.and_then(|(outputs, _)| self.pick(outputs)))
+    }
+
+    /// Any call: all outputs, and the inputs that were written to.
+    pub(crate) fn raw(
+        &mut self,
+        purpose: &str,
+        model: &mut dyn Model,
+        call: &Call<'_>,
+    ) -> Result<Result<(Vec<Output>, Vec<usize>), String>, Error> {
+        *self.by_purpose.entry(purpose.to_owned()).or_default() += 1;
+        let start = Instant::now();
+        let returned = model.forward(call);
+        self.last = start.elapsed();
+        self.time += self.last;
+        match returned {
+            Ok(returned) => Ok(Ok((returned.outputs, returned.written_inputs))),
+            Err(CallError::Raised(why)) => Ok(Err(why)),
+            Err(CallError::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+
+    /// The declared outputs among all.
+    pub(crate) fn pick(&self, outputs: Vec<Output>) -> Evaluation {
+        let mut found: BTreeMap<String, Tensor> =
+            outputs.into_iter().filter_map(|o| o.tensor.map(|t| (o.name, t))).collect();
+        self.names
+            .iter()
+            .map(|name| {
+                let tensor = found.remove(name).ok_or_else(|| format!("no tensor `{name}` was returned"))?;
+                Ok(Value { shape: tensor.shape().to_vec(), dtype: tensor.dtype(), values: tensor.to_real() })
+            })
+            .collect()
+    }
+}

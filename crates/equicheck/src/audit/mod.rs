@@ -1,0 +1,212 @@
+//! An audit: what to test, how much of it, and the stages that do it.
+
+mod calls;
+mod end_to_end;
+mod measure;
+mod noise;
+mod precision;
+mod sampling;
+mod statistics;
+mod vacuity;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::Error;
+use crate::model::{Model, Samples};
+use crate::report::{Levels, Report};
+use crate::symmetry::{Factor, Group, Layout};
+
+pub use statistics::{clopper_pearson_upper, quantile};
+
+/// The group, and how every input and output transforms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Specification {
+    group: Group,
+    inputs: Vec<(String, Option<Layout>)>,
+    outputs: Vec<(String, Option<Layout>)>,
+}
+
+impl Specification {
+    /// Parses the group and the layouts; `None` means "not transformed" for an input and "not audited" for an output.
+    ///
+    /// # Errors
+    /// A text that does not parse, a permuted axis that no input mentions.
+    pub fn parse(
+        group: &str,
+        inputs: &[(String, Option<String>)],
+        outputs: &[(String, Option<String>)],
+    ) -> Result<Self, Error> {
+        let group = Group::parse(group)?;
+        let parse = |role: &str, tensors: &[(String, Option<String>)]| {
+            tensors
+                .iter()
+                .map(|(name, text)| {
+                    let layout = text.as_ref().map(|text| {
+                        Layout::parse(text, &group).map_err(|e| e.about(format!("layout of {role} `{name}`")))
+                    });
+                    Ok((name.clone(), layout.transpose()?))
+                })
+                .collect::<Result<Vec<_>, Error>>()
+        };
+        let inputs = parse("input", inputs)?;
+        let outputs = parse("output", outputs)?;
+        for axis in group.permuted_axes() {
+            let mentions = |layout: &Layout| layout.axes().iter().any(|a| a.to_string() == axis);
+            if !inputs.iter().flat_map(|(_, layout)| layout).any(mentions) {
+                return Err(Error::AxisNotMentioned { axis: axis.to_owned() });
+            }
+        }
+        Ok(Self { group, inputs, outputs })
+    }
+
+    /// The group.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Inputs by path, in the order in which a sample lists them.
+    pub fn inputs(&self) -> &[(String, Option<Layout>)] {
+        &self.inputs
+    }
+
+    /// Declared outputs by path.
+    pub fn outputs(&self) -> &[(String, Option<Layout>)] {
+        &self.outputs
+    }
+}
+
+/// Which precisions are audited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// The model's own, and double precision beside it.
+    #[default]
+    Both,
+    /// The model's own alone.
+    AsIs,
+    /// Double precision alone.
+    Float64,
+}
+
+/// Everything about an audit that is not the model, its inputs or its symmetry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Test samples, at most; by default the mission's number for the model's size.
+    pub samples: Option<usize>,
+    /// Haar-drawn elements per sample; by default the mission's number for the model's size.
+    pub transforms: Option<usize>,
+    /// Wall-clock limit; `None` lifts it.
+    pub budget: Option<Duration>,
+    /// Seed of all draws.
+    pub seed: u64,
+    /// Standard deviation of each component of a drawn translation; by default the spread of the points.
+    pub translation_scale: Option<f64>,
+    /// Level bounds for single precision; they scale with the unit roundoff of lower ones.
+    pub levels: Levels,
+    /// Violations below it pass although they are no rounding: for all outputs, unless named in `tolerances`.
+    pub tolerance: Option<f64>,
+    /// The same by output.
+    pub tolerances: BTreeMap<String, f64>,
+    /// Which precisions.
+    pub precision: Precision,
+    /// Permuted axis -> input whose integer values label the segments within which it is permuted.
+    pub segments: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            samples: None,
+            transforms: None,
+            budget: Some(Duration::from_secs(120)),
+            seed: 0,
+            translation_scale: None,
+            levels: Levels::default(),
+            tolerance: None,
+            tolerances: BTreeMap::new(),
+            precision: Precision::Both,
+            segments: BTreeMap::new(),
+        }
+    }
+}
+
+/// How far an audit has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// (input, element) pairs done.
+    pub done: usize,
+    /// (input, element) pairs planned.
+    pub planned: usize,
+}
+
+/// Audits a model.
+///
+/// # Errors
+/// The audit could not be run: inputs that do not fit their layouts, a model that raises on an input as it was
+/// given, an interruption. What is wrong with the model otherwise is in the report.
+pub fn audit(
+    specification: &Specification,
+    options: &Options,
+    model: &mut dyn Model,
+    samples: &mut dyn Samples,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, Error> {
+    options.check(specification)?;
+    end_to_end::run(specification, options, model, samples, progress)
+}
+
+impl Options {
+    fn check(&self, specification: &Specification) -> Result<(), Error> {
+        let fail = |option: &str, why: String| Err(Error::Option { option: option.to_owned(), why });
+        if self.samples == Some(0) {
+            return fail("samples", "at least 1 is needed".to_owned());
+        }
+        if self.transforms == Some(0) {
+            return fail("transforms", "at least 1 is needed".to_owned());
+        }
+        if self.translation_scale.is_some_and(|s| !(s > 0.0 && s.is_finite())) {
+            return fail("translation_scale", "a positive, finite length is needed".to_owned());
+        }
+        let tolerances = self.tolerances.iter().map(|(_, t)| t).chain(&self.tolerance);
+        if tolerances.into_iter().any(|t| t.is_nan() || *t < 0.0) {
+            return fail("tolerance", "a relative error of at least 0 is needed".to_owned());
+        }
+        let bounds = [self.levels.perfect, self.levels.excellent, self.levels.approximate];
+        if !(bounds[0] > 0.0 && bounds[0] <= bounds[1] && bounds[1] <= bounds[2]) {
+            return fail("levels", "perfect <= excellent <= approximate are needed, all positive".to_owned());
+        }
+        for name in self.tolerances.keys() {
+            if !specification.outputs.iter().any(|(output, layout)| output == name && layout.is_some()) {
+                let known: Vec<&str> = specification.outputs.iter().map(|(n, _)| n.as_str()).collect();
+                let why = format!("no output `{name}` has a layout; outputs: {}", known.join(", "));
+                return fail("tolerance", why);
+            }
+        }
+        for (axis, input) in &self.segments {
+            if !specification.group.permutes(axis) {
+                return fail("segments", format!("the group does not permute `{axis}`"));
+            }
+            if !specification.inputs.iter().any(|(name, _)| name == input) {
+                let known: Vec<&str> = specification.inputs.iter().map(|(n, _)| n.as_str()).collect();
+                return fail("segments", format!("no input `{input}`; inputs: {}", known.join(", ")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The word that helps a user whose group has a factor that moves nothing.
+fn help_for_idle(factor: &Factor, group: &Group) -> String {
+    match factor {
+        Factor::Translation { dimension } => {
+            let smaller = group.to_string().replace(&format!("SE({dimension})"), &format!("SO({dimension})"));
+            let smaller = smaller.replace(&format!("E({dimension})"), &format!("O({dimension})"));
+            format!(
+                "declare coordinates as `point` (a `vector` is not translated), or audit under `{smaller}`"
+            )
+        }
+        Factor::Linear { .. } => "declare an input as `vector`, `point` or irreps".to_owned(),
+        Factor::Permutation { axis } => format!("name an axis `{axis}` in an input's layout"),
+    }
+}

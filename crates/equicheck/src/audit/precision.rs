@@ -1,0 +1,140 @@
+//! The proof that a double-precision model computes in double precision (DESIGN 5).
+
+use ndarray::ArrayD;
+
+use crate::Error;
+use crate::model::{Model, Tensor};
+
+use super::calls::{Calls, Value};
+use super::measure::norm;
+use super::sampling::{Draws, Purpose};
+
+/// Relative moves of an input that single precision cannot see, smallest first.
+const FINE: [i32; 4] = [-40, -36, -32, -28];
+/// Moves that single precision and a half-precision type see.
+const COARSE: [i32; 2] = [-20, -12];
+/// Further moves, tried only to estimate what precision is left.
+const ESTIMATE: [i32; 2] = [-8, -4];
+
+/// What the proof found for one output.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Proof {
+    /// It responds in proportion to moves of about 2^-40.
+    Double,
+    /// It does not, through this input; the relative size of the rounding that hides them.
+    Drops { input: String, effective_precision: f64 },
+}
+
+/// Moves each floating input along a random direction and compares the slopes of the response at moves far below
+/// single precision with those above it: in proportion, all slopes agree; where precision is dropped, small moves
+/// are swallowed (slope 0) or come out in steps.
+pub(crate) fn prove(
+    calls: &mut Calls,
+    model: &mut dyn Model,
+    sample: usize,
+    inputs: &[Tensor],
+    names: &[String],
+    base: &[Value],
+    seed: u64,
+) -> Result<Result<Vec<Proof>, String>, Error> {
+    let mut proofs = vec![Proof::Double; base.len()];
+    for (j, input) in inputs.iter().enumerate() {
+        if !input.dtype().is_inexact() || input.is_empty() {
+            continue;
+        }
+        let mut draws = Draws::new(seed, sample, j as u64, Purpose::Precision);
+        let real = input.to_real();
+        let size = norm(&real) / (real.len() as f64).sqrt();
+        let size = if size > 0.0 && size.is_finite() { size } else { 1.0 };
+        let direction = real.mapv(|_| size * draws.normal());
+        let mut slopes: Vec<(i32, Vec<ArrayD<f64>>)> = Vec::new();
+        let mut respond =
+            |calls: &mut Calls, power: i32| -> Result<Result<Vec<ArrayD<f64>>, String>, Error> {
+                if let Some((_, known)) = slopes.iter().find(|(p, _)| *p == power) {
+                    return Ok(Ok(known.clone()));
+                }
+                let step = 2f64.powi(power);
+                let mut moved = inputs.to_vec();
+                let target = &real + &(&direction * step);
+                moved[j] = Tensor::from_real(target, input.dtype());
+                let outcome = calls.evaluate("precision proof", model, sample, &moved)?;
+                let slope = outcome.and_then(|values| {
+                    values
+                        .iter()
+                        .zip(base)
+                        .map(|(after, before)| {
+                            if after.shape == before.shape {
+                                Ok((&after.values - &before.values) / step)
+                            } else {
+                                Err("its output changes shape under a tiny change of an input".to_owned())
+                            }
+                        })
+                        .collect::<Result<Vec<_>, String>>()
+                });
+                if let Ok(slope) = &slope {
+                    slopes.push((power, slope.clone()));
+                }
+                Ok(slope)
+            };
+        let mut coarse = Vec::new();
+        for power in COARSE {
+            match respond(calls, power)? {
+                Ok(slope) => coarse.push(slope),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        for (o, value) in base.iter().enumerate() {
+            if proofs[o] != Proof::Double {
+                continue;
+            }
+            let expected = coarse.iter().map(|slope| norm(&slope[o])).fold(0.0, f64::max);
+            // Rounding of the two evaluations, a few units in the last place, seen through a division by the step.
+            let noise = |power: i32| 64.0 * 2f64.powi(-53) * norm(&value.values) / 2f64.powi(power);
+            if expected <= 4.0 * noise(COARSE[1]) {
+                continue;
+            }
+            let mut drops = false;
+            for power in FINE {
+                if noise(power) > 0.05 * expected && power != FINE[3] {
+                    continue;
+                }
+                let fine = match respond(calls, power)? {
+                    Ok(slope) => slope,
+                    Err(why) => return Ok(Err(why)),
+                };
+                drops = mismatch(&fine[o], &coarse[0][o]) > 0.1 || mismatch(&fine[o], &coarse[1][o]) > 0.5;
+                break;
+            }
+            if drops {
+                let mut ladder = Vec::new();
+                for power in FINE.into_iter().chain(COARSE).chain(ESTIMATE) {
+                    match respond(calls, power)? {
+                        Ok(slope) => ladder.push((power, slope[o].clone())),
+                        Err(_) => break,
+                    }
+                }
+                proofs[o] = Proof::Drops { input: names[j].clone(), effective_precision: estimate(&ladder) };
+            }
+        }
+    }
+    Ok(Ok(proofs))
+}
+
+/// Relative difference of two slopes, by the larger.
+fn mismatch(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
+    let larger = norm(a).max(norm(b));
+    if larger == 0.0 { 0.0 } else { norm(&(a - b)) / larger }
+}
+
+/// Rounding of relative size u makes the slope at step h wrong by about u / h: read u off the first step at which
+/// the slope has settled.
+fn estimate(ladder: &[(i32, ArrayD<f64>)]) -> f64 {
+    for pair in ladder.windows(2) {
+        let ((power, slope), (_, next)) = (&pair[0], &pair[1]);
+        let wrong = mismatch(slope, next);
+        if norm(slope) > 0.0 && wrong < 0.3 && *power >= COARSE[0] {
+            return wrong.max(2f64.powi(-10)) * 2f64.powi(*power);
+        }
+    }
+    ladder.last().map_or(1.0, |(power, _)| 2f64.powi(*power))
+}

@@ -1,0 +1,68 @@
+//! Could the test have failed at all? Changes of the inputs that are no symmetry (METHOD 11).
+
+use ndarray::ArrayD;
+
+use crate::model::Tensor;
+use crate::symmetry::{BoundLayout, Element, Factor};
+
+use super::measure::norm;
+use super::sampling::Draws;
+
+/// A change of a sample's inputs that is no symmetry and as large as what `element` does to them: floating inputs
+/// that it moves get normal noise of the size of `Tx - x`; where it moves no floating input, entries of the moved
+/// integer inputs are redrawn along their permuted axis with replacement. `None` if it moves nothing.
+pub(crate) fn perturbed(
+    inputs: &[Tensor],
+    layouts: &[Option<BoundLayout>],
+    element: &Element,
+    factor: &Factor,
+    draws: &mut Draws,
+) -> Option<Vec<Tensor>> {
+    let mut result = inputs.to_vec();
+    let mut changed = false;
+    for (k, (tensor, layout)) in inputs.iter().zip(layouts).enumerate() {
+        let Some(layout) = layout else { continue };
+        if !tensor.dtype().is_inexact() {
+            continue;
+        }
+        let before = tensor.to_real();
+        let distance = norm(&(layout.act(element, tensor).to_real() - &before));
+        if distance > 0.0 {
+            result[k] = Tensor::from_real(with_noise(&before, distance, draws), tensor.dtype());
+            changed = true;
+        }
+    }
+    if changed {
+        return Some(result);
+    }
+    let Factor::Permutation { axis } = factor else { return None };
+    for (k, (tensor, layout)) in inputs.iter().zip(layouts).enumerate() {
+        let Some(layout) = layout else { continue };
+        if layout.act(element, tensor).same_bits(tensor) {
+            continue;
+        }
+        if let Some(at) = layout.position_of(axis) {
+            let n = tensor.shape()[at];
+            let drawn: Vec<usize> = (0..n).map(|_| draws.below(n)).collect();
+            result[k] = tensor.select(at, &drawn);
+            changed = true;
+        } else if let Some(values) = layout.layout().values() {
+            // An index tensor alone: each value goes to a random position.
+            let n = element.permutation(&values.axis).map_or(0, <[usize]>::len);
+            let targets: Vec<i64> = (0..n).map(|_| draws.below(n) as i64).collect();
+            let relabel = |v: i64| usize::try_from(v).ok().and_then(|v| targets.get(v)).copied().unwrap_or(v);
+            if let Some(relabelled) = tensor.map_integers(relabel) {
+                result[k] = relabelled;
+                changed = true;
+            }
+        }
+    }
+    changed.then_some(result)
+}
+
+/// Normal noise whose norm is `distance`.
+fn with_noise(values: &ArrayD<f64>, distance: f64, draws: &mut Draws) -> ArrayD<f64> {
+    let noise = values.mapv(|_| draws.normal());
+    let size = norm(&noise);
+    if size == 0.0 { values.clone() } else { values + &(noise * (distance / size)) }
+}

@@ -1,0 +1,302 @@
+//! From evidence to class and verdict (DESIGN 5, METHOD 8-9). The one place where thresholds meet.
+
+use crate::report::{Classification, Level, Levels, Verdict};
+
+/// An error within this many noise floors is rounding: the floor is measured at a few points, the error is the
+/// largest of thousands.
+const MARGIN: f64 = 10.0;
+/// Beyond this many floors it is no rounding; in between the two cannot be told apart.
+const CLEAR: f64 = 100.0;
+/// A double-precision computation whose own noise exceeds single precision's roundoff is no reference: more than
+/// that never excuses an error.
+const REFERENCE_NOISE: f64 = 1.0 / 16_777_216.0;
+
+/// The double-precision figures of one output, relative.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Double {
+    /// Largest error at the output's scale.
+    pub(crate) scaled: f64,
+    /// Largest error, METHOD 7.
+    pub(crate) relative: f64,
+    /// Noise floor.
+    pub(crate) noise: f64,
+    /// Effect of constants rounded to f32.
+    pub(crate) constants: f64,
+    /// Difference of two equal calls.
+    pub(crate) repeat: f64,
+}
+
+/// What is known about one output.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Evidence {
+    /// Raises, changed shapes, values that are not finite: the first one, in words.
+    pub(crate) failure: Option<String>,
+    /// Largest error at the output's scale, in the precision under audit.
+    pub(crate) scaled: f64,
+    /// Largest error, METHOD 7.
+    pub(crate) relative: f64,
+    /// Noise floor of the precision under audit.
+    pub(crate) noise: f64,
+    /// Difference of two equal calls.
+    pub(crate) repeat: f64,
+    /// Absent: no comparison that counts.
+    pub(crate) double: Option<Double>,
+    /// Why the test was vacuous.
+    pub(crate) vacuous: Option<String>,
+    /// Why it was cut too short to mean anything.
+    pub(crate) cut_short: Option<String>,
+    /// The user's tolerance.
+    pub(crate) tolerance: Option<f64>,
+}
+
+/// Class, verdict, and one sentence that says why.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Decision {
+    pub(crate) classification: Classification,
+    pub(crate) verdict: Verdict,
+    pub(crate) level: Level,
+    pub(crate) violation: f64,
+    /// Errors above it count as a violation.
+    pub(crate) allowance: f64,
+    pub(crate) reason: String,
+}
+
+pub(crate) fn decide(evidence: &Evidence, levels: &Levels) -> Decision {
+    let level = levels.level(evidence.scaled);
+    let (floor, violation, scaled) = match &evidence.double {
+        Some(double) => (double.floor(levels), double.relative, double.scaled),
+        None => (evidence.noise, evidence.relative, evidence.scaled),
+    };
+    let allowance = MARGIN * floor;
+    let decision = |classification, verdict, reason| Decision {
+        classification,
+        verdict,
+        level,
+        violation,
+        allowance,
+        reason,
+    };
+    if let Some(failure) = &evidence.failure {
+        return Decision {
+            level: Level::Broken,
+            ..decision(Classification::Broken, Verdict::Fail, failure.clone())
+        };
+    }
+    let repeat = evidence.double.as_ref().map_or(evidence.repeat, |d| d.repeat);
+    if scaled > allowance && repeat > floor && scaled <= MARGIN * repeat {
+        return decision(
+            Classification::Undetermined,
+            Verdict::NeedsAttention,
+            format!(
+                "two calls with the same input differ by {repeat:.1e}, as much as the error {scaled:.1e}: a violation \
+                 could not be seen"
+            ),
+        );
+    }
+    if scaled <= allowance {
+        return within_noise(evidence, levels, level, floor, &decision);
+    }
+    let clear = match &evidence.double {
+        Some(double) => scaled > CLEAR * double.constants_floor(levels),
+        None => scaled > CLEAR * floor,
+    };
+    if !clear {
+        let reason = if evidence.double.is_some() {
+            format!(
+                "the double-precision error {scaled:.1e} could come from constants that were rounded to f32 when the \
+                 model was built (they explain about {floor:.1e}): build it under a float64 default (`factory=`)"
+            )
+        } else {
+            format!(
+                "the error {scaled:.1e} is {:.0} times the measured rounding noise {floor:.1e}, and no double-precision \
+                 comparison counts: rounding and a violation cannot be told apart",
+                scaled / floor
+            )
+        };
+        return decision(Classification::Undetermined, Verdict::NeedsAttention, reason);
+    }
+    let where_from =
+        if evidence.double.is_some() { "in double precision" } else { "in the model's own precision" };
+    let seen =
+        format!("a violation of {violation:.1e} {where_from}, rounding explains at most {allowance:.1e}");
+    if violation >= levels.approximate || violation.is_nan() {
+        return decision(Classification::Broken, Verdict::Fail, seen);
+    }
+    match evidence.tolerance {
+        Some(tolerance) if violation < tolerance && evidence.vacuous.is_none() => decision(
+            Classification::Approximate,
+            Verdict::Pass,
+            format!("{seen}; below the given tolerance {tolerance:.1e}"),
+        ),
+        _ => decision(Classification::Approximate, Verdict::NeedsAttention, seen),
+    }
+}
+
+fn within_noise(
+    evidence: &Evidence,
+    levels: &Levels,
+    level: Level,
+    floor: f64,
+    decision: &impl Fn(Classification, Verdict, String) -> Decision,
+) -> Decision {
+    if let Some(why) = &evidence.vacuous {
+        return decision(Classification::Undetermined, Verdict::NeedsAttention, format!("vacuous: {why}"));
+    }
+    if let Some(why) = &evidence.cut_short {
+        return decision(Classification::Undetermined, Verdict::NeedsAttention, why.clone());
+    }
+    let (classification, seen) = match &evidence.double {
+        Some(double) => (
+            Classification::Exact,
+            format!(
+                "the double-precision error {:.1e} is rounding (noise floor {floor:.1e}), so what is left in the \
+                 model's own precision is rounding too",
+                double.scaled
+            ),
+        ),
+        None => (
+            Classification::Consistent,
+            format!("the error {:.1e} is within the measured rounding noise ({floor:.1e})", evidence.scaled),
+        ),
+    };
+    if level <= Level::Excellent {
+        return decision(classification, Verdict::Pass, seen);
+    }
+    decision(
+        classification,
+        Verdict::NeedsAttention,
+        format!(
+            "{seen}; but that rounding is amplified to {:.1e}, above {:.0e}",
+            evidence.scaled, levels.excellent
+        ),
+    )
+}
+
+impl Double {
+    fn floor(&self, levels: &Levels) -> f64 {
+        self.noise.min(REFERENCE_NOISE).max(self.constants_floor(levels))
+    }
+
+    /// Constants explain an error only while what they explain stays below the level of a pass.
+    fn constants_floor(&self, levels: &Levels) -> f64 {
+        self.constants.min(levels.excellent / MARGIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact() -> Evidence {
+        Evidence {
+            failure: None,
+            scaled: 1e-7,
+            relative: 2e-7,
+            noise: 1e-7,
+            repeat: 0.0,
+            double: Some(Double {
+                scaled: 1e-15,
+                relative: 2e-15,
+                noise: 5e-16,
+                constants: 0.0,
+                repeat: 0.0,
+            }),
+            vacuous: None,
+            cut_short: None,
+            tolerance: None,
+        }
+    }
+
+    fn outcome(evidence: &Evidence) -> (Classification, Verdict) {
+        let decision = decide(evidence, &Levels::default());
+        (decision.classification, decision.verdict)
+    }
+
+    fn with_double(change: impl Fn(&mut Double)) -> Evidence {
+        let mut evidence = exact();
+        change(evidence.double.as_mut().unwrap());
+        evidence
+    }
+
+    #[test]
+    fn rounding_in_both_precisions_is_exact() {
+        assert_eq!(outcome(&exact()), (Classification::Exact, Verdict::Pass));
+    }
+
+    #[test]
+    fn amplified_rounding_is_exact_but_needs_attention() {
+        let evidence = Evidence { scaled: 2e-4, ..exact() };
+        assert_eq!(outcome(&evidence), (Classification::Exact, Verdict::NeedsAttention));
+    }
+
+    #[test]
+    fn a_violation_below_single_precision_noise_is_not_excused() {
+        let evidence = Evidence { noise: 1e-4, ..with_double(|d| (d.scaled, d.relative) = (1e-9, 1e-9)) };
+        assert_eq!(outcome(&evidence), (Classification::Approximate, Verdict::NeedsAttention));
+    }
+
+    #[test]
+    fn one_per_cent_divides_approximate_from_broken() {
+        let below = with_double(|d| (d.scaled, d.relative) = (0.0099, 0.0099));
+        let at = with_double(|d| (d.scaled, d.relative) = (0.01, 0.01));
+        assert_eq!(outcome(&below), (Classification::Approximate, Verdict::NeedsAttention));
+        assert_eq!(outcome(&at), (Classification::Broken, Verdict::Fail));
+    }
+
+    #[test]
+    fn a_noisy_reference_excuses_nothing_beyond_single_precision() {
+        let evidence = with_double(|d| (d.scaled, d.relative, d.noise) = (0.77, 0.77, 0.77));
+        assert_eq!(outcome(&evidence), (Classification::Broken, Verdict::Fail));
+    }
+
+    #[test]
+    fn rounded_constants_give_exact_then_undetermined_then_a_violation() {
+        let at = |error| with_double(|d| (d.scaled, d.relative, d.constants) = (error, error, 1e-8));
+        assert_eq!(outcome(&at(9e-8)), (Classification::Exact, Verdict::Pass));
+        assert_eq!(outcome(&at(5e-7)), (Classification::Undetermined, Verdict::NeedsAttention));
+        assert_eq!(outcome(&at(2e-6)), (Classification::Approximate, Verdict::NeedsAttention));
+    }
+
+    #[test]
+    fn without_double_precision_the_best_is_consistent() {
+        let at = |error| Evidence { scaled: error, relative: error, noise: 1e-7, double: None, ..exact() };
+        assert_eq!(outcome(&at(5e-7)), (Classification::Consistent, Verdict::Pass));
+        assert_eq!(outcome(&at(5e-6)), (Classification::Undetermined, Verdict::NeedsAttention));
+        assert_eq!(outcome(&at(5e-5)), (Classification::Approximate, Verdict::NeedsAttention));
+        assert_eq!(outcome(&at(5e-2)), (Classification::Broken, Verdict::Fail));
+        let amplified = Evidence { noise: 1e-4, ..at(2e-4) };
+        assert_eq!(outcome(&amplified), (Classification::Consistent, Verdict::NeedsAttention));
+    }
+
+    #[test]
+    fn vacuous_and_cut_short_never_pass_but_a_violation_stays_one() {
+        let vacuous = Evidence { vacuous: Some("constant".to_owned()), ..exact() };
+        assert_eq!(outcome(&vacuous), (Classification::Undetermined, Verdict::NeedsAttention));
+        let cut = Evidence { cut_short: Some("budget".to_owned()), ..exact() };
+        assert_eq!(outcome(&cut), (Classification::Undetermined, Verdict::NeedsAttention));
+        let broken = Evidence {
+            vacuous: Some("copy of an input".to_owned()),
+            ..with_double(|d| (d.scaled, d.relative) = (0.5, 0.5))
+        };
+        assert_eq!(outcome(&broken), (Classification::Broken, Verdict::Fail));
+    }
+
+    #[test]
+    fn a_tolerance_passes_what_is_approximate_and_nothing_that_is_broken() {
+        let at = |error, tolerance| Evidence {
+            tolerance: Some(tolerance),
+            ..with_double(|d| (d.scaled, d.relative) = (error, error))
+        };
+        assert_eq!(outcome(&at(1e-3, 2e-3)), (Classification::Approximate, Verdict::Pass));
+        assert_eq!(outcome(&at(3e-3, 2e-3)), (Classification::Approximate, Verdict::NeedsAttention));
+        assert_eq!(outcome(&at(0.1, 0.5)), (Classification::Broken, Verdict::Fail));
+    }
+
+    #[test]
+    fn failures_and_random_models() {
+        let failing = Evidence { failure: Some("raises".to_owned()), ..exact() };
+        assert_eq!(outcome(&failing), (Classification::Broken, Verdict::Fail));
+        let random = with_double(|d| (d.scaled, d.relative, d.noise, d.repeat) = (0.3, 0.3, 0.2, 0.2));
+        assert_eq!(outcome(&random), (Classification::Undetermined, Verdict::NeedsAttention));
+    }
+}

@@ -1,0 +1,63 @@
+//! Rounding that is amplified, precision that is dropped inside, constants that were rounded when the model was built.
+
+use super::{Evidence, Finding, Severity, figure};
+use crate::report::{Classification, Float64, Level, OutputResult, Verdict};
+
+pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (output, differ) in evidence.outputs.iter().zip(evidence.precisions_differ) {
+        let location = format!("output `{}`", output.name);
+        if amplified(output) {
+            findings.push(Finding {
+                mode: "rounding-amplification".to_owned(),
+                location: location.clone(),
+                severity: Severity::Medium,
+                message: "the symmetry holds, but rounding is amplified beyond the level of a pass".to_owned(),
+                evidence: vec![
+                    figure("error at the output's scale", output.scaled_max),
+                    figure("the two precisions differ by", *differ),
+                ],
+                fix: "centre coordinates before differences are taken, normalise intermediate scales, or run the \
+                      sensitive part in double precision"
+                    .to_owned(),
+            });
+        }
+        if let Float64::Void { effective_precision, input } = &output.float64 {
+            let passes = output.verdict == Verdict::Pass;
+            findings.push(Finding {
+                mode: "low-precision".to_owned(),
+                location: location.clone(),
+                severity: Severity::Low,
+                message: format!(
+                    "precision is dropped inside the model on the way from `{input}`: {}",
+                    if passes { "rounding explains the error" } else { "no double-precision comparison was possible" }
+                ),
+                evidence: vec![figure("effective precision", *effective_precision)],
+                fix: "look for a cast (`.float()`, `.half()`, `dtype=`) or a converter that fixes the type, and let the \
+                      input's type pass through, to get a double-precision comparison"
+                    .to_owned(),
+            });
+        }
+        if output.classification == Classification::Undetermined
+            && matches!(output.float64, Float64::Available { .. })
+            && output.reason.contains("constants")
+        {
+            findings.push(Finding {
+                mode: "numerical-precision".to_owned(),
+                location,
+                severity: Severity::Medium,
+                message: output.reason.clone(),
+                evidence: vec![figure("violation", output.violation)],
+                fix: "build the model under torch.set_default_dtype(torch.float64) and pass it as `factory=`, so that \
+                      its constants are not rounded"
+                    .to_owned(),
+            });
+        }
+    }
+    findings
+}
+
+fn amplified(output: &OutputResult) -> bool {
+    matches!(output.classification, Classification::Exact | Classification::Consistent)
+        && output.level >= Level::Approximate
+}

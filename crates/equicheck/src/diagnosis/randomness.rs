@@ -1,0 +1,33 @@
+//! Two calls with the same input differ.
+
+use super::{Evidence, Finding, Severity, figure};
+
+pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    evidence
+        .outputs
+        .iter()
+        .filter(|output| output.repeatability.seeded > output.noise || output.repeatability.unseeded > output.noise)
+        .map(|output| {
+            let repeat = &output.repeatability;
+            let unseeded = repeat.seeded <= output.noise;
+            Finding {
+                mode: "randomness".to_owned(),
+                location: format!("output `{}`", output.name),
+                severity: Severity::Medium,
+                message: if unseeded {
+                    "the model draws random numbers: calls agree only because the audit starts them from equal seeds"
+                        .to_owned()
+                } else {
+                    "two calls with the same input and equal seeds differ".to_owned()
+                },
+                evidence: vec![
+                    figure("relative difference with equal seeds", repeat.seeded),
+                    figure("relative difference without", repeat.unseeded),
+                ],
+                fix: "audit the deterministic part: mode=\"eval\" turns dropout off; pass noise as an input with a layout \
+                      of its own; seed private generators on each call"
+                    .to_owned(),
+            }
+        })
+        .collect()
+}

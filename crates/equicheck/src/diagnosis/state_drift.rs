@@ -1,0 +1,22 @@
+//! The output depends on the calls that came before.
+
+use super::{Evidence, Finding, Severity, figure};
+
+pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    evidence
+        .outputs
+        .iter()
+        .filter(|output| {
+            let repeat = &output.repeatability;
+            repeat.drift > output.noise && repeat.seeded <= output.noise
+        })
+        .map(|output| Finding {
+            mode: "state-drift".to_owned(),
+            location: format!("output `{}`", output.name),
+            severity: Severity::Medium,
+            message: "the output changes after other calls: the model changes its own buffers".to_owned(),
+            evidence: vec![figure("relative difference after three calls", output.repeatability.drift)],
+            fix: "do not update buffers in eval mode (running statistics, caches, counters)".to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,23 @@
+//! Only translations break the symmetry: an absolute coordinate reaches the output.
+
+use crate::symmetry::Factor;
+
+use super::{Evidence, Finding, figure, only_breaking, severity, violated};
+
+pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    violated(evidence)
+        .filter(|output| matches!(only_breaking(evidence, output), Some((Factor::Translation { .. }, _))))
+        .map(|output| Finding {
+            mode: "translation-leak".to_owned(),
+            location: format!("output `{}`", output.name),
+            severity: severity(output.verdict),
+            message: "translations break the symmetry, the other factors hold".to_owned(),
+            evidence: vec![figure("violation", output.violation)],
+            fix: format!(
+                "use differences of coordinates (or coordinates about the centroid) on the way to `{}`; if it is a \
+                 position, declare it as `point`, if it is a displacement or force, as `vector`",
+                output.name
+            ),
+        })
+        .collect()
+}

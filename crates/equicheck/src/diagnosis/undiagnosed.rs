@@ -1,0 +1,45 @@
+//! A violation that no other rule explains: what was found, and what was excluded.
+
+use super::{Evidence, Finding, alone, figure, only_breaking, only_improper, severity, violated};
+use crate::symmetry::Factor;
+
+pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    violated(evidence)
+        .filter(|output| {
+            !only_improper(evidence, output)
+                && !matches!(
+                    only_breaking(evidence, output),
+                    Some((Factor::Translation { .. } | Factor::Permutation { .. }, _))
+                )
+        })
+        .map(|output| {
+            let rows = alone(evidence, output);
+            let list = |breaking: bool| -> String {
+                let names: Vec<String> = rows
+                    .iter()
+                    .filter(|(_, row)| (row.exceeding > 0) == breaking)
+                    .map(|(factor, _)| factor.to_string())
+                    .collect();
+                names.join(", ")
+            };
+            let mut facts = vec![figure("violation", output.violation)];
+            for (label, names) in [("broken by", list(true)), ("holds under", list(false))] {
+                if !names.is_empty() {
+                    facts.push(format!("{label}: {names}"));
+                }
+            }
+            Finding {
+                mode: "undiagnosed".to_owned(),
+                location: format!("output `{}`", output.name),
+                severity: severity(output.verdict),
+                message: output.reason.clone(),
+                evidence: facts,
+                fix: format!(
+                    "check first that the layouts say what the model computes (table at the top), then look for the \
+                     operations on the way to `{}` that treat components of a vector or irrep one by one",
+                    output.name
+                ),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,125 @@
+//! What the engine asks of a model. Every framework is an adapter behind [`Model`]; whatever it cannot do is reported.
+
+mod tensor;
+
+use std::collections::BTreeMap;
+
+pub use crate::report::ModelInfo;
+pub use tensor::{DType, Tensor};
+
+/// One call of the model.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Which sample the inputs belong to; arguments that are no tensors come from it.
+    pub sample: usize,
+    /// The tensors of that sample, transformed or not, in its order.
+    pub inputs: &'a [Tensor],
+    /// Whether all random generators are put to the same state before the call.
+    pub reset_generators: bool,
+    /// Whether buffers are put back to what they were before the audit.
+    pub restore_state: bool,
+}
+
+/// One leaf of what the model returned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Path, e.g. `aux.0.mean`; `output` for a single unnamed tensor.
+    pub name: String,
+    /// Whether its last step is a position in a tuple or list, which must be declared.
+    pub positional: bool,
+    /// The values; `None` for what is no tensor.
+    pub tensor: Option<Tensor>,
+}
+
+/// What a call gave.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Returned {
+    /// All leaves, in the model's order.
+    pub outputs: Vec<Output>,
+    /// Positions of inputs that the model wrote to.
+    pub written_inputs: Vec<usize>,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// The model raised; its own error, in one line.
+    Raised(String),
+    /// The user interrupted.
+    Interrupted,
+}
+
+/// A capability that this model does not offer, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable(pub String);
+
+/// What a tensor of the model's state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateKind {
+    /// Trained.
+    Parameter,
+    /// Everything else that is a floating tensor: buffers, plain attributes.
+    Constant,
+}
+
+/// One tensor of the model's state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateTensor {
+    /// Dotted name.
+    pub name: String,
+    /// What it is.
+    pub kind: StateKind,
+    /// Its values.
+    pub tensor: Tensor,
+}
+
+/// A model, as the engine sees it.
+pub trait Model {
+    /// What is known about it.
+    fn info(&self) -> ModelInfo;
+
+    /// Versions, threads and whatever else decides its figures.
+    fn environment(&self) -> BTreeMap<String, String>;
+
+    /// Calls it.
+    ///
+    /// # Errors
+    /// The model raised, or the user interrupted.
+    fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError>;
+
+    /// The same function in double precision, on a copy.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        Err(Unavailable("the host has no double-precision copy of a model".to_owned()))
+    }
+
+    /// Its floating-point state.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
+        Err(Unavailable("the host cannot read a model's state".to_owned()))
+    }
+
+    /// A copy with other values for the state tensors of [`state`](Model::state), by position.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    fn with_state(&mut self, _values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
+        Err(Unavailable("the host cannot write a model's state".to_owned()))
+    }
+}
+
+/// Test inputs.
+pub trait Samples {
+    /// How many there are; `None` when they are generated, as many as asked for.
+    fn count(&self) -> Option<usize>;
+
+    /// The tensors of one sample, in the order of the specification's inputs. Equal for equal `index`.
+    ///
+    /// # Errors
+    /// The host's own message.
+    fn get(&mut self, index: usize) -> Result<Vec<Tensor>, crate::Error>;
+}

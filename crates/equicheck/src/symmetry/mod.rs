@@ -1,0 +1,22 @@
+//! Groups, their elements, representations, and how an element acts on a tensor.
+//!
+//! Conventions, everywhere: actions are active; a permutation acts as `x'[i] = x[p[i]]`; irreps are in e3nn's real
+//! basis and component order.
+
+mod action;
+mod element;
+mod group;
+mod irreps;
+mod layout;
+mod wigner;
+
+pub use action::BoundLayout;
+pub(crate) use action::permuted_lengths;
+pub use element::Element;
+pub use group::{Factor, Group, Term};
+pub use irreps::{
+    BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices, Parity,
+    proper_part,
+};
+pub use layout::{Axis, IndexValues, Layout};
+pub use wigner::{L_MAX, WignerMatrices, flat_len, flat_offset, wigner_d, wigner_d_into, wigner_d_up_to};
