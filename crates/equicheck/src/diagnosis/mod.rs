@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Severity {
     /// Worth knowing; the verdict does not hang on it.
     Low,
-    /// The verdict is NEEDS_ATTENTION because of it.
+    /// The verdict is `NEEDS_ATTENTION` because of it.
     Medium,
     /// The declared symmetry does not hold.
     High,

@@ -14,7 +14,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use crate::diagnosis::{Finding, Severity};
-pub use figure::figure;
 pub use json::{from_json, to_json};
 pub use markdown::to_markdown;
 pub use text::to_text;
@@ -101,10 +100,13 @@ impl fmt::Display for Level {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Levels {
     /// Below: perfect.
+    #[serde(with = "figure")]
     pub perfect: f64,
     /// Below: excellent, and RESULT in the report is PASS.
+    #[serde(with = "figure")]
     pub excellent: f64,
     /// Below: approximate; at or above: broken.
+    #[serde(with = "figure")]
     pub approximate: f64,
 }
 
@@ -389,6 +391,7 @@ pub struct ExecutedPlan {
     #[serde(with = "figure")]
     pub translation_scale: f64,
     /// Confidence of the bounds, e.g. 0.95.
+    #[serde(with = "figure")]
     pub confidence: f64,
 }
 
@@ -407,8 +410,10 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// Seconds in all.
+    #[serde(with = "figure")]
     pub total: f64,
     /// Seconds inside the model's own calls.
+    #[serde(with = "figure")]
     pub model: f64,
 }
 
