@@ -3,6 +3,8 @@
 //! [`Report`] is the one record that every format is made from: each renderer is a pure function of it, in a file
 //! of its own. The JSON form is this structure itself, versioned by [`FORMAT_VERSION`].
 
+mod document;
+mod exit;
 mod figure;
 mod json;
 mod markdown;
@@ -14,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use crate::diagnosis::{Finding, Severity};
+pub use exit::ExitStatus;
 pub use json::{from_json, to_json};
 pub use markdown::to_markdown;
 pub use text::to_text;
