@@ -297,7 +297,7 @@ pub(crate) fn hard() -> Report {
 pub(crate) fn cut_by_budget() -> Report {
     let mut report = passing();
     report.verdict = Verdict::NeedsAttention;
-    report.group = "SO(3)".to_owned();
+    "SO(3)".clone_into(&mut report.group);
     report.transforms.truncate(1);
     report.outputs = vec![OutputResult {
         classification: Classification::Undetermined,
