@@ -434,3 +434,19 @@ fn exit_codes_are_the_documented_ones() {
         [(0, "PASS"), (1, "FAIL"), (2, "NEEDS_ATTENTION"), (3, "could not run"), (130, "interrupted")];
     assert_eq!(codes, documented);
 }
+
+#[test]
+fn entries_cannot_begin_blocks_of_markdown() {
+    let with = |start: &str| {
+        let mut report = fixtures::failing();
+        report.notes = vec![format!("{start}x")];
+        report.findings[0].message = format!("{start}x");
+        report.environment = [(format!("{start}x"), "1".to_owned())].into();
+        shape(&to_markdown(&report))
+    };
+    for start in
+        ["- ", "+ ", "* ", "1. ", "23) ", "# ", "> ", "     ", "=== ", "---", "[ ] ", "```", "~~~", "<div>"]
+    {
+        assert_eq!(with(start), with(""), "{start:?}");
+    }
+}
