@@ -24,7 +24,7 @@ use crate::symmetry::{Factor, Group};
 pub enum Severity {
     /// Worth knowing; the verdict does not hang on it.
     Low,
-    /// The verdict is NEEDS_ATTENTION because of it.
+    /// The verdict is `NEEDS_ATTENTION` because of it.
     Medium,
     /// The declared symmetry does not hold.
     High,

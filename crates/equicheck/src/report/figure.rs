@@ -1,6 +1,6 @@
 //! Figures in JSON: numbers, and the strings `"inf"`, `"-inf"`, `"nan"` for what JSON has no number for.
 //!
-//! A serde adapter for `f64` fields: `#[serde(with = "figure")]`.
+//! Serde adapter for `f64` fields, `#[serde(with = "figure")]`, and `Option<f64>` fields, `"figure::optional"`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -39,28 +39,28 @@ fn value<E: serde::de::Error>(form: Form) -> Result<f64, E> {
 
 /// Writes a figure.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
-pub fn serialize<S: Serializer>(figure: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(figure: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     form(*figure).serialize(serializer)
 }
 
 /// Reads a figure.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     value(Form::deserialize(deserializer)?)
 }
 
 /// The same for `Option<f64>` fields; `None` is `null`.
-pub mod optional {
+pub(crate) mod optional {
     use super::{Form, form, value};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     /// Writes a figure or `null`.
     #[expect(clippy::ref_option, reason = "the signature is serde's")]
-    pub fn serialize<S: Serializer>(figure: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(figure: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
         figure.map(form).serialize(serializer)
     }
 
     /// Reads a figure or `null`.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
         Option::<Form>::deserialize(deserializer)?.map(value).transpose()
     }
 }

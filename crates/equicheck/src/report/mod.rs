@@ -3,6 +3,8 @@
 //! [`Report`] is the one record that every format is made from: each renderer is a pure function of it, in a file
 //! of its own. The JSON form is this structure itself, versioned by [`FORMAT_VERSION`].
 
+mod document;
+mod exit;
 mod figure;
 mod json;
 mod markdown;
@@ -14,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use crate::diagnosis::{Finding, Severity};
+pub use exit::ExitStatus;
 pub use json::{from_json, to_json};
 pub use markdown::to_markdown;
 pub use text::to_text;
@@ -100,10 +103,13 @@ impl fmt::Display for Level {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Levels {
     /// Below: perfect.
+    #[serde(with = "figure")]
     pub perfect: f64,
     /// Below: excellent, and RESULT in the report is PASS.
+    #[serde(with = "figure")]
     pub excellent: f64,
     /// Below: approximate; at or above: broken.
+    #[serde(with = "figure")]
     pub approximate: f64,
 }
 
@@ -392,6 +398,7 @@ pub struct ExecutedPlan {
     #[serde(with = "figure")]
     pub translation_scale: f64,
     /// Confidence of the bounds, e.g. 0.95.
+    #[serde(with = "figure")]
     pub confidence: f64,
 }
 
@@ -410,8 +417,10 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// Seconds in all.
+    #[serde(with = "figure")]
     pub total: f64,
     /// Seconds inside the model's own calls.
+    #[serde(with = "figure")]
     pub model: f64,
 }
 
