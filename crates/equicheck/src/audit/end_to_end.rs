@@ -228,7 +228,7 @@ impl<'a> EndToEnd<'a> {
         let records = self.pairs(plan, model, &mut double, progress)?;
         self.refine_noise(model, &mut double, &proofs, &records, &mut noise)?;
         let measured = Measured { noise, proofs, vacuity, repeatability, roundoff, levels, planned };
-        self.report(model, &double, &records, measured, translation_scale)
+        Ok(self.report(model, &double, &records, &measured, translation_scale))
     }
 
     fn outputs(&self) -> Vec<(&'a str, &'a Layout)> {
@@ -1016,14 +1016,14 @@ impl EndToEnd<'_> {
         model: &mut dyn Model,
         double: &DoubleModel,
         records: &[Record],
-        measured: Measured,
+        measured: &Measured,
         translation_scale: f64,
-    ) -> Result<Report, Error> {
+    ) -> Report {
         let outputs: Vec<OutputResult> =
-            (0..self.outputs().len()).map(|o| self.output(o, double, records, &measured)).collect();
+            (0..self.outputs().len()).map(|o| self.output(o, double, records, measured)).collect();
         let mut info = model.info();
         if info.dtype.is_empty() {
-            info.dtype = dtype_of(measured.roundoff).to_owned();
+            dtype_of(measured.roundoff).clone_into(&mut info.dtype);
         }
         let verdict = outputs.iter().map(|o| o.verdict).max().unwrap_or(Verdict::NeedsAttention);
         let discontinuous: Vec<bool> = measured.noise.iter().map(|n| n.discontinuous).collect();
@@ -1042,7 +1042,7 @@ impl EndToEnd<'_> {
         } else {
             verdict
         };
-        self.remarks(records.len(), &measured);
+        self.remarks(records.len(), measured);
         let recommendations = diagnosis::recommendations(&findings, verdict);
         let declared: Vec<&str> = self.specification.outputs().iter().map(|(n, _)| n.as_str()).collect();
         let not_audited = self
@@ -1064,7 +1064,7 @@ impl EndToEnd<'_> {
             .map(|r| r.pair.element.fingerprint())
             .collect();
         let not_run = |what: &str| Stage::NotRun { reason: format!("{what} is not in this version") };
-        Ok(Report {
+        Report {
             format_version: FORMAT_VERSION,
             equicheck_version: env!("CARGO_PKG_VERSION").to_owned(),
             group: self.specification.group().to_string(),
@@ -1095,7 +1095,7 @@ impl EndToEnd<'_> {
                 model: self.calls.time.as_secs_f64(),
             }),
             notes: self.notes,
-        })
+        }
     }
 
     fn transform_rows(&self) -> Vec<TransformRow> {

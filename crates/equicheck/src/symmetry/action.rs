@@ -167,7 +167,7 @@ impl BoundLayout {
     pub fn act(&self, element: &Element, tensor: &Tensor) -> Tensor {
         let mut result = self.permute(element, tensor);
         if self.moves_values(element) {
-            let real = self.act_on_components(element, result.to_real());
+            let real = self.act_on_components(element, &result.to_real());
             let dtype = if result.dtype().is_inexact() { result.dtype() } else { DType::Float64 };
             result = Tensor::from_real(real, dtype);
         }
@@ -179,7 +179,7 @@ impl BoundLayout {
         let Tensor::Float64(permuted) = self.permute(element, &Tensor::Float64(values.clone())) else {
             unreachable!("a permutation keeps the element type")
         };
-        if self.moves_values(element) { self.act_on_components(element, permuted) } else { permuted }
+        if self.moves_values(element) { self.act_on_components(element, &permuted) } else { permuted }
     }
 
     fn moves_values(&self, element: &Element) -> bool {
@@ -216,7 +216,7 @@ impl BoundLayout {
         result
     }
 
-    fn act_on_components(&self, element: &Element, values: ArrayD<f64>) -> ArrayD<f64> {
+    fn act_on_components(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
         let mut data = values.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
         for (at, axis) in &self.moved {
