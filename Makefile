@@ -16,9 +16,11 @@ HEAVY := tools/requirements-heavy.txt
 LOCKED := $(if $(CI),--locked)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-# What maturin tells PyO3's build script. Said to clippy and the tests too, or cargo would build PyO3 and all that
-# stands on it anew each time the two take turns.
-PYO3 := PYO3_PYTHON="$(CURDIR)/$(BIN)/python" PYO3_BUILD_EXTENSION_MODULE=1
+# What maturin tells PyO3's build script: said to clippy and the tests too, or cargo would build PyO3 and all that stands
+# on it anew each time they take turns. The file appears with the first build of the extension.
+PYO3_CONFIG = $(abspath $(or $(CARGO_TARGET_DIR),target))/maturin/pyo3-config-*.txt
+PYO3 = config=$$(ls -t $(PYO3_CONFIG) 2>/dev/null | head -n 1); export $${config:+PYO3_CONFIG_FILE="$$config"} \
+	PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(CURDIR)/$(BIN)/python";
 
 # One thread per numerical library: on two cores OpenMP's waiting threads can cost a factor of 100.
 export OMP_NUM_THREADS ?= 1
@@ -40,7 +42,7 @@ demo: develop-heavy ## audit pretrained models and real structures, and check ea
 
 .PHONY: test
 test: ## run every check that a change must pass, minutes per stage (sets itself up)
-	@$(PYTHON) tools/stage.py test setup house fmt ruff clippy rust doctest extension mypy pytest
+	@$(PYTHON) tools/stage.py test setup house fmt ruff extension clippy rust doctest mypy pytest
 
 .PHONY: test-all
 test-all: ## run the tests on other people's packages and models, then the demo (sets itself up)
@@ -71,7 +73,7 @@ lock: check-setup ## pin the newest allowed versions of the Python packages that
 
 .PHONY: doc
 doc: ## build the Rust documentation, broken links being errors
-	$(PYO3) RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --no-deps
+	@$(PYO3) set -x; RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --no-deps
 
 .PHONY: clean
 clean: ## remove what was built, and .venv
@@ -99,18 +101,18 @@ check-ruff: check-setup ## ruff, lints and format
 	$(BIN)/ruff format --check .
 
 check-clippy: check-setup ## clippy, warnings being errors
-	$(PYO3) cargo clippy $(LOCKED) --all-targets -- -D warnings
+	@$(PYO3) set -x; cargo clippy $(LOCKED) --all-targets -- -D warnings
 
 # Ignored tests run too: a test that does not run is no test.
 check-rust: check-setup ## Rust tests
 ifeq ($(NEXTEST),yes)
-	$(PYO3) cargo nextest run $(LOCKED) --run-ignored all --no-fail-fast
+	@$(PYO3) set -x; cargo nextest run $(LOCKED) --run-ignored all --no-fail-fast
 else
-	$(PYO3) cargo test $(LOCKED) --all-targets --no-fail-fast -- --include-ignored
+	@$(PYO3) set -x; cargo test $(LOCKED) --all-targets --no-fail-fast -- --include-ignored
 endif
 
 check-doctest: check-setup ## examples in the Rust documentation
-	$(PYO3) cargo test $(LOCKED) --doc -- --include-ignored
+	@$(PYO3) set -x; cargo test $(LOCKED) --doc -- --include-ignored
 
 # Without --release: the crates that the tests have compiled serve here too.
 check-extension: check-setup ## the extension module, in .venv

@@ -87,7 +87,7 @@ def main(lists: list[str]) -> int:
     STAMP.unlink(missing_ok=True)
     if not output(BIN / "uv", "--version"):
         run(PYTHON, "-m", "pip", "install", "--quiet", "--constraint", ROOT / lists[0], "uv")
-    command = [BIN / "uv", "pip", "install", "--python", PYTHON]
+    command: list[str | Path] = [BIN / "uv", "pip", "install", "--python", PYTHON]
     for name in lists:
         command += ["--requirement", ROOT / name]
     run(*command, env=uv_environment())

@@ -123,7 +123,7 @@ def versions(workspace: dict[str, Any], changelog: str, pyproject: str) -> Itera
             name, asked = dependency["name"], dependency["req"]
             if name in packages and asked != f"^{version}":
                 yield f"Cargo.toml: {name} is asked for as {asked}, its version is {version}"
-    if not re.search(r'^dynamic = \[.*"version".*\]$', pyproject, re.MULTILINE):
+    if not re.search(r'^dynamic = \[.*"version".*\]', pyproject, re.MULTILINE):
         yield "pyproject.toml: the version must be dynamic, so that it is the one of Cargo.toml"
 
     sections = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
@@ -175,7 +175,7 @@ def main() -> int:
     for name, check in checks.items():
         found = list(check())
         problems += len(found)
-        print(f"{name}: {'ok' if not found else f'{len(found)} problems'}")
+        print(f"{name}: {'FAILED' if found else 'ok'}")
         for problem in found:
             print(f"  {problem}")
     return 1 if problems else 0

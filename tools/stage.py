@@ -43,6 +43,8 @@ def run_stage(name: str, log: Path) -> int:
     """Run one stage with its output in `log`; return its exit status."""
     make = os.environ.get("MAKE", "make")
     echo = os.environ.get("STAGE_ECHO") == "1"
+    # The output goes to a file: no colours in it.
+    plain = {"CARGO_TERM_COLOR": "never", "NO_COLOR": "1", "TERM": "dumb"}
     started = time.monotonic()
     finished = threading.Event()
 
@@ -55,6 +57,7 @@ def run_stage(name: str, log: Path) -> int:
         process = subprocess.Popen(
             [make, "--no-print-directory", f"check-{name}"],
             cwd=ROOT,
+            env={**os.environ, **plain},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if echo else file,
             stderr=subprocess.STDOUT,
