@@ -14,6 +14,9 @@ use pyo3::types::PyList;
 
 use crate::dlpack::{Buffer, read};
 
+/// Path, whether its last step is a position, and the tensor.
+type Leaf<'py> = (String, bool, Option<Bound<'py, PyAny>>);
+
 /// What Python code raised last: the engine knows it as a line of text, the user gets the exception itself.
 pub(crate) type Raised = Rc<RefCell<Option<PyErr>>>;
 
@@ -53,8 +56,7 @@ impl PyModel {
             (call.sample, PyList::new(py, tensors)?, call.reset_generators, call.restore_state),
         )?;
         py.check_signals()?;
-        let (leaves, after): (Vec<(String, bool, Option<Bound<'_, PyAny>>)>, Vec<Bound<'_, PyAny>>) =
-            returned.extract()?;
+        let (leaves, after): (Vec<Leaf<'_>>, Vec<Bound<'_, PyAny>>) = returned.extract()?;
         let outputs = leaves
             .into_iter()
             .map(|(name, positional, tensor)| {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use equicheck::Error;
 use equicheck::audit::{Options, Precision, Progress, Specification};
 use equicheck::report::Levels;
 use pyo3::exceptions::PyException;
@@ -124,7 +123,6 @@ pub(crate) fn audit(
     let last = raised.borrow_mut().take();
     match result {
         Ok(record) => Ok(Report::new(record)),
-        Err(error @ Error::Interrupted) => Err(to_python(py, &error, last)),
         Err(error) => Err(to_python(py, &error, last)),
     }
 }

@@ -143,7 +143,6 @@ impl Report {
     }
 
     /// Writes the report; the ending (`.json`, `.txt`, `.md`) decides the form. Raises `ValueError`, `OSError`.
-    #[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
     fn save(&self, path: PathBuf) -> PyResult<()> {
         let text = match path.extension().and_then(|ending| ending.to_str()) {
             Some("json") => self.to_json(false),
