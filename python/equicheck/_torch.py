@@ -303,6 +303,13 @@ class TorchAdapter(Adapter):
         if self.protected is not None:
             self.protected.restore()
 
+    def _copied(self) -> nn.Module:
+        """A copy of the module as it was before the audit."""
+        assert self.module is not None
+        assert self.protected is not None
+        self.protected.restore(thoroughly=True)
+        return copy.deepcopy(self.module)
+
     def _of(self, module: nn.Module, default_dtype: torch.dtype | None) -> TorchAdapter:
         """The same audit of another module of the same kind."""
         function = module if self.method in (None, "forward") else getattr(module, self.method or "forward")
@@ -357,7 +364,7 @@ class TorchAdapter(Adapter):
                 if tensor.is_floating_point() or tensor.is_complex()
             }
             return self._swapping(values, torch.float64)
-        module = copy.deepcopy(self.module)
+        module = self._copied()
         cast_to_double(module)
         return self._of(module, torch.float64)
 
@@ -396,7 +403,7 @@ class TorchAdapter(Adapter):
         new = {index: torch.from_dlpack(buffer).to(tensors[index][2].device) for index, buffer in values}
         if self.method is None:
             return self._swapping(new, self.default_dtype)
-        module = copy.deepcopy(self.module)
+        module = self._copied()
         copied = state_tensors(module)
         for index, data in new.items():
             copied[index][2].data = data

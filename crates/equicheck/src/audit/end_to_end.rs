@@ -75,7 +75,8 @@ enum DoubleModel {
 /// Noise figures of one output.
 #[derive(Debug, Clone, Copy, Default)]
 struct Noise {
-    working: f64,
+    /// In the precision under audit: moves of one unit in the last place.
+    rounding: f64,
     double: f64,
     constants: f64,
     discontinuous: bool,
@@ -257,9 +258,9 @@ impl<'a> EndToEnd<'a> {
         if self.outputs().is_empty() {
             return Err(Error::NothingToAudit { returned: returned() });
         }
-        for (name, _) in self.specification.outputs() {
-            if !outputs.iter().any(|o| o.name == *name) {
-                return Err(Error::MissingOutput { name: name.clone(), returned: returned() });
+        for (name, _) in self.outputs() {
+            if !outputs.iter().any(|o| o.name == name) {
+                return Err(Error::MissingOutput { name: name.to_owned(), returned: returned() });
             }
         }
         for output in outputs.iter().filter(|o| o.positional && o.tensor.is_some()) {
@@ -417,11 +418,12 @@ impl<'a> EndToEnd<'a> {
         scale
     }
 
-    /// Unit roundoff of the precision under audit: the coarsest of the inputs' floating types, else the model's.
+    /// Unit roundoff of the precision under audit: the coarsest of the inputs' floating types, else the outputs',
+    /// else the model's.
     fn roundoff(&self, model_dtype: &str) -> f64 {
         let inputs = self.cases[0].inputs.iter().filter_map(|t| t.dtype().unit_roundoff());
         let outputs = self.cases[0].base.iter().filter_map(|v| v.dtype.unit_roundoff());
-        inputs.chain(outputs).reduce(f64::max).unwrap_or(match model_dtype {
+        inputs.reduce(f64::max).or_else(|| outputs.reduce(f64::max)).unwrap_or(match model_dtype {
             "float64" => 2f64.powi(-53),
             _ => 2f64.powi(-24),
         })
@@ -727,18 +729,17 @@ impl<'a> EndToEnd<'a> {
             Proof::Drops { effective_precision, .. } => Some(*effective_precision),
             Proof::Double => None,
         });
-        let kept = kept.reduce(f64::max);
-        let coarse = if matches!(double, DoubleModel::Same) { kept } else { None };
+        let coarse = kept.reduce(f64::max);
         let working = self.rounding(model, points, false, coarse)?;
         for (slot, values) in noise.iter_mut().zip(working) {
             let (middle, largest) = (quantile(&values, 0.5), maximum(&values));
             let jump = middle > 0.0 && largest > 100.0 * middle;
             slot.discontinuous |= jump;
-            slot.working = slot.working.max(if jump { middle } else { largest });
+            slot.rounding = slot.rounding.max(if jump { middle } else { largest });
         }
         if let DoubleModel::Same = double {
             for slot in noise.iter_mut() {
-                slot.double = slot.working;
+                slot.double = slot.rounding;
             }
             self.probe_constants(model, points, false, noise)?;
         }
@@ -769,10 +770,11 @@ impl<'a> EndToEnd<'a> {
                 let wide = case.double.as_ref().map_or(&case.base[o].values, |d| &d[o].values);
                 let at_x = self.scales_double[o].measure(layout, &(&case.base[o].values - wide), wide);
                 let differ = at_tx.scaled + at_x.scaled;
-                slot.precisions_differ = slot.precisions_differ.max(differ);
-                slot.working = slot.working.max(differ);
-                let ratio = 2f64.powi(-53) / self.roundoff("");
-                slot.double = slot.double.max(differ * ratio);
+                if differ.is_finite() {
+                    slot.precisions_differ = slot.precisions_differ.max(differ);
+                    let ratio = 2f64.powi(-53) / self.roundoff("");
+                    slot.double = slot.double.max(differ * ratio);
+                }
             }
         }
         self.probe_constants(copy.as_mut(), points, true, noise)
@@ -1027,6 +1029,8 @@ impl EndToEnd<'_> {
         }
         let verdict = outputs.iter().map(|o| o.verdict).max().unwrap_or(Verdict::NeedsAttention);
         let discontinuous: Vec<bool> = measured.noise.iter().map(|n| n.discontinuous).collect();
+        let rounding: Vec<f64> =
+            measured.noise.iter().map(|n| n.rounding.max(2.0 * measured.roundoff)).collect();
         let precisions_differ: Vec<f64> = measured.noise.iter().map(|n| n.precisions_differ).collect();
         let findings = diagnosis::diagnose(&diagnosis::Evidence {
             group: self.specification.group(),
@@ -1035,6 +1039,7 @@ impl EndToEnd<'_> {
             written_inputs: &self.written,
             discontinuous: &discontinuous,
             precisions_differ: &precisions_differ,
+            rounding: &rounding,
         });
         // A finding of medium or high severity is something that a person must look at.
         let verdict = if findings.iter().any(|f| f.severity >= diagnosis::Severity::Medium) {
@@ -1205,7 +1210,11 @@ impl EndToEnd<'_> {
             failure: records.iter().find_map(|r| r.failure[o].clone()),
             scaled: maximum(&figures(&all, &scaled)),
             relative: maximum(&figures(&all, &relative)),
-            noise: noise.working.max(2.0 * measured.roundoff),
+            noise: noise.rounding.max(2.0 * measured.roundoff).max(if counts {
+                noise.precisions_differ
+            } else {
+                0.0
+            }),
             repeat: repeatability.seeded,
             double: counts.then(|| Double {
                 scaled: maximum(&figures(&all, &double_scaled)),
