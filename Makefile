@@ -5,9 +5,11 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
+# Targets share .venv and target; cargo, uv and the tests use the cores themselves.
+.NOTPARALLEL:
 
 # The interpreter that .venv is made from: make PYTHON=python3.12 test
-override PYTHON := $(shell sh tools/find-python $(PYTHON))
+override PYTHON := $(or $(shell sh tools/find-python $(PYTHON)),false)
 BIN := .venv/bin
 TEST := tools/requirements-test.txt
 HEAVY := tools/requirements-heavy.txt
@@ -18,8 +20,10 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 # What maturin tells PyO3's build script: said to clippy and the tests too, or cargo would build PyO3 and all that stands
 # on it anew each time they take turns. The file appears with the first build of the extension.
-PYO3_CONFIG = $(abspath $(or $(CARGO_TARGET_DIR),target))/maturin/pyo3-config-*.txt
-PYO3 = config=$$(ls -t $(PYO3_CONFIG) 2>/dev/null | head -n 1); export $${config:+PYO3_CONFIG_FILE="$$config"} \
+PYO3_CONFIGS = $(abspath $(or $(CARGO_TARGET_DIR),target))/maturin/pyo3-config-
+VERSION_OF = -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+PYO3 = config=$$(ls "$(PYO3_CONFIGS)"*-$$($(BIN)/python $(VERSION_OF))-*.txt 2>/dev/null | head -n 1); \
+	export $${config:+PYO3_CONFIG_FILE="$$config"} \
 	PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(CURDIR)/$(BIN)/python";
 
 # One thread per numerical library: on two cores OpenMP's waiting threads can cost a factor of 100.
@@ -108,7 +112,7 @@ check-rust: check-setup ## Rust tests
 ifeq ($(NEXTEST),yes)
 	@$(PYO3) set -x; cargo nextest run $(LOCKED) --run-ignored all --no-fail-fast
 else
-	@$(PYO3) set -x; cargo test $(LOCKED) --all-targets --no-fail-fast -- --include-ignored
+	@$(PYO3) set -x; cargo test $(LOCKED) --tests --no-fail-fast -- --include-ignored
 endif
 
 check-doctest: check-setup ## examples in the Rust documentation

@@ -163,7 +163,7 @@ def test_versions(requirement: str, changelog: str, pyproject: str, problem: str
 def test_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(house, "ROOT", tmp_path)
     page = tmp_path / "page.md"
-    page.write_text("[a](page.md#top) [b](#here) [c](https://example.org/x) `[d](gone.md)`\n")
+    page.write_text("[a](page.md#top) [b](#here) [c](mailto:nobody) `[d](gone.md)`\n")
     assert list(house.links([page])) == []
     page.write_text("[a](gone.md)\n")
     assert list(house.links([page])) == ["page.md: the link gone.md leads nowhere"]
