@@ -390,6 +390,7 @@ class TorchAdapter(Adapter):
     def state(self) -> list[tuple[str, bool, Any]]:
         if self.module is None:
             raise Unavailable("the module behind the callable is not known: pass it as `module=`")
+        self.restore_state()
         swapped = dict(self._swapped_by_position())
         return [
             (name, trained, host(swapped.get(index, tensor)))
