@@ -7,14 +7,15 @@ use crate::model::{Model, Tensor};
 
 use super::calls::{Calls, Value};
 use super::measure::norm;
+use super::noise::moved_by_one_ulp;
 use super::sampling::{Draws, Purpose};
 
 /// Relative moves of an input that single precision cannot see, smallest first.
 const FINE: [i32; 4] = [-40, -36, -32, -28];
 /// Moves that single precision and a half-precision type see.
 const COARSE: [i32; 2] = [-20, -12];
-/// Unit roundoffs that a model may have dropped to: single precision, half precision, bfloat16.
-const CANDIDATES: [i32; 3] = [-24, -11, -8];
+/// Unit roundoffs that a model may have dropped to: from single precision over half precision to bfloat16.
+const CANDIDATES: [i32; 6] = [-24, -21, -18, -14, -11, -8];
 
 /// What the proof found for one output.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,17 +146,24 @@ pub(crate) fn prove(
         }
         let mut settled = None;
         for power in CANDIDATES {
-            let (near, far) = match (respond(calls, power + 2)?, respond(calls, power + 6)?) {
-                (Ok(near), Ok(far)) => (near, far),
-                _ => break,
-            };
-            // One output in proportion is enough: the others may be rounded once more on their own way out.
-            if (0..base.len()).any(|o| norm(&near[o]) > 0.0 && mismatch(&near[o], &far[o]) < 0.5) {
-                settled = Some(2f64.powi(power));
+            // A unit in the last place of what the model keeps is felt by most of an output; a smaller one is not.
+            // One output is enough: the others may be rounded once more on their own way out.
+            let unit = 2f64.powi(power);
+            let mut moved = inputs.to_vec();
+            moved[j] = moved_by_one_ulp(input, Some(unit), &mut draws);
+            let Ok(values) = calls.evaluate("precision proof", model, sample, &moved)? else { break };
+            let felt = values.iter().zip(base).filter(|(after, before)| after.shape == before.shape).any(
+                |(after, before)| {
+                    let changed = after.values.iter().zip(&before.values).filter(|(a, b)| a != b).count();
+                    2 * changed >= before.values.len() && changed > 0
+                },
+            );
+            if felt {
+                settled = Some(unit);
                 break;
             }
         }
-        // Where no step settles, the outputs' own type is all that is known.
+        // Where none is felt, the outputs' own type is all that is known.
         let outputs = base.iter().filter_map(|value| value.dtype.unit_roundoff()).fold(0.0, f64::max);
         let effective_precision = settled.unwrap_or(outputs.max(2f64.powi(-24)));
         proven.kept[j] = Some(effective_precision);
