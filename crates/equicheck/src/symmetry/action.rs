@@ -12,7 +12,7 @@ use crate::model::{DType, Tensor};
 use super::element::{Element, inverse_permutation};
 use super::group::{Factor, Group};
 use super::irreps::{Irreps, Parity};
-use super::layout::{Axis, Layout};
+use super::layout::{Axis, IndexValues, Layout};
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,6 +179,7 @@ impl BoundLayout {
         let Tensor::Float64(permuted) = self.permute(element, &Tensor::Float64(values.clone())) else {
             unreachable!("a permutation keeps the element type")
         };
+        let permuted = self.relabel(element, &permuted);
         if self.moves_values(element) { self.act_on_components(element, permuted) } else { permuted }
     }
 
@@ -198,41 +199,57 @@ impl BoundLayout {
                 result = result.select(*at, p);
             }
         }
-        if let Some(values) = self.layout.values()
-            && let Some(p) = element.permutation(&values.axis)
+        if let Some(relabel) = self.relabelling(element)
+            && let Some(relabelled) = result.map_integers(relabel)
         {
-            // Padding and sentinels lie outside 0..n and stay as they are (METHOD 1).
-            let inverse = inverse_permutation(p);
-            let relabel = |v: i64| {
-                if values.sentinel == Some(v) {
-                    return v;
-                }
-                usize::try_from(v).ok().and_then(|v| inverse.get(v)).map_or(v, |&target| target as i64)
-            };
-            if let Some(relabelled) = result.map_integers(relabel) {
-                result = relabelled;
-            }
+            result = relabelled;
         }
         result
+    }
+
+    /// What becomes of a value that is a position along a permuted axis.
+    fn relabelling(&self, element: &Element) -> Option<impl Fn(i64) -> i64> {
+        let values = self.layout.values()?;
+        let inverse = inverse_permutation(element.permutation(&values.axis)?);
+        let sentinel = values.sentinel;
+        // Padding and sentinels lie outside 0..n and stay as they are (METHOD 1).
+        Some(move |v: i64| match usize::try_from(v).ok().and_then(|v| inverse.get(v)) {
+            Some(&target) if sentinel != Some(v) => target as i64,
+            _ => v,
+        })
+    }
+
+    /// Relabels positions held as floating values, as outputs are once they are read as f64.
+    fn relabel(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
+        match self.relabelling(element) {
+            Some(relabel) => values.mapv(|v| if v.fract() == 0.0 { relabel(v as i64) as f64 } else { v }),
+            None => values.clone(),
+        }
     }
 
     fn act_on_components(&self, element: &Element, values: ArrayD<f64>) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
         let mut data = values.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
+        // A translation alone must not touch vectors: 0 times an infinite component is nan.
+        let turns = *element.linear() != Array2::<f64>::eye(element.linear().nrows());
         for (at, axis) in &self.moved {
             let length = self.shape[*at];
             let inner: usize = shape[at + 1..].iter().product();
             let mut blocks = Blocks { data: &mut data, length, inner };
             match axis {
-                Axis::Vector => blocks.apply(0, element.linear()),
-                Axis::Pseudovector => blocks.apply(0, &(element.linear() * element.determinant())),
+                Axis::Vector if turns => blocks.apply(0, element.linear()),
+                Axis::Pseudovector if turns => {
+                    blocks.apply(0, &(element.linear() * element.determinant()));
+                }
                 Axis::Point => {
-                    blocks.apply(0, element.linear());
+                    if turns {
+                        blocks.apply(0, element.linear());
+                    }
                     // A complex number's imaginary part does not move: it has an inner axis of length 2.
                     let real_parts_only = shape.len() > self.shape.len();
                     blocks.shift(element.translation().as_slice().unwrap_or(&[]), real_parts_only);
                 }
-                Axis::Irreps(irreps) => blocks.apply_irreps(irreps, element),
+                Axis::Irreps(irreps) if turns => blocks.apply_irreps(irreps, element),
                 _ => {}
             }
         }
@@ -338,12 +355,16 @@ impl Blocks<'_> {
 /// Lengths of the permuted axes over all tensors of a sample.
 ///
 /// # Errors
-/// Two tensors that disagree.
+/// Two tensors that disagree, a sentinel that is also a position.
 pub(crate) fn permuted_lengths<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a BoundLayout)>,
 ) -> Result<BTreeMap<String, usize>, Error> {
     let mut lengths: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let mut sentinels = Vec::new();
     for (tensor, layout) in tensors {
+        if let Some(IndexValues { axis, sentinel: Some(sentinel) }) = layout.layout.values() {
+            sentinels.push((tensor, layout, axis, *sentinel));
+        }
         for (axis, length) in layout.permuted_lengths() {
             match lengths.get(axis) {
                 None => {
@@ -360,6 +381,21 @@ pub(crate) fn permuted_lengths<'a>(
                 }
                 Some(_) => {}
             }
+        }
+    }
+    for (tensor, layout, axis, sentinel) in sentinels {
+        let Some((length, _)) = lengths.get(axis) else { continue };
+        // Another entry would be relabelled to it, and no inverse could tell the two apart.
+        if usize::try_from(sentinel).is_ok_and(|s| s < *length) {
+            return Err(Error::Shape {
+                tensor: tensor.to_owned(),
+                layout: layout.layout.to_string(),
+                shape: layout.shape.clone(),
+                why: format!(
+                    "{sentinel} is also a position along `{axis}`, which has length {length}: mark what is no \
+                     position with a value outside 0..{length}"
+                ),
+            });
         }
     }
     Ok(lengths.into_iter().map(|(axis, (length, _))| (axis, length)).collect())
