@@ -11,7 +11,7 @@ use crate::model::{DType, Tensor};
 
 use super::element::{Element, inverse_permutation};
 use super::group::{Factor, Group};
-use super::irreps::{Irreps, Parity};
+use super::irreps::{Irrep, Irreps, Parity};
 use super::layout::{Axis, IndexValues, Layout};
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
@@ -21,6 +21,8 @@ pub struct BoundLayout {
     shape: Vec<usize>,
     /// Position in the shape, and the axis; plain ones left out.
     moved: Vec<(usize, Axis)>,
+    /// Whether the group's matrices may be improper; `None` when it has none.
+    improper: Option<bool>,
 }
 
 /// Components `start..end` of the one axis that irreps or vectors live on, which turn among themselves.
@@ -30,7 +32,8 @@ pub(crate) struct Block {
     pub(crate) name: String,
     /// Axis of the tensor, and the range along it; `None`: the whole tensor.
     pub(crate) range: Option<(usize, std::ops::Range<usize>)>,
-    /// Whether no matrix acts on it (it may still be permuted): a scalar, which may hide in a large offset.
+    /// Whether nothing in the group turns or shifts it (it may still be permuted): an invariant, which may hide in a
+    /// large offset.
     pub(crate) scalar: bool,
 }
 
@@ -76,7 +79,11 @@ impl BoundLayout {
                 moved.push((offset + k, axis.clone()));
             }
         }
-        Ok(Self { layout: layout.clone(), shape: shape.to_vec(), moved })
+        let improper = group.factors().iter().find_map(|factor| match factor {
+            Factor::Linear { improper, .. } => Some(*improper),
+            _ => None,
+        });
+        Ok(Self { layout: layout.clone(), shape: shape.to_vec(), moved, improper })
     }
 
     /// The layout.
@@ -101,10 +108,7 @@ impl BoundLayout {
     pub fn is_moved_by(&self, factor: &Factor) -> bool {
         match factor {
             Factor::Linear { improper, .. } => self.moved.iter().any(|(_, axis)| match axis {
-                Axis::Irreps(irreps) => irreps
-                    .blocks()
-                    .iter()
-                    .any(|b| b.irrep.l() > 0 || (*improper && b.irrep.parity() == Parity::Odd)),
+                Axis::Irreps(irreps) => irreps.blocks().iter().any(|b| turns(b.irrep, *improper)),
                 axis => axis.is_spatial(),
             }),
             Factor::Translation { .. } => self.moved.iter().any(|(_, axis)| *axis == Axis::Point),
@@ -167,7 +171,7 @@ impl BoundLayout {
     pub fn act(&self, element: &Element, tensor: &Tensor) -> Tensor {
         let mut result = self.permute(element, tensor);
         if self.moves_values(element) {
-            let real = self.act_on_components(element, result.to_real());
+            let real = self.act_on_components(element, &result.to_real());
             let dtype = if result.dtype().is_inexact() { result.dtype() } else { DType::Float64 };
             result = Tensor::from_real(real, dtype);
         }
@@ -180,7 +184,7 @@ impl BoundLayout {
             unreachable!("a permutation keeps the element type")
         };
         let permuted = self.relabel(element, &permuted);
-        if self.moves_values(element) { self.act_on_components(element, permuted) } else { permuted }
+        if self.moves_values(element) { self.act_on_components(element, &permuted) } else { permuted }
     }
 
     fn moves_values(&self, element: &Element) -> bool {
@@ -227,9 +231,9 @@ impl BoundLayout {
         }
     }
 
-    fn act_on_components(&self, element: &Element, values: ArrayD<f64>) -> ArrayD<f64> {
+    fn act_on_components(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
-        let mut data = values.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
+        let mut data: Vec<f64> = values.iter().copied().collect();
         // A translation alone must not touch vectors: 0 times an infinite component is nan.
         let turns = *element.linear() != Array2::<f64>::eye(element.linear().nrows());
         for (at, axis) in &self.moved {
@@ -261,11 +265,12 @@ impl BoundLayout {
         for (at, axis) in &self.moved {
             if let Axis::Irreps(irreps) = axis {
                 let mut blocks: Vec<Block> = Vec::new();
+                let others = self.moved.iter().any(|(other, axis)| other != at && self.transforms(axis));
                 for b in irreps.blocks() {
                     blocks.push(Block {
                         name: format!("{}x{}", b.multiplicity, b.irrep),
                         range: Some((*at, b.range())),
-                        scalar: b.irrep.l() == 0 && b.irrep.parity() == Parity::Even,
+                        scalar: !others && !self.improper.is_some_and(|improper| turns(b.irrep, improper)),
                     });
                 }
                 blocks.retain(|b| b.range.as_ref().is_none_or(|(_, r)| !r.is_empty()));
@@ -274,8 +279,20 @@ impl BoundLayout {
                 }
             }
         }
-        let scalar = !self.moved.iter().any(|(_, axis)| axis.is_spatial());
+        let scalar = !self.moved.iter().any(|(_, axis)| self.transforms(axis));
         vec![Block { name: String::new(), range: None, scalar }]
+    }
+
+    /// Whether the group turns or shifts components along this axis.
+    fn transforms(&self, axis: &Axis) -> bool {
+        match axis {
+            Axis::Point => true,
+            Axis::Vector | Axis::Pseudovector => self.improper.is_some(),
+            Axis::Irreps(irreps) => {
+                self.improper.is_some_and(|improper| irreps.blocks().iter().any(|b| turns(b.irrep, improper)))
+            }
+            _ => false,
+        }
     }
 
     /// Position of the axis that is permuted under this name.
@@ -298,6 +315,11 @@ impl BoundLayout {
     pub(crate) fn row_axis(&self) -> Option<usize> {
         self.moved.iter().find(|(_, axis)| matches!(axis, Axis::Permuted(_))).map(|(at, _)| *at)
     }
+}
+
+/// Whether rotations, or improper elements where there are any, move an irrep.
+fn turns(irrep: Irrep, improper: bool) -> bool {
+    irrep.l() > 0 || (improper && irrep.parity() == Parity::Odd)
 }
 
 /// Row-major data seen as `[outer, length, inner]`.

@@ -249,7 +249,7 @@ impl<'a> Parser<'a> {
         self.at += 1;
         let span = name_span.start..self.at;
         if name == "S" {
-            if argument.chars().next().is_none_or(|c| c.is_numeric()) {
+            if argument.chars().next().is_none_or(char::is_numeric) {
                 return Err(self.error(
                     argument_span,
                     "a permutation group needs the name of the axis that it permutes",
