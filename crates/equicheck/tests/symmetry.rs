@@ -362,7 +362,7 @@ fn harmonics2(v: &ArrayD<f64>) -> [f64; 5] {
     [
         root3 * x * z,
         root3 * x * y,
-        y * y - (x * x + z * z) / 2.0,
+        y * y - 0.5 * (x * x + z * z),
         root3 * y * z,
         root3 * (z * z - x * x) / 2.0,
     ]
