@@ -42,7 +42,9 @@ class CalculatorModel:
         from ase import Atoms
         from ase.stress import voigt_6_to_full_3x3_stress
 
-        atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=pbc)
+        full: Any = voigt_6_to_full_3x3_stress  # ase is not fully typed
+
+        atoms: Any = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=pbc)
         for name, values in kept.items():
             if name in {"initial_magmoms", "initial_charges"}:
                 atoms.set_array(name, values)
@@ -53,7 +55,7 @@ class CalculatorModel:
         for name in self.properties:
             value = self.calculator.get_property(name, atoms)
             if name == "stress" and np.shape(value) == (6,):
-                value = voigt_6_to_full_3x3_stress(value)
+                value = full(value)
             results[name] = value if np.ndim(value) == 0 else np.array(value)
         return results
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _trees
-from ._equicheck import Buffer
+from ._equicheck import Buffer, SpecificationError
 from ._tensors import device_tensor, host
 
 
@@ -27,7 +27,7 @@ class Samples:
         self._generate: Callable[[int], Any] | None = None
         if isinstance(inputs, list):
             if not inputs:
-                raise _trees.SpecificationError("inputs: the list of samples is empty")
+                raise SpecificationError("inputs: the list of samples is empty")
             self._given: list[Any] = list(inputs)
         elif callable(inputs) and not _trees.is_tensor(inputs) and _trees.children(inputs) is None:
             self._generate = inputs
@@ -55,7 +55,7 @@ class Samples:
         names = [name for name, _ in _trees.match_inputs(sample, self._layouts)]
         if names != [name for name, _ in self.declared]:
             first = ", ".join(name for name, _ in self.declared)
-            raise _trees.SpecificationError(
+            raise SpecificationError(
                 f"sample {index} has the tensors {', '.join(names)}, sample 0 has {first}: all must agree"
             )
         return [host(leaf) for _, leaf in _trees.leaves(_trees.as_args(sample)) if _trees.is_tensor(leaf)]

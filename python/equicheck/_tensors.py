@@ -34,7 +34,7 @@ def device_tensor(template: Any, buffer: Buffer) -> Any:
             tensor = tensor.to(template.device)
         return tensor.requires_grad_() if template.requires_grad and tensor.is_floating_point() else tensor
     if isinstance(template, np.ndarray):
-        array = np.from_dlpack(buffer)  # type: ignore[arg-type]
+        array = np.from_dlpack(buffer)
         return array if array.flags.writeable else array.copy()
     module = type(template).__module__.split(".")[0]
     if module in {"jax", "jaxlib"}:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.dlpack import from_dlpack
 
 from . import _trees
 from ._equicheck import Buffer, SpecificationError
@@ -128,7 +129,7 @@ class ModuleState:
         self.module = module
         self.modules = list(module.modules())
         self.kept = [_Kept(tensor) for _, _, tensor in state_tensors(module)]
-        self.registers = [
+        self.registers: list[tuple[dict[str, Any], dict[str, Any]]] = [
             (register, dict(register))
             for child in self.modules
             if not isinstance(child, torch.jit.ScriptModule)
@@ -189,7 +190,7 @@ class _Generators:
 
     def __init__(self) -> None:
         self.cpu = torch.get_rng_state()
-        initialised = torch.cuda.is_available() and torch.cuda.is_initialized()
+        initialised = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         self.cuda = torch.cuda.get_rng_state_all() if initialised else None
         self.numpy = np.random.get_state()
         self.python = random.getstate()
@@ -401,7 +402,7 @@ class TorchAdapter(Adapter):
         if self.module is None:
             raise Unavailable("the module behind the callable is not known: pass it as `module=`")
         tensors = state_tensors(self.module)
-        new = {index: torch.from_dlpack(buffer).to(tensors[index][2].device) for index, buffer in values}
+        new = {index: from_dlpack(buffer).to(tensors[index][2].device) for index, buffer in values}
         if self.method is None:
             return self._swapping(new, self.default_dtype)
         module = self._copied()
@@ -460,6 +461,6 @@ def make(
     if method != "forward":
         raise SpecificationError("`method` is for an nn.Module; pass the bound method itself as the model")
     name = getattr(model, "__qualname__", type(model).__name__)
-    inner = None if module is None else unwrapped(module)
-    return TorchAdapter(model, inner, samples, declared, name, mode=mode, factory=factory)
+    behind = None if module is None else unwrapped(module)
+    return TorchAdapter(model, behind, samples, declared, name, mode=mode, factory=factory)
 

@@ -101,11 +101,12 @@ def replace(value: Any, function: Callable[[str, Any], Any], path: str = "") -> 
     if below is None or not any(is_tensor(leaf) for _, leaf in leaves(value)):
         return value
     new = {step: replace(child, function, _join(path, step)) for step, child in below}
+    result: Any
     if isinstance(value, Mapping):
         try:
             result = copy.copy(value)
             for (step, child), key in zip(new.items(), list(value.keys()), strict=True):
-                result[key] = child  # type: ignore[index]
+                result[key] = child
         except TypeError:  # an immutable mapping
             return dict(zip(value.keys(), new.values(), strict=True))
         return result
