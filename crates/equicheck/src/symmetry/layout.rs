@@ -94,7 +94,7 @@ impl fmt::Display for Layout {
 }
 
 /// Words for axes that do not transform (unless the group permutes an axis of that name).
-pub(crate) const PLAIN_WORDS: [&str; 8] =
+pub const PLAIN_WORDS: [&str; 8] =
     ["channel", "features", "time", "heads", "classes", "nodes", "edges", "graphs"];
 /// Words for axes that transform, and for those that lead.
 const OTHER_WORDS: [&str; 5] = ["vector", "point", "pseudovector", "batch", "..."];
