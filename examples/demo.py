@@ -89,7 +89,8 @@ def disagreements(report: dict[str, Any], by_hand: dict[str, dict[str, float]]) 
     found = []
     for name, row in by_hand.items():
         for figure in FIGURES:
-            ours, theirs = float(report["outputs"][name][figure]), row[figure]
+            statistic, kind = figure.split("_")
+            ours, theirs = float(report["outputs"][name][kind][statistic]), row[figure]
             if not theirs / FACTOR <= ours <= theirs * FACTOR:
                 found.append(f"{name}, {figure}: equicheck {ours:.2e}, by hand {theirs:.2e}")
     return found

@@ -31,6 +31,8 @@ impl ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A tab or a line break would move the marks away from what they mark.
+        let text = self.text.replace(char::is_control, " ");
         let before = self.text[..self.span.start].chars().count();
         let marked = self.text[self.span.clone()].chars().count().max(1);
         write!(
@@ -38,7 +40,7 @@ impl fmt::Display for ParseError {
             "{}: {}\n    {}\n    {}{}",
             self.subject,
             self.message,
-            self.text,
+            text,
             " ".repeat(before),
             "^".repeat(marked)
         )?;

@@ -1,6 +1,6 @@
 //! The size of an error: per output, per block, per row.
 
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::{ArrayBase, ArrayD, Axis, Data, IxDyn, Slice};
 
 use crate::symmetry::BoundLayout;
 
@@ -77,6 +77,36 @@ impl Scales {
         }
     }
 
+    /// The same for one input, whose scalar blocks changed by `change`: the larger of that and the typical change
+    /// counts, so that an input of unusual size is judged by its own variation.
+    pub(crate) fn with_change(&self, layout: &BoundLayout, change: &ArrayD<f64>) -> Self {
+        let mut scales = self.clone();
+        if let Some(spread) = &mut scales.spread {
+            for (typical, block) in spread.iter_mut().zip(split(layout, change)) {
+                *typical = typical.max(norm(&block.values));
+            }
+        }
+        scales
+    }
+
+    /// Size of a difference per block, over the block's own scale: name and size.
+    pub(crate) fn by_block(
+        &self,
+        layout: &BoundLayout,
+        difference: &ArrayD<f64>,
+        reference: &ArrayD<f64>,
+    ) -> Vec<(String, f64)> {
+        let references = split(layout, reference);
+        split(layout, difference)
+            .into_iter()
+            .zip(references)
+            .zip(&self.blocks)
+            .map(|((error, reference), scale)| {
+                (error.name, ratio(norm(&error.values), norm(&reference.values).max(*scale)))
+            })
+            .collect()
+    }
+
     /// Measures `difference` against `reference`, which has the layout bound in `layout`.
     pub(crate) fn measure(
         &self,
@@ -140,9 +170,13 @@ impl Error {
     }
 }
 
-/// 0 / 0 is no error.
+/// 0 / 0 is no error; what overflows on both sides is one.
 fn ratio(error: f64, denominator: f64) -> f64 {
-    if error == 0.0 { 0.0 } else { error / denominator }
+    if error == 0.0 {
+        return 0.0;
+    }
+    let ratio = error / denominator;
+    if ratio.is_nan() { f64::INFINITY } else { ratio }
 }
 
 struct Part {
@@ -169,11 +203,11 @@ fn split(layout: &BoundLayout, values: &ArrayD<f64>) -> Vec<Part> {
 }
 
 fn rows(values: &ArrayD<f64>, axis: usize) -> Vec<f64> {
-    values.axis_iter(Axis(axis)).map(|row| row.iter().map(|v| v * v).sum::<f64>().sqrt()).collect()
+    values.axis_iter(Axis(axis)).map(|row| norm(&row)).collect()
 }
 
 /// Euclidean norm, safe against overflow and underflow of the squares.
-pub(crate) fn norm(values: &ArrayD<f64>) -> f64 {
+pub(crate) fn norm<S: Data<Elem = f64>>(values: &ArrayBase<S, IxDyn>) -> f64 {
     let largest = values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     if largest == 0.0 || !largest.is_finite() {
         return if values.iter().any(|v| v.is_nan()) { f64::NAN } else { largest };
@@ -186,16 +220,226 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Quantile by linear interpolation between order statistics; 0 of nothing.
+/// Quantile by linear interpolation between order statistics; 0 of nothing. NaN sorts last, of either sign (the NaN
+/// of an invalid operation is negative on some processors).
 pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
-    values.sort_by(f64::total_cmp);
+    values.sort_by(|a, b| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)));
     let position = share * (values.len() - 1) as f64;
     let (below, above) = (position.floor() as usize, position.ceil() as usize);
     if below == above || !values[above].is_finite() {
         return values[above];
     }
     values[below] + (position - below as f64) * (values[above] - values[below])
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, arr0, array};
+
+    use super::*;
+    use crate::symmetry::{Group, Layout};
+
+    fn bound(layout: &str, shape: &[usize], group: &str) -> BoundLayout {
+        let group = Group::parse(group).unwrap();
+        BoundLayout::new(&Layout::parse(layout, &group).unwrap(), shape, &group, "output `y`").unwrap()
+    }
+
+    /// Measures `moved - reference` with scales from `reference` alone.
+    fn measured(layout: &BoundLayout, moved: &ArrayD<f64>, reference: &ArrayD<f64>) -> Error {
+        let scales = Scales::new([(layout, reference)].into_iter());
+        scales.measure(layout, &(moved - reference), reference)
+    }
+
+    const ALL: &str = "E(3) x S(nodes)";
+
+    #[test]
+    fn one_bad_row_among_ten_thousand_shows_in_full() {
+        let n = 10_000;
+        let layout = bound("nodes vector", &[n, 3], ALL);
+        let reference =
+            Array2::from_shape_fn((n, 3), |(i, k)| ((3 * i + k) as f64 * 0.7).sin() + 2.0).into_dyn();
+        let mut moved = reference.clone();
+        moved.index_axis_mut(Axis(0), 4321).fill(0.0);
+        let error = measured(&layout, &moved, &reference);
+        // The row is as long as the root mean square row up to a factor of 2, so its loss is an error near 1; over
+        // the whole output it would be 1 / 100 of that.
+        assert!(error.relative > 0.5 && error.relative <= 1.0, "{error:?}");
+        assert_eq!(error.relative, error.scaled);
+        assert_eq!(error.place, "row 4321");
+        assert!(error.absolute / norm(&reference) < 0.02, "the whole hides it");
+        // A row that happens to be near zero is judged by its neighbours.
+        let mut small = reference.clone();
+        small.index_axis_mut(Axis(0), 7).fill(1e-9);
+        let mut moved = small.clone();
+        moved.index_axis_mut(Axis(0), 7).fill(2e-9);
+        assert!(measured(&layout, &moved, &small).relative < 1e-8);
+        // A row far larger than the others is judged by itself.
+        let mut large = reference.clone();
+        large.index_axis_mut(Axis(0), 7).fill(1e6);
+        let mut moved = large.clone();
+        moved.index_axis_mut(Axis(0), 7).fill(1e6 * (1.0 + 1e-5));
+        let error = measured(&layout, &moved, &large);
+        assert!((error.relative - 1e-5).abs() < 1e-9, "{error:?}");
+    }
+
+    #[test]
+    fn rows_are_those_of_the_permuted_axis() {
+        let layout = bound("3 nodes", &[3, 4], ALL);
+        let reference = ArrayD::ones(ndarray::IxDyn(&[3, 4]));
+        let mut moved = reference.clone();
+        moved.index_axis_mut(Axis(1), 2).fill(1.5);
+        let error = measured(&layout, &moved, &reference);
+        assert_eq!(error.place, "row 2");
+        assert!((error.relative - 0.5).abs() < 1e-15, "{error:?}");
+        assert_eq!(
+            measured(
+                &bound("3 3", &[3, 3], ALL),
+                &Array2::eye(3).into_dyn(),
+                &Array2::ones((3, 3)).into_dyn()
+            )
+            .place,
+            ""
+        );
+    }
+
+    #[test]
+    fn an_energy_with_an_offset_is_judged_by_how_much_it_varies() {
+        let layout = bound("", &[], ALL);
+        let (reference, moved) = (arr0(-1e4).into_dyn(), arr0(-1e4 + 0.37).into_dyn());
+        assert!(
+            (measured(&layout, &moved, &reference).relative - 3.7e-5).abs() < 1e-12,
+            "the offset hides it"
+        );
+        let mut scales = Scales::new([(&layout, &reference)].into_iter());
+        let changes = [0.5, -1.0, 7.0].map(|v| arr0(v).into_dyn());
+        scales.set_spread(changes.iter().map(|change| (&layout, change)));
+        let error = scales.measure(&layout, &(&moved - &reference), &reference);
+        assert!((error.relative - 0.37).abs() < 1e-9, "over the median change, 1: {error:?}");
+        assert!((error.scaled - 0.37).abs() < 1e-9);
+        // The worse of both figures decides: a value far smaller than its changes is judged by itself.
+        let (reference, moved) = (arr0(0.1).into_dyn(), arr0(0.15).into_dyn());
+        let mut scales = Scales::new([(&layout, &reference)].into_iter());
+        scales.set_spread(changes.iter().map(|change| (&layout, change)));
+        let error = scales.measure(&layout, &(&moved - &reference), &reference);
+        assert!((error.relative - 0.5).abs() < 1e-12, "{error:?}");
+        // An output that does not change at all has no spread to be judged by.
+        let mut scales = Scales::new([(&layout, &reference)].into_iter());
+        scales.set_spread([arr0(0.0).into_dyn()].iter().map(|change| (&layout, change)));
+        assert!((scales.measure(&layout, &(&moved - &reference), &reference).relative - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn energies_per_node_too() {
+        let layout = bound("nodes", &[4], ALL);
+        let reference = array![-1e4, -1e4 + 1.0, -1e4 - 1.0, -1e4].into_dyn();
+        let mut moved = reference.clone();
+        moved[2] += 0.5;
+        let mut scales = Scales::new([(&layout, &reference)].into_iter());
+        let change = array![1.0, -1.0, 1.0, 1.0].into_dyn();
+        scales.set_spread([(&layout, &change)].into_iter());
+        let error = scales.measure(&layout, &(&moved - &reference), &reference);
+        assert!((error.relative - 0.5).abs() < 1e-9, "half of what a node varies by: {error:?}");
+        assert_eq!(error.place, "row 2");
+    }
+
+    #[test]
+    fn what_turns_is_not_judged_by_its_spread() {
+        let layout = bound("vector", &[3], ALL);
+        let (reference, moved) = (array![3.0, 4.0, 0.0].into_dyn(), array![3.0, 4.0, 0.5].into_dyn());
+        let mut scales = Scales::new([(&layout, &reference)].into_iter());
+        scales.set_spread([(&layout, &array![1e-3, 0.0, 0.0].into_dyn())].into_iter());
+        let error = scales.measure(&layout, &(&moved - &reference), &reference);
+        assert!((error.relative - 0.1).abs() < 1e-12, "{error:?}");
+        // Unless the group holds nothing that would turn it.
+        for (layout, shape, group, turned) in [
+            ("vector", 3, "SO(3)", true),
+            ("vector", 3, "T(3)", false),
+            ("point", 3, "T(3)", true),
+            ("2x0e", 2, "O(3)", false),
+            ("2x0o", 2, "O(3)", true),
+            ("2x0o", 2, "SO(3)", false),
+            ("1e", 3, "SO(3)", true),
+            ("1e", 3, "S(nodes)", false),
+            ("3", 3, "O(3)", false),
+        ] {
+            let scalar: Vec<bool> =
+                bound(layout, &[shape], group).blocks().iter().map(|b| b.scalar).collect();
+            assert_eq!(scalar, [!turned], "`{layout}` under {group}");
+        }
+        let mixed = bound("0e+1o vector", &[4, 3], "O(3)").blocks();
+        assert!(mixed.iter().all(|block| !block.scalar), "the second axis turns both");
+    }
+
+    #[test]
+    fn blocks_of_irreps_are_not_mixed() {
+        let layout = bound("nodes 2x0e+1o", &[2, 5], ALL);
+        // Scalars near 1e6 and a vector near 1: the vector is wrong by 10 %.
+        let reference = array![[1e6, 2e6, 0.0, 1.0, 0.0], [3e6, 1e6, 1.0, 0.0, 0.0]].into_dyn();
+        let mut moved = reference.clone();
+        moved[[1, 2]] += 0.1;
+        let error = measured(&layout, &moved, &reference);
+        assert!((error.relative - 0.1).abs() < 1e-12, "{error:?}");
+        assert_eq!(error.place, "1x1o, row 1");
+        // The other way round: scalars wrong, the vector not.
+        let mut moved = reference.clone();
+        moved[[0, 1]] *= 1.0 + 1e-3;
+        assert!(measured(&layout, &moved, &reference).place.starts_with("2x0e"));
+    }
+
+    #[test]
+    fn a_block_near_zero_is_judged_by_its_scale_over_the_inputs() {
+        let layout = bound("vector", &[3], ALL);
+        let base =
+            [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]].map(|v| array![v[0], v[1], v[2]].into_dyn());
+        let scales = Scales::new(base.iter().map(|values| (&layout, values)));
+        assert_eq!(scales.whole, 1.0, "the median");
+        let error = scales.measure(&layout, &array![1e-6, 0.0, 0.0].into_dyn(), &base[2]);
+        assert!((error.relative - 1e-3).abs() < 1e-15, "1e-6 over the floor of 1e-3: {error:?}");
+        assert!((error.scaled - 1e-6).abs() < 1e-18, "1e-6 over 1");
+        assert_eq!(scales.measure(&layout, &array![0.0, 0.0, 0.0].into_dyn(), &base[2]).relative, 0.0);
+        // Zero everywhere: any error at all is infinite.
+        let zero = Scales::new([(&layout, &base[2])].into_iter());
+        assert_eq!(
+            zero.measure(&layout, &array![1e-9, 0.0, 0.0].into_dyn(), &base[2]).relative,
+            f64::INFINITY
+        );
+    }
+
+    #[test]
+    fn what_is_not_finite_is_infinitely_wrong() {
+        let layout = bound("nodes vector", &[2, 3], ALL);
+        let reference = ArrayD::ones(ndarray::IxDyn(&[2, 3]));
+        for bad in [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut difference = ArrayD::zeros(ndarray::IxDyn(&[2, 3]));
+            difference[[1, 1]] = bad;
+            let scales = Scales::new([(&layout, &reference)].into_iter());
+            let error = scales.measure(&layout, &difference, &reference);
+            assert_eq!([error.absolute, error.relative, error.scaled], [f64::INFINITY; 3]);
+        }
+        // Norms too large for a number on both sides are no agreement.
+        let huge = ArrayD::from_elem(ndarray::IxDyn(&[2, 3]), f64::MAX);
+        let error = measured(&layout, &(&huge * 0.25), &huge);
+        assert_eq!(error.relative, f64::INFINITY, "{error:?}");
+    }
+
+    #[test]
+    fn norms_and_rows_neither_overflow_nor_underflow() {
+        for scale in [1e200, 1e-200, 1.0] {
+            assert!((norm(&(array![3.0, 4.0].into_dyn() * scale)) / scale - 5.0).abs() < 1e-14);
+            let layout = bound("nodes vector", &[3, 3], ALL);
+            let reference = Array2::<f64>::ones((3, 3)).into_dyn() * scale;
+            let mut moved = reference.clone();
+            moved.index_axis_mut(Axis(0), 1).fill(0.0);
+            let error = measured(&layout, &moved, &reference);
+            assert!((error.relative - 1.0).abs() < 1e-14 && error.place == "row 1", "{scale:e}: {error:?}");
+        }
+        assert_eq!(norm(&array![0.0, -0.0].into_dyn()), 0.0);
+        assert_eq!(norm(&array![f64::NEG_INFINITY, 1.0].into_dyn()), f64::INFINITY);
+        assert!(norm(&array![0.0, f64::NAN].into_dyn()).is_nan());
+        assert!(norm(&array![f64::INFINITY, f64::NAN, 1.0].into_dyn()).is_nan());
+        assert_eq!(norm(&ArrayD::zeros(ndarray::IxDyn(&[0, 3]))), 0.0);
+    }
 }

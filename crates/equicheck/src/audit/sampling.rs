@@ -206,14 +206,15 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
         match &factor {
             Factor::Linear { dimension: n, improper } => {
                 elements.push(("near-identity", identity.clone().with_linear(small_rotation(*n, draws))));
-                for k in 0..n.saturating_sub(1) {
+                // In the planes of neighbouring axes: for n = 3 about z, x and y.
+                for k in 0..if *n == 2 { 1 } else { *n } {
                     let half = Array2::from_diag(&Array1::from_shape_fn(*n, |i| {
-                        if i == k || i == k + 1 { -1.0 } else { 1.0 }
+                        if i == k || i == (k + 1) % n { -1.0 } else { 1.0 }
                     }));
                     elements.push(("half-turn", identity.clone().with_linear(half)));
                 }
                 if *n == 3 {
-                    for (pole, direction) in [1, 2].into_iter().zip(&space.directions) {
+                    for (pole, direction) in [1, 2].into_iter().zip(space.directions.iter().cycle()) {
                         let turn = turn_onto_axis(direction, pole);
                         elements.push(("axis-alignment", identity.clone().with_linear(turn)));
                     }
@@ -270,22 +271,382 @@ fn small_rotation(n: usize, draws: &mut Draws) -> Array2<f64> {
     frame.dot(&turn).dot(&frame.t())
 }
 
-/// The rotation of least angle that takes the unit vector `direction` onto the coordinate axis `axis`.
+/// A rotation that takes the unit vector `direction` onto the coordinate axis `axis`.
 fn turn_onto_axis(direction: &Array1<f64>, axis: usize) -> Array2<f64> {
-    // Two reflections: through the plane normal to `direction - e`, then through one that holds `e`.
-    let mut target = Array1::zeros(3);
-    target[axis] = 1.0;
-    let mut normal = direction - &target;
-    let length = normal.dot(&normal).sqrt();
-    if length < 1e-9 {
-        return Array2::eye(3);
+    let unit = |k: usize| Array1::from_shape_fn(3, |i| f64::from(u8::from(i == k)));
+    let target = unit(axis);
+    // Two reflections make a rotation. The one that swaps two vectors has their difference for its normal, which
+    // must not be short: near the axis, turn the direction over first; else reflect it onto the axis, then keep that.
+    let near = direction[axis] > 0.0;
+    let normal = if near { direction + &target } else { direction - &target };
+    let normal = &normal / normal.dot(&normal).sqrt();
+    if near {
+        householder(&normal).dot(&householder(direction))
+    } else {
+        householder(&unit((axis + 1) % 3)).dot(&householder(&normal))
     }
-    normal /= length;
-    let mut other = Array1::zeros(3);
-    other[(axis + 1) % 3] = 1.0;
-    householder(&other).dot(&householder(&normal))
 }
 
 fn householder(normal: &Array1<f64>) -> Array2<f64> {
     Array2::from_shape_fn((3, 3), |(i, j)| f64::from(u8::from(i == j)) - 2.0 * normal[i] * normal[j])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use ndarray::array;
+
+    use super::*;
+    use crate::symmetry::wigner_d_up_to;
+
+    fn group(text: &str) -> Group {
+        Group::parse(text).unwrap()
+    }
+
+    fn space(dimension: usize, axes: &[(&str, usize)]) -> Space {
+        Space {
+            dimension,
+            axes: axes.iter().map(|(axis, n)| ((*axis).to_owned(), *n)).collect(),
+            translation_scale: 2.5,
+            ..Space::default()
+        }
+    }
+
+    fn draw(group: &Group, space: &Space, seed: u64, sample: usize, index: u64) -> Element {
+        haar(group, &Part::Joint, space, &mut Draws::new(seed, sample, index, Purpose::Haar))
+    }
+
+    /// Matrices drawn for indices 0..n.
+    fn matrices(text: &str, n: u64) -> impl Iterator<Item = Array2<f64>> {
+        let group = group(text);
+        let space = space(group.dimension().unwrap(), &[]);
+        (0..n).map(move |index| draw(&group, &space, 7, 0, index).linear().clone())
+    }
+
+    fn determinant(g: &Array2<f64>) -> f64 {
+        let n = g.nrows();
+        DMatrix::from_fn(n, n, |i, j| g[[i, j]]).determinant()
+    }
+
+    #[test]
+    fn an_element_depends_on_seed_sample_and_index_alone() {
+        let group = group("E(3) x S(nodes)");
+        let space = space(3, &[("nodes", 20)]);
+        let first = draw(&group, &space, 3, 5, 8);
+        for other in [[2, 5, 8], [3, 4, 8], [3, 5, 9], [5, 3, 8], [8, 5, 3]] {
+            let other = draw(&group, &space, other[0], other[1] as usize, other[2]);
+            assert_ne!(other.linear(), first.linear());
+            assert_ne!(other.translation(), first.translation());
+            assert_ne!(other.permutation("nodes"), first.permutation("nodes"));
+        }
+        assert_eq!(draw(&group, &space, 3, 5, 8), first, "whatever was drawn in between");
+        let mut seen = BTreeSet::new();
+        for purpose in [
+            Purpose::Haar,
+            Purpose::NearIdentity,
+            Purpose::Rounding,
+            Purpose::Perturbation,
+            Purpose::Precision,
+            Purpose::Constants,
+            Purpose::Parameters,
+        ] {
+            assert!(seen.insert(Draws::new(3, 5, 8, purpose).uniform().to_bits()), "{purpose:?}");
+        }
+    }
+
+    /// The elements of a saved report can be drawn again only as long as these numbers stay. Those that pass through
+    /// the platform's logarithm and cosine may differ in the last bit between platforms.
+    #[test]
+    fn the_stream_never_changes() {
+        let mut draws = Draws::new(42, 1, 2, Purpose::Haar);
+        assert_eq!(draws.uniform(), 0.404_545_744_759_307_93);
+        assert!((draws.normal() - -0.169_793_649_334_354_37).abs() < 1e-15);
+        assert_eq!((draws.below(1000), draws.sign()), (386, -1.0));
+        assert_eq!(draws.permutation(6, None), [1, 0, 2, 4, 3, 5]);
+    }
+
+    #[test]
+    fn parts_of_a_group_act_alone() {
+        let group = group("E(3) x S(nodes)");
+        let space = space(3, &[("nodes", 30)]);
+        let names: Vec<String> = cycle(&group).iter().map(Part::name).collect();
+        assert_eq!(names, ["joint", "O(3)", "joint", "T(3)", "joint", "S(nodes)"]);
+        for part in cycle(&group) {
+            let element = haar(&group, &part, &space, &mut Draws::new(0, 0, 0, Purpose::Haar));
+            let turned = *element.linear() != Array2::<f64>::eye(3);
+            let shifted = element.translation().iter().any(|t| *t != 0.0);
+            let permuted = element.permutation("nodes").unwrap() != (0..30).collect::<Vec<_>>();
+            let name = part.name();
+            let wanted = |alone: &str| name == "joint" || name == alone;
+            assert_eq!(
+                (turned, shifted, permuted),
+                (wanted("O(3)"), wanted("T(3)"), wanted("S(nodes)")),
+                "{name}"
+            );
+        }
+        assert_eq!(cycle(&self::group("SO(3)")), [Part::Joint]);
+    }
+
+    #[test]
+    fn matrices_are_orthogonal() {
+        for text in ["SO(2)", "O(2)", "SO(3)", "O(3)", "SO(4)", "O(5)", "SO(64)"] {
+            for g in matrices(text, 20) {
+                let n = g.nrows();
+                let error =
+                    (g.dot(&g.t()) - Array2::<f64>::eye(n)).iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+                assert!(error < 1e-13, "{text}: {error:e}");
+                let d = determinant(&g);
+                assert!((d.abs() - 1.0).abs() < 1e-12);
+                assert!(d > 0.0 || text.starts_with('O'), "{text}");
+            }
+        }
+    }
+
+    const N: u64 = 4000;
+
+    /// Haar measure has no moment: the mean of every entry of D^l vanishes, and its mean square is 1 / (2l + 1)
+    /// (Schur). Five standard errors for 454 entries: a chance of 3e-4 once and for all, as the seed is fixed.
+    #[test]
+    fn rotations_are_haar_distributed() {
+        for (text, component) in [("SO(3)", 1.0), ("O(3)", 1.0), ("O(3)", -1.0)] {
+            let drawn: Vec<_> = matrices(text, N)
+                .map(|g| g * component)
+                .filter(|g| determinant(g) > 0.0)
+                .map(|g| wigner_d_up_to(6, &g.view()))
+                .collect();
+            let n = drawn.len() as f64;
+            for l in 1..=6 {
+                let dim = (2 * l + 1) as f64;
+                for entry in 0..(2 * l + 1) * (2 * l + 1) {
+                    let values = || drawn.iter().map(|d| *d[l].iter().nth(entry).unwrap());
+                    let mean = values().sum::<f64>() / n;
+                    assert!(
+                        mean.abs() < 5.0 / (dim * n).sqrt(),
+                        "{text} {component}: l = {l}, entry {entry}: {mean}"
+                    );
+                    let square = values().map(|v| v * v).sum::<f64>() / n;
+                    let fourth = values().map(|v| v.powi(4)).sum::<f64>() / n;
+                    let error = ((fourth - square * square) / n).sqrt();
+                    assert!(
+                        (square - 1.0 / dim).abs() < 5.0 * error,
+                        "{text}: l = {l}, entry {entry}: {square}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// The angle of a Haar rotation has density (1 - cos a) / pi, hence mean pi / 2 + 2 / pi and distribution function
+    /// (a - sin a) / pi; the Kolmogorov-Smirnov distance exceeds 1.95 / sqrt(n) with probability 1e-3.
+    #[test]
+    fn angles_are_distributed_as_haar_angles() {
+        use std::f64::consts::PI;
+        let mut angles: Vec<f64> =
+            matrices("SO(3)", N).map(|g| ((g.diag().sum() - 1.0) / 2.0).clamp(-1.0, 1.0).acos()).collect();
+        angles.sort_by(f64::total_cmp);
+        let n = angles.len() as f64;
+        let mean = angles.iter().sum::<f64>() / n;
+        let variance = PI * PI / 3.0 + 2.0 - (PI / 2.0 + 2.0 / PI).powi(2);
+        assert!((mean - (PI / 2.0 + 2.0 / PI)).abs() < 5.0 * (variance / n).sqrt(), "{mean}");
+        let distance = angles
+            .iter()
+            .enumerate()
+            .map(|(k, a)| ((a - a.sin()) / PI - (k as f64 + 0.5) / n).abs())
+            .fold(0.0, f64::max);
+        assert!(distance < 1.95 / n.sqrt(), "{distance}");
+    }
+
+    #[test]
+    fn both_components_of_o_n_are_equally_likely() {
+        for text in ["O(2)", "O(3)", "O(4)"] {
+            let improper = matrices(text, N).filter(|g| determinant(g) < 0.0).count() as f64;
+            let n = N as f64;
+            assert!((improper - n / 2.0).abs() < 5.0 * (n / 4.0).sqrt(), "{text}: {improper}");
+        }
+    }
+
+    /// Entries have mean 0, mean square `1 / n`, mean fourth power `3 / (n (n + 2))` on O(n), and on SO(n) for n > 4.
+    #[test]
+    fn other_dimensions_are_haar_distributed() {
+        for text in ["O(2)", "O(4)", "SO(5)"] {
+            let drawn: Vec<_> = matrices(text, N).collect();
+            let dim = drawn[0].nrows() as f64;
+            let fourth = 3.0 / (dim * (dim + 2.0));
+            let n = N as f64;
+            for entry in 0..drawn[0].len() {
+                let moment =
+                    |power| drawn.iter().map(|g| g.iter().nth(entry).unwrap().powi(power)).sum::<f64>() / n;
+                assert!(moment(1).abs() < 5.0 / (dim * n).sqrt(), "{text}, entry {entry}");
+                let error = ((fourth - 1.0 / (dim * dim)) / n).sqrt();
+                assert!((moment(2) - 1.0 / dim).abs() < 5.0 * error, "{text}, entry {entry}");
+                assert!((moment(4) - fourth).abs() < 5.0 * (fourth / n).sqrt(), "{text}, entry {entry}");
+            }
+        }
+        // The plane: no harmonic of the angle has a mean.
+        let angles: Vec<f64> = matrices("SO(2)", N).map(|g| g[[1, 0]].atan2(g[[0, 0]])).collect();
+        for m in 1..=8 {
+            let mean = |f: fn(f64) -> f64| angles.iter().map(|a| f(f64::from(m) * a)).sum::<f64>() / N as f64;
+            let bar = 5.0 / (2.0 * N as f64).sqrt();
+            assert!(mean(f64::cos).abs() < bar && mean(f64::sin).abs() < bar, "m = {m}");
+        }
+    }
+
+    #[test]
+    fn translations_have_the_declared_scale() {
+        let group = group("T(3)");
+        let space = space(3, &[]);
+        let drawn: Vec<f64> =
+            (0..N).flat_map(|index| draw(&group, &space, 7, 0, index).translation().to_vec()).collect();
+        let n = drawn.len() as f64;
+        let mean = drawn.iter().sum::<f64>() / n;
+        let variance = drawn.iter().map(|t| t * t).sum::<f64>() / n;
+        let kurtosis = drawn.iter().map(|t| t.powi(4)).sum::<f64>() / n / variance.powi(2);
+        assert!(mean.abs() < 5.0 * 2.5 / n.sqrt(), "{mean}");
+        assert!((variance / 6.25 - 1.0).abs() < 5.0 * (2.0 / n).sqrt(), "{variance}");
+        assert!((kurtosis - 3.0).abs() < 5.0 * (24.0 / n).sqrt(), "{kurtosis}");
+    }
+
+    /// Pearson's statistic against the 0.999 quantile of chi-square with 5 and 23 degrees of freedom.
+    #[test]
+    fn permutations_are_uniform() {
+        for (n, share, bar) in [(3, 6.0, 20.52), (4, 24.0, 49.73)] {
+            let mut counts: BTreeMap<Vec<usize>, f64> = BTreeMap::new();
+            for index in 0..N {
+                let mut draws = Draws::new(11, 0, index, Purpose::Haar);
+                *counts.entry(draws.permutation(n, None)).or_default() += 1.0;
+            }
+            assert_eq!(counts.len() as f64, share);
+            let expected = N as f64 / share;
+            let statistic: f64 = counts.values().map(|c| (c - expected).powi(2) / expected).sum();
+            assert!(statistic < bar, "S({n}): {statistic}");
+        }
+    }
+
+    #[test]
+    fn permutations_stay_within_their_segments_and_are_uniform_there() {
+        // Two interleaved graphs of three nodes, one of a single node.
+        let labels = [4_i64, -1, 4, 0, -1, 4, -1];
+        let mut counts: BTreeMap<Vec<usize>, f64> = BTreeMap::new();
+        for index in 0..N {
+            let p = Draws::new(11, 0, index, Purpose::Haar).permutation(7, Some(&labels));
+            assert!(p.iter().enumerate().all(|(i, from)| labels[i] == labels[*from]), "{p:?}");
+            *counts.entry(p).or_default() += 1.0;
+        }
+        assert_eq!(counts.len(), 36, "3! times 3! times 1, jointly");
+        let expected = N as f64 / 36.0;
+        let statistic: f64 = counts.values().map(|c| (c - expected).powi(2) / expected).sum();
+        // 0.999 quantile with 35 degrees of freedom.
+        assert!(statistic < 66.62, "{statistic}");
+        let group = group("S(nodes)");
+        let mut space = space(0, &[("nodes", 7)]);
+        space.segments.insert("nodes".to_owned(), labels.to_vec());
+        let p = draw(&group, &space, 1, 0, 0).permutation("nodes").unwrap().to_vec();
+        assert!(p.iter().enumerate().all(|(i, from)| labels[i] == labels[*from]));
+    }
+
+    #[test]
+    fn bounded_draws_are_uniform() {
+        let mut draws = Draws::new(0, 0, 0, Purpose::Precision);
+        let mut counts = [0.0_f64; 10];
+        for _ in 0..10_000 {
+            counts[draws.below(10)] += 1.0;
+        }
+        // 0.999 quantile with 9 degrees of freedom.
+        assert!(counts.iter().map(|c| (c - 1000.0).powi(2) / 1000.0).sum::<f64>() < 27.88);
+        assert!((0..100).all(|_| draws.below(1) == 0));
+        let signs: f64 = (0..10_000).map(|_| draws.sign()).sum();
+        assert!(signs.abs() < 500.0, "{signs}");
+    }
+
+    fn named(group: &str, space: &Space) -> Vec<(&'static str, Element)> {
+        planned(&self::group(group), space, &mut Draws::new(0, 0, 0, Purpose::NearIdentity))
+    }
+
+    #[test]
+    fn planned_elements_are_what_their_names_say() {
+        let mut space = space(3, &[("nodes", 5)]);
+        let directions = [array![0.6, 0.0, 0.8], array![1.0, 2.0, -2.0] / 3.0];
+        space.directions = directions.to_vec();
+        let elements = named("E(3) x S(nodes)", &space);
+        let all = |name: &str| -> Vec<Element> {
+            elements.iter().filter(|(n, _)| *n == name).map(|(_, e)| e.clone()).collect()
+        };
+        assert!(elements[0].0 == "identity" && elements[0].1.is_identity());
+        assert!(elements[1..].iter().all(|(_, element)| !element.is_identity()));
+
+        let near = &all("near-identity")[0];
+        let angle = ((near.linear().diag().sum() - 1.0) / 2.0).acos();
+        assert!((angle - 1e-3).abs() < 1e-9, "{angle}");
+        assert!(near.linear().iter().all(|v| *v != 0.0 && *v != 1.0), "about a generic axis");
+
+        let mut axes: Vec<Vec<f64>> = all("half-turn").iter().map(|e| e.linear().diag().to_vec()).collect();
+        axes.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        assert_eq!(axes, [[-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, -1.0, -1.0]], "about z, y and x");
+        assert!(all("half-turn").iter().all(|e| e.determinant() == 1.0));
+
+        let alignments = all("axis-alignment");
+        assert_eq!(alignments.len(), 2);
+        for ((element, direction), pole) in alignments.iter().zip(&directions).zip([1, 2]) {
+            let turned = element.linear().dot(direction);
+            for k in 0..3 {
+                let wanted = f64::from(u8::from(k == pole));
+                assert!((turned[k] - wanted).abs() < 1e-15, "{direction} goes to {turned}");
+            }
+            assert_eq!(element.determinant(), 1.0);
+            let square = element.linear().dot(&element.linear().t()) - Array2::<f64>::eye(3);
+            assert!(square.iter().all(|v| v.abs() < 1e-15));
+        }
+
+        assert_eq!(all("mirror")[0].determinant(), -1.0);
+        assert_eq!(all("inversion")[0].linear(), &-Array2::<f64>::eye(3));
+        assert_eq!(all("translation")[0].translation(), &array![5.0, 5.0, 5.0]);
+        assert_eq!(all("reversal")[0].permutation("nodes"), Some(&[4, 3, 2, 1, 0][..]));
+        assert_eq!(elements.len(), 1 + 1 + 3 + 2 + 1 + 1 + 1 + 1);
+    }
+
+    #[test]
+    fn planned_elements_belong_to_the_group() {
+        let names = |group: &str, space: &Space| {
+            let elements = named(group, space);
+            let proper = elements.iter().all(|(_, e)| e.determinant() == 1.0);
+            (elements.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "), proper)
+        };
+        let of = |text: &str, proper| (text.to_owned(), proper);
+        assert_eq!(
+            names("SO(3)", &space(3, &[])),
+            of("identity near-identity half-turn half-turn half-turn", true)
+        );
+        assert_eq!(names("SO(2)", &space(2, &[])), of("identity near-identity half-turn", true));
+        assert_eq!(names("O(2)", &space(2, &[])), of("identity near-identity half-turn mirror", false));
+        assert_eq!(names("T(2)", &space(2, &[])), of("identity translation", true));
+        let mut graphs = space(0, &[("nodes", 5)]);
+        graphs.segments.insert("nodes".to_owned(), vec![0, 1, 0, 0, 1]);
+        assert_eq!(names("S(nodes)", &graphs), of("identity reversal", true));
+        let p = named("S(nodes)", &graphs)[1].1.permutation("nodes").unwrap().to_vec();
+        assert_eq!(p, [3, 4, 2, 0, 1], "within segments");
+    }
+
+    /// A sample with one direction only (two points) is brought onto both poles; a direction that is on its pole
+    /// stays there.
+    #[test]
+    fn every_pole_is_reached() {
+        let mut space = space(3, &[]);
+        space.directions = vec![array![0.0, 1.0, 0.0]];
+        let elements = named("SO(3)", &space);
+        let turned: Vec<Array1<f64>> = elements
+            .iter()
+            .filter(|(name, _)| *name == "axis-alignment")
+            .map(|(_, e)| e.linear().dot(&space.directions[0]))
+            .collect();
+        assert_eq!(turned.len(), 2);
+        assert_eq!(turned[0], array![0.0, 1.0, 0.0]);
+        assert!((turned[1][2] - 1.0).abs() < 1e-15);
+        for direction in [array![0.0, -1.0, 0.0], array![1e-8, 1.0, 0.0], array![0.0, 1.0, -1e-5]] {
+            let length: f64 = direction.dot(&direction);
+            let direction = direction / length.sqrt();
+            let turned = turn_onto_axis(&direction, 1).dot(&direction);
+            assert!((turned[1] - 1.0).abs() < 1e-15 && turned[0].abs() < 1e-15 && turned[2].abs() < 1e-15);
+        }
+    }
 }

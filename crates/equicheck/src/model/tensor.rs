@@ -168,8 +168,8 @@ impl Tensor {
     /// Only for inexact types: integers do not go through f64.
     pub fn from_real(values: ArrayD<f64>, dtype: DType) -> Self {
         match dtype {
-            DType::Float16 => Tensor::Float16(values.mapv(f16::from_f64)),
-            DType::BFloat16 => Tensor::BFloat16(values.mapv(bf16::from_f64)),
+            DType::Float16 => Tensor::Float16(values.mapv(|v| f16::from_f32(to_odd(v)))),
+            DType::BFloat16 => Tensor::BFloat16(values.mapv(|v| bf16::from_f32(to_odd(v)))),
             DType::Float32 => Tensor::Float32(values.mapv(|v| v as f32)),
             DType::Complex64 => Tensor::Complex64(join_complex(&values, |v| v as f32)),
             DType::Complex128 => Tensor::Complex128(join_complex(&values, |v| v)),
@@ -236,6 +236,18 @@ impl Tensor {
             _ => self == other,
         }
     }
+}
+
+/// Single precision, rounded to odd: what is not exact gets an odd last bit. A second rounding to a much shorter type
+/// is then the correct one (Boldo and Melquiond, IEEE Transactions on Computers 57, 2008). `half`'s own conversions
+/// from f64 round twice or drop bits, depending on the processor.
+fn to_odd(v: f64) -> f32 {
+    let near = v as f32;
+    if f64::from(near) == v || !near.is_finite() {
+        return near;
+    }
+    let toward_zero = near.to_bits() - u32::from(f64::from(near).abs() > v.abs());
+    f32::from_bits(toward_zero | 1)
 }
 
 fn split_complex<T: Copy>(array: &ArrayViewD<'_, Complex<T>>, widen: impl Fn(T) -> f64) -> ArrayD<f64> {

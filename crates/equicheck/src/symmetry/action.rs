@@ -11,8 +11,8 @@ use crate::model::{DType, Tensor};
 
 use super::element::{Element, inverse_permutation};
 use super::group::{Factor, Group};
-use super::irreps::{Irreps, Parity};
-use super::layout::{Axis, Layout};
+use super::irreps::{Irrep, Irreps, Parity};
+use super::layout::{Axis, IndexValues, Layout};
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct BoundLayout {
     shape: Vec<usize>,
     /// Position in the shape, and the axis; plain ones left out.
     moved: Vec<(usize, Axis)>,
+    /// Whether the group's matrices may be improper; `None` when it has none.
+    improper: Option<bool>,
 }
 
 /// Components `start..end` of the one axis that irreps or vectors live on, which turn among themselves.
@@ -30,7 +32,8 @@ pub(crate) struct Block {
     pub(crate) name: String,
     /// Axis of the tensor, and the range along it; `None`: the whole tensor.
     pub(crate) range: Option<(usize, std::ops::Range<usize>)>,
-    /// Whether no matrix acts on it (it may still be permuted): a scalar, which may hide in a large offset.
+    /// Whether nothing in the group turns or shifts it (it may still be permuted): an invariant, which may hide in a
+    /// large offset.
     pub(crate) scalar: bool,
 }
 
@@ -76,7 +79,11 @@ impl BoundLayout {
                 moved.push((offset + k, axis.clone()));
             }
         }
-        Ok(Self { layout: layout.clone(), shape: shape.to_vec(), moved })
+        let improper = group.factors().iter().find_map(|factor| match factor {
+            Factor::Linear { improper, .. } => Some(*improper),
+            _ => None,
+        });
+        Ok(Self { layout: layout.clone(), shape: shape.to_vec(), moved, improper })
     }
 
     /// The layout.
@@ -101,10 +108,7 @@ impl BoundLayout {
     pub fn is_moved_by(&self, factor: &Factor) -> bool {
         match factor {
             Factor::Linear { improper, .. } => self.moved.iter().any(|(_, axis)| match axis {
-                Axis::Irreps(irreps) => irreps
-                    .blocks()
-                    .iter()
-                    .any(|b| b.irrep.l() > 0 || (*improper && b.irrep.parity() == Parity::Odd)),
+                Axis::Irreps(irreps) => irreps.blocks().iter().any(|b| turns(b.irrep, *improper)),
                 axis => axis.is_spatial(),
             }),
             Factor::Translation { .. } => self.moved.iter().any(|(_, axis)| *axis == Axis::Point),
@@ -179,6 +183,7 @@ impl BoundLayout {
         let Tensor::Float64(permuted) = self.permute(element, &Tensor::Float64(values.clone())) else {
             unreachable!("a permutation keeps the element type")
         };
+        let permuted = self.relabel(element, &permuted);
         if self.moves_values(element) { self.act_on_components(element, &permuted) } else { permuted }
     }
 
@@ -198,41 +203,57 @@ impl BoundLayout {
                 result = result.select(*at, p);
             }
         }
-        if let Some(values) = self.layout.values()
-            && let Some(p) = element.permutation(&values.axis)
+        if let Some(relabel) = self.relabelling(element)
+            && let Some(relabelled) = result.map_integers(relabel)
         {
-            // Padding and sentinels lie outside 0..n and stay as they are (METHOD 1).
-            let inverse = inverse_permutation(p);
-            let relabel = |v: i64| {
-                if values.sentinel == Some(v) {
-                    return v;
-                }
-                usize::try_from(v).ok().and_then(|v| inverse.get(v)).map_or(v, |&target| target as i64)
-            };
-            if let Some(relabelled) = result.map_integers(relabel) {
-                result = relabelled;
-            }
+            result = relabelled;
         }
         result
     }
 
+    /// What becomes of a value that is a position along a permuted axis.
+    fn relabelling(&self, element: &Element) -> Option<impl Fn(i64) -> i64> {
+        let values = self.layout.values()?;
+        let inverse = inverse_permutation(element.permutation(&values.axis)?);
+        let sentinel = values.sentinel;
+        // Padding and sentinels lie outside 0..n and stay as they are (METHOD 1).
+        Some(move |v: i64| match usize::try_from(v).ok().and_then(|v| inverse.get(v)) {
+            Some(&target) if sentinel != Some(v) => target as i64,
+            _ => v,
+        })
+    }
+
+    /// Relabels positions held as floating values, as outputs are once they are read as f64.
+    fn relabel(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
+        match self.relabelling(element) {
+            Some(relabel) => values.mapv(|v| if v.fract() == 0.0 { relabel(v as i64) as f64 } else { v }),
+            None => values.clone(),
+        }
+    }
+
     fn act_on_components(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
-        let mut data = values.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
+        let mut data: Vec<f64> = values.iter().copied().collect();
+        // A translation alone must not touch vectors: 0 times an infinite component is nan.
+        let turns = *element.linear() != Array2::<f64>::eye(element.linear().nrows());
         for (at, axis) in &self.moved {
             let length = self.shape[*at];
             let inner: usize = shape[at + 1..].iter().product();
             let mut blocks = Blocks { data: &mut data, length, inner };
             match axis {
-                Axis::Vector => blocks.apply(0, element.linear()),
-                Axis::Pseudovector => blocks.apply(0, &(element.linear() * element.determinant())),
+                Axis::Vector if turns => blocks.apply(0, element.linear()),
+                Axis::Pseudovector if turns => {
+                    blocks.apply(0, &(element.linear() * element.determinant()));
+                }
                 Axis::Point => {
-                    blocks.apply(0, element.linear());
+                    if turns {
+                        blocks.apply(0, element.linear());
+                    }
                     // A complex number's imaginary part does not move: it has an inner axis of length 2.
                     let real_parts_only = shape.len() > self.shape.len();
                     blocks.shift(element.translation().as_slice().unwrap_or(&[]), real_parts_only);
                 }
-                Axis::Irreps(irreps) => blocks.apply_irreps(irreps, element),
+                Axis::Irreps(irreps) if turns => blocks.apply_irreps(irreps, element),
                 _ => {}
             }
         }
@@ -244,11 +265,12 @@ impl BoundLayout {
         for (at, axis) in &self.moved {
             if let Axis::Irreps(irreps) = axis {
                 let mut blocks: Vec<Block> = Vec::new();
+                let others = self.moved.iter().any(|(other, axis)| other != at && self.transforms(axis));
                 for b in irreps.blocks() {
                     blocks.push(Block {
                         name: format!("{}x{}", b.multiplicity, b.irrep),
                         range: Some((*at, b.range())),
-                        scalar: b.irrep.l() == 0 && b.irrep.parity() == Parity::Even,
+                        scalar: !others && !self.improper.is_some_and(|improper| turns(b.irrep, improper)),
                     });
                 }
                 blocks.retain(|b| b.range.as_ref().is_none_or(|(_, r)| !r.is_empty()));
@@ -257,8 +279,43 @@ impl BoundLayout {
                 }
             }
         }
-        let scalar = !self.moved.iter().any(|(_, axis)| axis.is_spatial());
+        let scalar = !self.moved.iter().any(|(_, axis)| self.transforms(axis));
         vec![Block { name: String::new(), range: None, scalar }]
+    }
+
+    /// By block: whether `factor` moves it.
+    pub(crate) fn blocks_moved_by(&self, factor: &Factor) -> Vec<bool> {
+        let irreps = self.moved.iter().find_map(|(_, axis)| match axis {
+            Axis::Irreps(irreps) => Some(irreps),
+            _ => None,
+        });
+        match (factor, irreps) {
+            // Other spatial axes turn every block.
+            (Factor::Linear { improper, .. }, Some(irreps))
+                if self.moved.iter().filter(|(_, axis)| axis.is_spatial()).count() == 1 =>
+            {
+                let blocks = irreps.blocks().iter().filter(|b| !b.range().is_empty());
+                blocks.map(|b| turns(b.irrep, *improper)).collect()
+            }
+            _ => vec![self.is_moved_by(factor); self.blocks().len()],
+        }
+    }
+
+    /// Whether some block is a scalar.
+    pub(crate) fn has_scalars(&self) -> bool {
+        self.blocks().iter().any(|block| block.scalar)
+    }
+
+    /// Whether the group turns or shifts components along this axis.
+    fn transforms(&self, axis: &Axis) -> bool {
+        match axis {
+            Axis::Point => true,
+            Axis::Vector | Axis::Pseudovector => self.improper.is_some(),
+            Axis::Irreps(irreps) => {
+                self.improper.is_some_and(|improper| irreps.blocks().iter().any(|b| turns(b.irrep, improper)))
+            }
+            _ => false,
+        }
     }
 
     /// Position of the axis that is permuted under this name.
@@ -281,6 +338,11 @@ impl BoundLayout {
     pub(crate) fn row_axis(&self) -> Option<usize> {
         self.moved.iter().find(|(_, axis)| matches!(axis, Axis::Permuted(_))).map(|(at, _)| *at)
     }
+}
+
+/// Whether rotations, or improper elements where there are any, move an irrep.
+fn turns(irrep: Irrep, improper: bool) -> bool {
+    irrep.l() > 0 || (improper && irrep.parity() == Parity::Odd)
 }
 
 /// Row-major data seen as `[outer, length, inner]`.
@@ -338,12 +400,16 @@ impl Blocks<'_> {
 /// Lengths of the permuted axes over all tensors of a sample.
 ///
 /// # Errors
-/// Two tensors that disagree.
+/// Two tensors that disagree, a sentinel that is also a position.
 pub(crate) fn permuted_lengths<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a BoundLayout)>,
 ) -> Result<BTreeMap<String, usize>, Error> {
     let mut lengths: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let mut sentinels = Vec::new();
     for (tensor, layout) in tensors {
+        if let Some(IndexValues { axis, sentinel: Some(sentinel) }) = layout.layout.values() {
+            sentinels.push((tensor, layout, axis, *sentinel));
+        }
         for (axis, length) in layout.permuted_lengths() {
             match lengths.get(axis) {
                 None => {
@@ -360,6 +426,21 @@ pub(crate) fn permuted_lengths<'a>(
                 }
                 Some(_) => {}
             }
+        }
+    }
+    for (tensor, layout, axis, sentinel) in sentinels {
+        let Some((length, _)) = lengths.get(axis) else { continue };
+        // Another entry would be relabelled to it, and no inverse could tell the two apart.
+        if usize::try_from(sentinel).is_ok_and(|s| s < *length) {
+            return Err(Error::Shape {
+                tensor: tensor.to_owned(),
+                layout: layout.layout.to_string(),
+                shape: layout.shape.clone(),
+                why: format!(
+                    "{sentinel} is also a position along `{axis}`, which has length {length}: mark what is no \
+                     position with a value outside 0..{length}"
+                ),
+            });
         }
     }
     Ok(lengths.into_iter().map(|(axis, (length, _))| (axis, length)).collect())

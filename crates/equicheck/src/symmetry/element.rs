@@ -84,17 +84,18 @@ impl Element {
         if matrix.determinant() < 0.0 { -1.0 } else { 1.0 }
     }
 
-    /// The product `self . other`: first `other` acts, then `self`.
+    /// The product `self . other`: first `other` acts, then `self`. An axis that one of them lacks is not permuted
+    /// by it.
     #[must_use]
     pub fn compose(&self, other: &Self) -> Self {
-        let permutations = self
-            .permutations
-            .iter()
-            .map(|(axis, p)| {
-                let q = &other.permutations[axis];
-                (axis.clone(), p.iter().map(|&i| q[i]).collect())
-            })
-            .collect();
+        let mut permutations = other.permutations.clone();
+        for (axis, p) in &self.permutations {
+            let product = match other.permutations.get(axis) {
+                Some(q) => p.iter().map(|&i| q[i]).collect(),
+                None => p.clone(),
+            };
+            permutations.insert(axis.clone(), product);
+        }
         Self {
             linear: self.linear.dot(&other.linear),
             translation: self.linear.dot(&other.translation) + &self.translation,
@@ -135,7 +136,7 @@ impl fmt::Display for Element {
             parts.push(describe_linear(&self.linear, self.determinant()));
         }
         if self.translation.iter().any(|t| *t != 0.0) {
-            let components: Vec<String> = self.translation.iter().map(|t| format!("{t:.4}")).collect();
+            let components: Vec<String> = self.translation.iter().map(|t| decimal(*t)).collect();
             parts.push(format!("translation by ({})", components.join(", ")));
         }
         for (axis, p) in &self.permutations {
@@ -171,10 +172,10 @@ fn describe_linear(g: &Array2<f64>, determinant: f64) -> String {
     let angle = sine.atan2(cosine);
     let suffix = if improper { ", with inversion" } else { "" };
     if angle < 1e-12 {
-        return "inversion".to_owned();
+        return if improper { "inversion" } else { "rotation by 0.00 degrees" }.to_owned();
     }
     // Near a half turn the antisymmetric part vanishes; the axis is then a column of (R + 1) / 2.
-    let axis = if sine > 1e-6 {
+    let axis = if sine > 1e-6 || cosine > 0.0 {
         antisymmetric.map(|a| a / (2.0 * sine))
     } else {
         let column = (0..3).max_by(|&a, &b| r[[a, a]].total_cmp(&r[[b, b]])).unwrap_or(0);
@@ -182,11 +183,12 @@ fn describe_linear(g: &Array2<f64>, determinant: f64) -> String {
         let norm = v.iter().map(|a| a * a).sum::<f64>().sqrt();
         [v[0] / norm, v[1] / norm, v[2] / norm]
     };
-    format!(
-        "rotation by {:.2} degrees about ({:.4}, {:.4}, {:.4}){suffix}",
-        angle.to_degrees(),
-        axis[0],
-        axis[1],
-        axis[2]
-    )
+    let axis = axis.map(decimal).join(", ");
+    format!("rotation by {:.2} degrees about ({axis}){suffix}", angle.to_degrees())
+}
+
+/// Four decimals, without a sign on what rounds to zero.
+fn decimal(value: f64) -> String {
+    let text = format!("{value:.4}");
+    if text == "-0.0000" { text[1..].to_owned() } else { text }
 }

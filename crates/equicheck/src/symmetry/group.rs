@@ -87,6 +87,8 @@ impl fmt::Display for Group {
 }
 
 const NAMES: [&str; 6] = ["SO", "O", "SE", "E", "T", "S"];
+/// Words of layouts that say how an axis turns.
+const LAYOUT_WORDS: [&str; 3] = ["vector", "point", "pseudovector"];
 const AVAILABLE: &str = "SO(n), O(n), SE(n), E(n), T(n), S(axis), and products with `x`";
 
 impl Group {
@@ -183,12 +185,10 @@ impl<'a> Parser<'a> {
         let mut terms: Vec<(Term, Range<usize>)> = Vec::new();
         loop {
             let (term, span) = self.term()?;
-            if let Some((earlier, _)) = terms.iter().find(|(earlier, _)| clash(earlier, &term)) {
-                return Err(self.error(
-                    span,
-                    format!("`{term}` and `{earlier}` act on the same thing"),
-                    "keep the larger one",
-                ));
+            for (earlier, _) in &terms {
+                if let Some((why, help)) = clash(earlier, &term) {
+                    return Err(self.error(span, format!("`{earlier}` and `{term}` {why}"), help));
+                }
             }
             terms.push((term, span));
             self.skip_space();
@@ -214,9 +214,15 @@ impl<'a> Parser<'a> {
             return Err(self.error(span, "expected a group", format!("available: {AVAILABLE}")));
         }
         if !NAMES.contains(&name) {
-            let help = match nearest(name, NAMES) {
-                Some(near) if near.eq_ignore_ascii_case(name) => {
+            // `SO3` and `se(3)` are slips; `S4`, `D4` and `T` with a letter are other groups.
+            let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
+            let digits = &name[letters.len()..];
+            let help = match nearest(letters, NAMES) {
+                Some(near) if near.eq_ignore_ascii_case(letters) && digits.is_empty() => {
                     format!("did you mean `{near}`? available: {AVAILABLE}")
+                }
+                Some(near) if near.eq_ignore_ascii_case(letters) && near != "S" => {
+                    format!("did you mean `{near}({digits})`? available: {AVAILABLE}")
                 }
                 _ => format!("available: {AVAILABLE}"),
             };
@@ -250,6 +256,13 @@ impl<'a> Parser<'a> {
                     "example: `S(nodes)`, with `nodes` in the layouts",
                 ));
             }
+            if LAYOUT_WORDS.contains(&argument) {
+                return Err(self.error(
+                    argument_span,
+                    format!("`{argument}` is a word of the layout language and cannot name a permuted axis"),
+                    "give the axis another name, such as `nodes` or `points`",
+                ));
+            }
             return Ok((Term::Symmetric(argument.to_owned()), span));
         }
         let minimum = if name == "T" { 1 } else { 2 };
@@ -271,8 +284,9 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Two terms clash when both turn space, both shift it, or both permute one axis, or live in different dimensions.
-fn clash(a: &Term, b: &Term) -> bool {
+/// Why two terms cannot stand in one group, and what to do: they turn or shift the same space, permute one axis, or
+/// live in different dimensions.
+fn clash(a: &Term, b: &Term) -> Option<(&'static str, &'static str)> {
     let parts = |term: &Term| match term {
         Term::SpecialOrthogonal(n) | Term::Orthogonal(n) => (Some(*n), true, false),
         Term::SpecialEuclidean(n) | Term::Euclidean(n) => (Some(*n), true, true),
@@ -280,8 +294,15 @@ fn clash(a: &Term, b: &Term) -> bool {
         Term::Symmetric(_) => (None, false, false),
     };
     if let (Term::Symmetric(a), Term::Symmetric(b)) = (a, b) {
-        return a == b;
+        return (a == b).then_some(("permute the same axis", "keep one of them"));
     }
     let ((da, turns_a, shifts_a), (db, turns_b, shifts_b)) = (parts(a), parts(b));
-    (turns_a && turns_b) || (shifts_a && shifts_b) || matches!((da, db), (Some(x), Some(y)) if x != y)
+    if matches!((da, db), (Some(x), Some(y)) if x != y) {
+        return Some((
+            "act on spaces of different dimensions",
+            "a group acts on one space: keep one of them",
+        ));
+    }
+    let overlap = (turns_a && turns_b) || (shifts_a && shifts_b);
+    overlap.then_some(("act on the same space", "keep the larger one"))
 }

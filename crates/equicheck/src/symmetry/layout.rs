@@ -94,7 +94,7 @@ impl fmt::Display for Layout {
 }
 
 /// Words for axes that do not transform (unless the group permutes an axis of that name).
-pub(crate) const PLAIN_WORDS: [&str; 8] =
+pub const PLAIN_WORDS: [&str; 8] =
     ["channel", "features", "time", "heads", "classes", "nodes", "edges", "graphs"];
 /// Words for axes that transform, and for those that lead.
 const OTHER_WORDS: [&str; 5] = ["vector", "point", "pseudovector", "batch", "..."];
@@ -172,7 +172,7 @@ impl Parser<'_> {
                 "a displacement or a tensor of higher rank is `vector`",
             ));
         }
-        let values = self.values(split, &mut axes)?;
+        let values = self.values(split, &axes)?;
         Ok(Layout { axes, values })
     }
 
@@ -249,7 +249,7 @@ impl Parser<'_> {
         self.error(span, format!("unknown word `{word}`"), help)
     }
 
-    fn values(&self, split: usize, axes: &mut [Axis]) -> Result<Option<IndexValues>, ParseError> {
+    fn values(&self, split: usize, axes: &[Axis]) -> Result<Option<IndexValues>, ParseError> {
         let clause = &self.text[split..];
         if clause.is_empty() {
             return Ok(None);
@@ -269,7 +269,7 @@ impl Parser<'_> {
         let offset = start + axis_part.len() - axis_part.trim_start().len();
         let axis = axis_part.trim();
         let span = if axis.is_empty() { split..start } else { offset..offset + axis.len() };
-        if axis.is_empty() || axis.contains(char::is_whitespace) {
+        if !is_name(axis) || axis.starts_with(char::is_numeric) {
             return Err(self.error(span, "expected one axis name after `:`", "example: `2 edges : nodes`"));
         }
         if let Some(axis) = axes.iter().find(|axis| axis.is_spatial()) {
@@ -281,9 +281,14 @@ impl Parser<'_> {
         }
         let sentinel = match sentinel_part {
             None => None,
-            Some((at, word)) => Some(word.trim().parse::<i64>().map_err(|_| {
-                self.error(at..self.text.len(), "expected an integer after `|`", "example: `: nodes | -1`")
-            })?),
+            Some((at, rest)) => {
+                let word = rest.trim();
+                let at = at + rest.len() - rest.trim_start().len();
+                let span = if word.is_empty() { at..at } else { at..at + word.len() };
+                Some(word.parse::<i64>().map_err(|_| {
+                    self.error(span, "expected an integer after `|`", "example: `: nodes | -1`")
+                })?)
+            }
         };
         if self.group.permutes(axis) {
             return Ok(Some(IndexValues { axis: axis.to_owned(), sentinel }));

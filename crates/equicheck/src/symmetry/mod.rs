@@ -18,5 +18,5 @@ pub use irreps::{
     BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices, Parity,
     proper_part,
 };
-pub use layout::{Axis, IndexValues, Layout};
+pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS};
 pub use wigner::{L_MAX, WignerMatrices, flat_len, flat_offset, wigner_d, wigner_d_into, wigner_d_up_to};

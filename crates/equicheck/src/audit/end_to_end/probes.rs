@@ -1,0 +1,450 @@
+//! Probes beside the pairs: repeated calls, the proof of precision, vacuity, rounding.
+
+use std::collections::{BTreeMap, HashSet};
+
+use ndarray::ArrayD;
+
+use crate::Error;
+use crate::model::{Call, Model, Tensor};
+use crate::report::{Repeatability, VacuityRow};
+use crate::symmetry::{BoundLayout, Element};
+
+use super::super::calls::Value;
+use super::super::measure::{Scales, median, norm};
+use super::super::precision::{self, Proven};
+use super::super::sampling::{self, Draws, Part, Purpose};
+use super::super::statistics::{maximum, quantile};
+use super::super::{noise, vacuity};
+use super::{Case, DoubleModel, EndToEnd, Noise, PROBED_SAMPLES, Record};
+
+impl EndToEnd<'_> {
+    /// Calls again: with generators reset, without, and after other calls with the state left as they leave it.
+    pub(super) fn repeat(
+        &mut self,
+        model: &mut dyn Model,
+        double: bool,
+    ) -> Result<Vec<Repeatability>, Error> {
+        let mut result = vec![Repeatability::default(); self.outputs().len()];
+        let inputs = self.inputs(0, double);
+        let purpose = "repeat";
+        let Ok(reference) = self.calls.evaluate(purpose, model, 0, &inputs)? else { return Ok(result) };
+        for (reset, restore, rounds) in
+            [(true, true, 1), (false, true, 1), (false, false, 2), (true, false, 1)]
+        {
+            let call = Call { sample: 0, inputs: &inputs, reset_generators: reset, restore_state: restore };
+            for _ in 0..rounds {
+                let Ok((outputs, _)) = self.calls.raw(purpose, model, &call)? else { continue };
+                let Ok(values) = self.calls.pick(outputs) else { continue };
+                for (o, (value, before)) in values.iter().zip(&reference).enumerate() {
+                    let difference = relative_difference(value, before);
+                    let slot = &mut result[o];
+                    match (reset, restore) {
+                        (true, true) => slot.seeded = slot.seeded.max(difference),
+                        (false, true) => slot.unseeded = slot.unseeded.max(difference),
+                        (true, false) => slot.drift = slot.drift.max(difference),
+                        (false, false) => {}
+                    }
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    pub(super) fn probed(&self) -> usize {
+        // A model so slow that a hundred calls eat the budget is probed on one sample.
+        let slow = self.options.budget.is_some_and(|b| self.calls.last.mul_f64(400.0) > b);
+        if slow { 1 } else { self.cases.len().min(PROBED_SAMPLES) }
+    }
+
+    /// Whether the double-precision comparison counts, per output; the reason it does not for all.
+    pub(super) fn prove(&mut self, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Proven, Error> {
+        let names = self.input_names();
+        let mut proven = Proven::assumed(names.len(), self.outputs().len());
+        let is_copy = matches!(double, DoubleModel::Copy(_));
+        for sample in 0..self.probed().min(2) {
+            let prover: &mut dyn Model = match double {
+                DoubleModel::Copy(copy) => copy.as_mut(),
+                DoubleModel::Same => &mut *model,
+                _ => return Ok(proven),
+            };
+            let inputs = self.inputs(sample, is_copy);
+            let case = &self.cases[sample];
+            let base = case.double.as_ref().unwrap_or(&case.base);
+            let seed = self.options.seed;
+            match precision::prove(&mut self.calls, prover, sample, &inputs, &names, base, seed)? {
+                Ok(found) => proven.join(found),
+                Err(why) => {
+                    *double = DoubleModel::Unavailable(format!("the proof of precision failed: {why}"));
+                    return Ok(proven);
+                }
+            }
+        }
+        Ok(proven)
+    }
+
+    /// For every factor and output, block by block: does it respond to a change of the inputs that is no symmetry,
+    /// and does the declared action move it. The least responsive block counts.
+    pub(super) fn vacuity(&mut self, model: &mut dyn Model) -> Result<Vec<Vec<VacuityRow>>, Error> {
+        let group = self.specification.group().clone();
+        let count = self.outputs().len();
+        let mut rows: Vec<Vec<VacuityRow>> = vec![Vec::new(); count];
+        let least = 20.0 * self.roundoff("");
+        for (f, factor) in group.factors().iter().enumerate() {
+            // By output and block: one figure per probed sample.
+            let mut sensitivity: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
+            let mut discrimination: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
+            let mut acted = false;
+            for sample in 0..self.probed() {
+                let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
+                let part = Part::Alone(factor.clone());
+                let element = sampling::haar(&group, &part, &self.cases[sample].space, &mut draws);
+                let expected = self.expected(sample, &element, false);
+                let case = &self.cases[sample];
+                for (o, expected) in expected.iter().enumerate() {
+                    let difference = expected - &case.base[o].values;
+                    let moved = case.outputs[o].blocks_moved_by(factor);
+                    let sizes = self.scales[o].by_block(&case.outputs[o], &difference, expected);
+                    for ((block, size), _) in sizes.into_iter().zip(moved).filter(|(_, moved)| *moved) {
+                        discrimination[o].entry(block).or_default().push(size);
+                    }
+                }
+                let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
+                let Some(inputs) = inputs else { continue };
+                acted = true;
+                // A model may refuse inputs without symmetry; then nothing is known of it.
+                let Ok(values) = self.calls.evaluate("vacuity", model, sample, &inputs)? else { continue };
+                for (o, value) in values.iter().enumerate() {
+                    let case = &self.cases[sample];
+                    if value.shape != case.base[o].shape {
+                        continue;
+                    }
+                    let base = &case.base[o].values;
+                    for (block, size) in
+                        self.scales[o].by_block(&case.outputs[o], &(&value.values - base), base)
+                    {
+                        sensitivity[o].entry(block).or_default().push(size);
+                    }
+                }
+            }
+            for o in 0..count {
+                let (sensitive, discriminates) =
+                    (least_block(&mut sensitivity[o]), least_block(&mut discrimination[o]));
+                let of =
+                    |block: &str| if block.is_empty() { String::new() } else { format!("block {block}: ") };
+                let vacuous = match (&sensitive, &discriminates) {
+                    _ if !acted => Some(format!("`{factor}` moves no test input")),
+                    (Some((block, size)), _) if *size < least => Some(format!(
+                        "{}the output does not change when the inputs that `{factor}` moves are changed at random",
+                        of(block)
+                    )),
+                    (_, Some((block, size))) if *size < least => Some(format!(
+                        "{}the declared action of `{factor}` leaves the output as it is on every test input",
+                        of(block)
+                    )),
+                    _ => None,
+                };
+                rows[o].push(VacuityRow {
+                    factor: factor.to_string(),
+                    sensitivity: sensitive.map_or(f64::NAN, |(_, size)| size),
+                    discrimination: discriminates.map(|(_, size)| size),
+                    vacuous,
+                });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// How much scalars vary around each sample, under a change as large as what a joint element does: a large
+    /// constant offset must not make a violation look small (METHOD 7).
+    pub(super) fn variation(&mut self, model: &mut dyn Model) -> Result<(), Error> {
+        let group = self.specification.group().clone();
+        let count = self.outputs().len();
+        let mut changes: Vec<Option<Vec<ArrayD<f64>>>> = vec![None; self.cases.len()];
+        let scalar = |case: &Case| case.outputs.iter().any(BoundLayout::has_scalars);
+        if let Some(factor) = group.factors().first()
+            && self.cases.first().is_some_and(scalar)
+        {
+            for (sample, change) in changes.iter_mut().enumerate() {
+                let element = self.probe_element(sample);
+                let mut draws = Draws::new(self.options.seed, sample, u64::MAX, Purpose::Perturbation);
+                let case = &self.cases[sample];
+                let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
+                let Some(inputs) = inputs else { continue };
+                let Ok(values) = self.calls.evaluate("variation", model, sample, &inputs)? else { continue };
+                let base = &self.cases[sample].base;
+                if values.iter().zip(base).all(|(v, b)| v.shape == b.shape) {
+                    let differences = values.iter().zip(base).map(|(v, b)| &v.values - &b.values);
+                    *change = Some(differences.collect());
+                }
+            }
+        }
+        for o in 0..count {
+            let known = self.cases.iter().zip(&changes).filter_map(|(case, change)| {
+                let change = &change.as_ref()?[o];
+                norm(change).is_finite().then_some((&case.outputs[o], change))
+            });
+            let known: Vec<_> = known.collect();
+            self.scales[o].set_spread(known.iter().copied());
+            self.scales_double[o].set_spread(known.iter().copied());
+        }
+        let own = |scales: &[Scales]| -> Vec<Vec<Scales>> {
+            let of_sample = |(case, change): (&Case, &Option<Vec<ArrayD<f64>>>)| {
+                (0..count)
+                    .map(|o| match change {
+                        Some(change) if norm(&change[o]).is_finite() => {
+                            scales[o].with_change(&case.outputs[o], &change[o])
+                        }
+                        _ => scales[o].clone(),
+                    })
+                    .collect()
+            };
+            self.cases.iter().zip(&changes).map(of_sample).collect()
+        };
+        (self.own_scales, self.own_scales_double) = (own(&self.scales), own(&self.scales_double));
+        Ok(())
+    }
+
+    /// Why an output is a mere copy of an input, if it is on every sample.
+    pub(super) fn copied_input(&self, output: usize) -> Option<String> {
+        let name = self.outputs()[output].0;
+        let returned = |case: &Case, tensor: &Tensor| {
+            let value = &case.base[output];
+            value.shape == tensor.shape() && !value.shape.is_empty() && value.values == tensor.to_real()
+        };
+        let names = self.input_names();
+        names.iter().enumerate().find_map(|(k, input)| {
+            let copy = self.cases.iter().all(|case| returned(case, &case.inputs[k]));
+            copy.then(|| format!("output `{name}` is a bit-for-bit copy of input `{input}`"))
+        })
+    }
+
+    /// The first Haar-drawn joint element of a sample, shared by the probes.
+    pub(super) fn probe_element(&self, sample: usize) -> Element {
+        let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Haar);
+        sampling::haar(self.specification.group(), &Part::Joint, &self.cases[sample].space, &mut draws)
+    }
+
+    pub(super) fn noise(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        proven: &Proven,
+    ) -> Result<Vec<Noise>, Error> {
+        let points: Vec<(usize, Element)> = (0..self.probed()).map(|i| (i, self.probe_element(i))).collect();
+        let mut noise = vec![Noise::default(); self.outputs().len()];
+        self.probe_noise(model, double, proven, &points, &mut noise)?;
+        Ok(noise)
+    }
+
+    /// Measures noise again where the error was largest: an ill-conditioned input is judged by its own noise.
+    pub(super) fn refine_noise(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        proven: &Proven,
+        records: &[Record],
+        noise: &mut [Noise],
+    ) -> Result<(), Error> {
+        let mut points: Vec<(usize, Element)> = Vec::new();
+        let mut seen: HashSet<usize> = HashSet::new();
+        for o in 0..noise.len() {
+            let by_working = |r: &Record| r.working[o].scaled;
+            let by_double = |r: &Record| r.double.as_ref().map_or(0.0, |d| d[o].scaled);
+            let figures: [&dyn Fn(&Record) -> f64; 2] = [&by_working, &by_double];
+            for figure in figures {
+                let worst = records
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, r)| figure(r).is_finite() && figure(r) > 0.0)
+                    .max_by(|(_, a), (_, b)| figure(a).total_cmp(&figure(b)));
+                if let Some((k, record)) = worst
+                    && seen.insert(k)
+                {
+                    points.push((record.pair.sample, record.pair.element.clone()));
+                }
+            }
+        }
+        self.probe_noise(model, double, proven, &points, noise)
+    }
+
+    /// Adds to `noise` what is measured at the given (sample, element) points.
+    pub(super) fn probe_noise(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        proven: &Proven,
+        points: &[(usize, Element)],
+        noise: &mut [Noise],
+    ) -> Result<(), Error> {
+        // Where a model drops precision inside, a unit in the last place is one of what it keeps.
+        let working = self.rounding(model, points, false, &proven.kept)?;
+        for (slot, values) in noise.iter_mut().zip(working) {
+            let (middle, largest) = (quantile(&values, 0.5), maximum(&values));
+            let jump = middle > 0.0 && largest > 100.0 * middle;
+            slot.discontinuous |= jump;
+            slot.rounding = slot.rounding.max(if jump { middle } else { largest });
+        }
+        if let DoubleModel::Same = double {
+            for slot in noise.iter_mut() {
+                slot.double = slot.rounding;
+            }
+            self.probe_constants(model, points, false, noise)?;
+        }
+        let DoubleModel::Copy(copy) = double else { return Ok(()) };
+        let in_double = self.rounding(copy.as_mut(), points, true, &[])?;
+        for (slot, values) in noise.iter_mut().zip(in_double) {
+            let (middle, largest) = (quantile(&values, 0.5), maximum(&values));
+            let jump = middle > 0.0 && largest > 100.0 * middle;
+            slot.discontinuous |= jump;
+            slot.double = slot.double.max(if jump { middle } else { largest });
+        }
+        // The two precisions on the same rounded inputs: all the rounding there is, not its conditioning alone. In
+        // double precision it shrinks with the unit roundoff.
+        for (sample, element) in points {
+            let rounded = self.transformed(*sample, element, false);
+            let wide: Vec<Tensor> = rounded.iter().map(Tensor::double).collect();
+            let Ok(low) = self.calls.evaluate("noise", model, *sample, &rounded)? else { continue };
+            let Ok(high) = self.calls.evaluate("noise", copy.as_mut(), *sample, &wide)? else { continue };
+            let expected = self.expected(*sample, element, true);
+            for (o, slot) in noise.iter_mut().enumerate() {
+                let case = &self.cases[*sample];
+                if low[o].shape != case.base[o].shape || high[o].shape != case.base[o].shape {
+                    continue;
+                }
+                let layout = &case.outputs[o];
+                let at_tx = self.own_scales_double[*sample][o].measure(
+                    layout,
+                    &(&low[o].values - &high[o].values),
+                    &expected[o],
+                );
+                let wide = case.double.as_ref().map_or(&case.base[o].values, |d| &d[o].values);
+                let at_x =
+                    self.own_scales_double[*sample][o].measure(layout, &(&case.base[o].values - wide), wide);
+                let differ = at_tx.scaled + at_x.scaled;
+                if differ.is_finite() {
+                    slot.precisions_differ = slot.precisions_differ.max(differ);
+                    let ratio = 2f64.powi(-53) / self.roundoff("");
+                    slot.double = slot.double.max(differ * ratio);
+                }
+            }
+        }
+        self.probe_constants(copy.as_mut(), points, true, noise)
+    }
+
+    /// Effect of inputs and state moved by one unit in the last place, at each point, per output.
+    pub(super) fn rounding(
+        &mut self,
+        model: &mut dyn Model,
+        points: &[(usize, Element)],
+        double: bool,
+        kept: &[Option<f64>],
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        let mut found: Vec<Vec<f64>> = vec![Vec::new(); self.outputs().len()];
+        let mut draws = Draws::new(self.options.seed, 0, u64::from(double), Purpose::Parameters);
+        let mut moved_state = match noise::with_moved_state(model, &mut draws) {
+            Ok(copy) => Some(copy),
+            Err(why) => {
+                let note = format!("rounding of the model's parameters was not probed: {}", why.0);
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+                None
+            }
+        };
+        for (p, (sample, element)) in points.iter().enumerate() {
+            let inputs = self.transformed(*sample, element, double);
+            let Ok(reference) = self.calls.evaluate("noise", model, *sample, &inputs)? else { continue };
+            for round in 0..3 {
+                let mut draws =
+                    Draws::new(self.options.seed, *sample, (p * 3 + round) as u64, Purpose::Rounding);
+                let moved: Vec<Tensor> = inputs
+                    .iter()
+                    .enumerate()
+                    .map(|(k, t)| noise::moved_by_one_ulp(t, kept.get(k).copied().flatten(), &mut draws))
+                    .collect();
+                let target: &mut dyn Model = match &mut moved_state {
+                    Some(copy) if round > 0 => copy.as_mut(),
+                    _ => &mut *model,
+                };
+                let Ok(values) = self.calls.evaluate("noise", target, *sample, &moved)? else { continue };
+                let layouts = &self.cases[*sample].outputs;
+                let scales = &if double { &self.own_scales_double } else { &self.own_scales }[*sample];
+                for (o, (value, before)) in values.iter().zip(&reference).enumerate() {
+                    if value.shape != before.shape || value.shape != self.cases[*sample].base[o].shape {
+                        continue;
+                    }
+                    let difference = &value.values - &before.values;
+                    let size = scales[o].measure(&layouts[o], &difference, &before.values).scaled;
+                    if size.is_finite() {
+                        found[o].push(size);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Change of the error when constants that were rounded to f32 move by half a unit of it (METHOD 9).
+    pub(super) fn probe_constants(
+        &mut self,
+        model: &mut dyn Model,
+        points: &[(usize, Element)],
+        double: bool,
+        noise: &mut [Noise],
+    ) -> Result<(), Error> {
+        for round in 0..2 {
+            let mut draws = Draws::new(self.options.seed, 0, round, Purpose::Constants);
+            let Ok(Some(mut moved)) = noise::with_moved_constants(model, &mut draws) else { return Ok(()) };
+            for (sample, element) in points {
+                let inputs = self.inputs(*sample, double);
+                let turned = self.transformed(*sample, element, double);
+                let Ok(before) = self.calls.evaluate("constants", model, *sample, &turned)? else { continue };
+                let Ok(at_x) = self.calls.evaluate("constants", moved.as_mut(), *sample, &inputs)? else {
+                    continue;
+                };
+                let Ok(at_tx) = self.calls.evaluate("constants", moved.as_mut(), *sample, &turned)? else {
+                    continue;
+                };
+                let expected = self.expected(*sample, element, double);
+                for (o, slot) in noise.iter_mut().enumerate() {
+                    let layout = &self.cases[*sample].outputs[o];
+                    let shapes = [&before[o], &at_x[o], &at_tx[o]].map(|v| v.shape == layout.shape());
+                    if shapes.contains(&false) && !before[o].dtype.is_complex() {
+                        continue;
+                    }
+                    let error = &before[o].values - &expected[o];
+                    let moved_error = &at_tx[o].values - &layout.act_on_real(element, &at_x[o].values);
+                    let change = self.own_scales_double[*sample][o]
+                        .measure(layout, &(moved_error - error), &expected[o])
+                        .scaled;
+                    if change.is_finite() {
+                        slot.constants = slot.constants.max(change);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The block whose median figure is least.
+fn least_block(figures: &mut BTreeMap<String, Vec<f64>>) -> Option<(String, f64)> {
+    figures
+        .iter_mut()
+        .map(|(block, sizes)| (block.clone(), median(sizes)))
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+}
+
+/// Norm of the difference over the norm of the reference; infinite where they cannot be compared.
+fn relative_difference(value: &Value, reference: &Value) -> f64 {
+    if value.shape != reference.shape {
+        return f64::INFINITY;
+    }
+    let same = value.values.iter().zip(&reference.values).all(|(a, b)| a.to_bits() == b.to_bits());
+    if same {
+        return 0.0;
+    }
+    let difference = norm(&(&value.values - &reference.values));
+    let scale = norm(&reference.values);
+    if difference.is_nan() { f64::INFINITY } else { difference / scale.max(f64::MIN_POSITIVE) }
+}
