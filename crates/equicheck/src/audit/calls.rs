@@ -19,6 +19,9 @@ pub(crate) struct Value {
 /// The declared outputs in declared order, or why there are none.
 pub(crate) type Evaluation = Result<Vec<Value>, String>;
 
+/// All outputs and the positions of inputs that were written to, or why there are none.
+pub(crate) type Raw = Result<(Vec<Output>, Vec<usize>), String>;
+
 /// All calls go through here.
 #[derive(Debug)]
 pub(crate) struct Calls {
@@ -56,7 +59,7 @@ impl Calls {
         purpose: &str,
         model: &mut dyn Model,
         call: &Call<'_>,
-    ) -> Result<Result<(Vec<Output>, Vec<usize>), String>, Error> {
+    ) -> Result<Raw, Error> {
         *self.by_purpose.entry(purpose.to_owned()).or_default() += 1;
         let start = Instant::now();
         let returned = model.forward(call);

@@ -17,7 +17,7 @@ use crate::symmetry::{Axis, BoundLayout, Element, Factor, Layout, permuted_lengt
 use super::calls::{Calls, Evaluation, Value};
 use super::measure::{self, Scales, median, norm};
 use super::noise;
-use super::precision::{self, Proof};
+use super::precision::{self, Proof, Proven};
 use super::sampling::{self, Draws, Part, Purpose, Space};
 use super::statistics::{clopper_pearson_upper, maximum, quantile, summary};
 use super::vacuity;
@@ -75,7 +75,8 @@ enum DoubleModel {
 /// Noise figures of one output.
 #[derive(Debug, Clone, Copy, Default)]
 struct Noise {
-    working: f64,
+    /// In the precision under audit: moves of one unit in the last place.
+    rounding: f64,
     double: f64,
     constants: f64,
     discontinuous: bool,
@@ -134,8 +135,12 @@ struct EndToEnd<'a> {
     calls: Calls,
     notes: Vec<String>,
     cases: Vec<Case>,
+    /// By output.
     scales: Vec<Scales>,
     scales_double: Vec<Scales>,
+    /// By sample and output: the same with that sample's own variation of scalars.
+    own_scales: Vec<Vec<Scales>>,
+    own_scales_double: Vec<Vec<Scales>>,
     first_outputs: Vec<Output>,
     written: Vec<String>,
 }
@@ -156,6 +161,8 @@ impl<'a> EndToEnd<'a> {
             cases: Vec::new(),
             scales: Vec::new(),
             scales_double: Vec::new(),
+            own_scales: Vec::new(),
+            own_scales_double: Vec::new(),
             first_outputs: Vec::new(),
             written: Vec::new(),
         }
@@ -213,9 +220,10 @@ impl<'a> EndToEnd<'a> {
                 .collect(),
             _ => self.scales.clone(),
         };
-        let proofs = self.prove(model, &mut double)?;
+        let proven = self.prove(model, &mut double)?;
         let vacuity = self.vacuity(model)?;
-        let mut noise = self.noise(model, &mut double, &proofs)?;
+        self.variation(model)?;
+        let mut noise = self.noise(model, &mut double, &proven)?;
         let repeat_double = match &mut double {
             DoubleModel::Copy(copy) => self.repeat(copy.as_mut(), true)?.iter().map(|r| r.seeded).collect(),
             _ => repeatability.iter().map(|r| r.seeded).collect::<Vec<f64>>(),
@@ -226,9 +234,9 @@ impl<'a> EndToEnd<'a> {
         let plan = self.plan(transforms);
         let planned = plan.len();
         let records = self.pairs(plan, model, &mut double, progress)?;
-        self.refine_noise(model, &mut double, &proofs, &records, &mut noise)?;
-        let measured = Measured { noise, proofs, vacuity, repeatability, roundoff, levels, planned };
-        self.report(model, &double, &records, measured, translation_scale)
+        self.refine_noise(model, &mut double, &proven, &records, &mut noise)?;
+        let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels, planned };
+        Ok(self.report(model, &double, &records, &measured, translation_scale))
     }
 
     fn outputs(&self) -> Vec<(&'a str, &'a Layout)> {
@@ -257,9 +265,9 @@ impl<'a> EndToEnd<'a> {
         if self.outputs().is_empty() {
             return Err(Error::NothingToAudit { returned: returned() });
         }
-        for (name, _) in self.specification.outputs() {
-            if !outputs.iter().any(|o| o.name == *name) {
-                return Err(Error::MissingOutput { name: name.clone(), returned: returned() });
+        for (name, _) in self.outputs() {
+            if !outputs.iter().any(|o| o.name == name) {
+                return Err(Error::MissingOutput { name: name.to_owned(), returned: returned() });
             }
         }
         for output in outputs.iter().filter(|o| o.positional && o.tensor.is_some()) {
@@ -417,11 +425,12 @@ impl<'a> EndToEnd<'a> {
         scale
     }
 
-    /// Unit roundoff of the precision under audit: the coarsest of the inputs' floating types, else the model's.
+    /// Unit roundoff of the precision under audit: the coarsest of the inputs' floating types, else the outputs',
+    /// else the model's.
     fn roundoff(&self, model_dtype: &str) -> f64 {
         let inputs = self.cases[0].inputs.iter().filter_map(|t| t.dtype().unit_roundoff());
         let outputs = self.cases[0].base.iter().filter_map(|v| v.dtype.unit_roundoff());
-        inputs.chain(outputs).reduce(f64::max).unwrap_or(match model_dtype {
+        inputs.reduce(f64::max).or_else(|| outputs.reduce(f64::max)).unwrap_or(match model_dtype {
             "float64" => 2f64.powi(-53),
             _ => 2f64.powi(-24),
         })
@@ -458,12 +467,6 @@ impl<'a> EndToEnd<'a> {
                     return Ok(DoubleModel::Unavailable(format!(
                         "output `{name}` has shape {:?} in double precision and {:?} in the model's own",
                         value.shape, base.shape
-                    )));
-                }
-                if base.dtype.is_inexact() && value.dtype != base.dtype.double() {
-                    return Ok(DoubleModel::Unavailable(format!(
-                        "output `{name}` is {} although the copy and its inputs are in double precision",
-                        value.dtype.name()
                     )));
                 }
             }
@@ -512,36 +515,29 @@ impl<'a> EndToEnd<'a> {
     }
 
     /// Whether the double-precision comparison counts, per output; the reason it does not for all.
-    fn prove(&mut self, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Vec<Proof>, Error> {
-        let mut proofs = vec![Proof::Double; self.outputs().len()];
+    fn prove(&mut self, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Proven, Error> {
         let names = self.input_names();
+        let mut proven = Proven::assumed(names.len(), self.outputs().len());
         let is_copy = matches!(double, DoubleModel::Copy(_));
         for sample in 0..self.probed().min(2) {
             let prover: &mut dyn Model = match double {
                 DoubleModel::Copy(copy) => copy.as_mut(),
                 DoubleModel::Same => &mut *model,
-                _ => return Ok(proofs),
+                _ => return Ok(proven),
             };
             let inputs = self.inputs(sample, is_copy);
             let case = &self.cases[sample];
             let base = case.double.as_ref().unwrap_or(&case.base);
-            let found =
-                precision::prove(&mut self.calls, prover, sample, &inputs, &names, base, self.options.seed)?;
-            match found {
-                Ok(found) => {
-                    for (proof, found) in proofs.iter_mut().zip(found) {
-                        if *proof == Proof::Double {
-                            *proof = found;
-                        }
-                    }
-                }
+            let seed = self.options.seed;
+            match precision::prove(&mut self.calls, prover, sample, &inputs, &names, base, seed)? {
+                Ok(found) => proven.join(found),
                 Err(why) => {
                     *double = DoubleModel::Unavailable(format!("the proof of precision failed: {why}"));
-                    return Ok(proofs);
+                    return Ok(proven);
                 }
             }
         }
-        Ok(proofs)
+        Ok(proven)
     }
 
     /// T x in the tensors' own types, or in double precision.
@@ -564,90 +560,126 @@ impl<'a> EndToEnd<'a> {
         base.iter().zip(&case.outputs).map(|(v, layout)| layout.act_on_real(element, &v.values)).collect()
     }
 
-    /// For every factor and output: does the output respond to a change of the inputs that is no symmetry, and does
-    /// the declared action move it.
+    /// For every factor and output, block by block: does it respond to a change of the inputs that is no symmetry,
+    /// and does the declared action move it. The least responsive block counts.
     fn vacuity(&mut self, model: &mut dyn Model) -> Result<Vec<Vec<VacuityRow>>, Error> {
         let group = self.specification.group().clone();
         let count = self.outputs().len();
         let mut rows: Vec<Vec<VacuityRow>> = vec![Vec::new(); count];
-        let mut changes: Vec<Vec<(usize, ArrayD<f64>)>> = vec![Vec::new(); count];
-        let unit = 2.0 * self.roundoff("");
+        let least = 20.0 * self.roundoff("");
         for (f, factor) in group.factors().iter().enumerate() {
-            let mut sensitivity: Vec<Vec<f64>> = vec![Vec::new(); count];
-            let mut discrimination: Vec<Vec<f64>> = vec![Vec::new(); count];
+            // By output and block: one figure per probed sample.
+            let mut sensitivity: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
+            let mut discrimination: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut acted = false;
-            let mut unknown = false;
             for sample in 0..self.probed() {
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
                 let part = Part::Alone(factor.clone());
                 let element = sampling::haar(&group, &part, &self.cases[sample].space, &mut draws);
                 let expected = self.expected(sample, &element, false);
-                for (o, expected) in expected.iter().enumerate() {
-                    let case = &self.cases[sample];
-                    let difference = expected - &case.base[o].values;
-                    let size = self.scales[o].measure(&case.outputs[o], &difference, expected);
-                    discrimination[o].push(size.scaled);
-                }
                 let case = &self.cases[sample];
-                let Some(inputs) =
-                    vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws)
-                else {
-                    continue;
-                };
-                acted = true;
-                match self.calls.evaluate("vacuity", model, sample, &inputs)? {
-                    Ok(values) => {
-                        for (o, value) in values.iter().enumerate() {
-                            let case = &self.cases[sample];
-                            if value.shape != case.base[o].shape {
-                                sensitivity[o].push(f64::INFINITY);
-                                continue;
-                            }
-                            let difference = &value.values - &case.base[o].values;
-                            let size =
-                                self.scales[o].measure(&case.outputs[o], &difference, &case.base[o].values);
-                            sensitivity[o].push(size.scaled);
-                            if norm(&difference).is_finite() {
-                                changes[o].push((sample, difference));
-                            }
-                        }
+                for (o, expected) in expected.iter().enumerate() {
+                    let difference = expected - &case.base[o].values;
+                    let moved = case.outputs[o].blocks_moved_by(factor);
+                    let sizes = self.scales[o].by_block(&case.outputs[o], &difference, expected);
+                    for ((block, size), _) in sizes.into_iter().zip(moved).filter(|(_, moved)| *moved) {
+                        discrimination[o].entry(block).or_default().push(size);
                     }
-                    Err(_) => unknown = true,
+                }
+                let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
+                let Some(inputs) = inputs else { continue };
+                acted = true;
+                // A model may refuse inputs without symmetry; then nothing is known of it.
+                let Ok(values) = self.calls.evaluate("vacuity", model, sample, &inputs)? else { continue };
+                for (o, value) in values.iter().enumerate() {
+                    let case = &self.cases[sample];
+                    if value.shape != case.base[o].shape {
+                        continue;
+                    }
+                    let base = &case.base[o].values;
+                    for (block, size) in
+                        self.scales[o].by_block(&case.outputs[o], &(&value.values - base), base)
+                    {
+                        sensitivity[o].entry(block).or_default().push(size);
+                    }
                 }
             }
             for o in 0..count {
-                let moved = self.cases[0].outputs[o].is_moved_by(factor);
-                let sensitive = median(&mut sensitivity[o]);
-                let discriminates = moved.then(|| median(&mut discrimination[o]));
-                let least = 10.0 * unit;
-                let vacuous = if !acted {
-                    Some(format!("`{factor}` moves no test input"))
-                } else if !unknown && sensitive < least {
-                    Some(format!(
-                        "the output does not change when the inputs that `{factor}` moves are changed at random"
-                    ))
-                } else if discriminates.is_some_and(|d| d < least) {
-                    Some(format!(
-                        "the declared action of `{factor}` leaves the output as it is on every test input"
-                    ))
-                } else {
-                    None
+                let (sensitive, discriminates) =
+                    (least_block(&mut sensitivity[o]), least_block(&mut discrimination[o]));
+                let of =
+                    |block: &str| if block.is_empty() { String::new() } else { format!("block {block}: ") };
+                let vacuous = match (&sensitive, &discriminates) {
+                    _ if !acted => Some(format!("`{factor}` moves no test input")),
+                    (Some((block, size)), _) if *size < least => Some(format!(
+                        "{}the output does not change when the inputs that `{factor}` moves are changed at random",
+                        of(block)
+                    )),
+                    (_, Some((block, size))) if *size < least => Some(format!(
+                        "{}the declared action of `{factor}` leaves the output as it is on every test input",
+                        of(block)
+                    )),
+                    _ => None,
                 };
                 rows[o].push(VacuityRow {
                     factor: factor.to_string(),
-                    sensitivity: sensitive,
-                    discrimination: discriminates,
+                    sensitivity: sensitive.map_or(f64::NAN, |(_, size)| size),
+                    discrimination: discriminates.map(|(_, size)| size),
                     vacuous,
                 });
             }
         }
-        for (o, changes) in changes.iter().enumerate() {
-            let pairs = changes.iter().map(|(sample, d)| (&self.cases[*sample].outputs[o], d));
-            let pairs: Vec<_> = pairs.collect();
-            self.scales[o].set_spread(pairs.iter().copied());
-            self.scales_double[o].set_spread(pairs.iter().copied());
-        }
         Ok(rows)
+    }
+
+    /// How much scalars vary around each sample, under a change as large as what a joint element does: a large
+    /// constant offset must not make a violation look small (METHOD 7).
+    fn variation(&mut self, model: &mut dyn Model) -> Result<(), Error> {
+        let group = self.specification.group().clone();
+        let count = self.outputs().len();
+        let mut changes: Vec<Option<Vec<ArrayD<f64>>>> = vec![None; self.cases.len()];
+        let scalar = |case: &Case| case.outputs.iter().any(BoundLayout::has_scalars);
+        if let Some(factor) = group.factors().first()
+            && self.cases.first().is_some_and(scalar)
+        {
+            for (sample, change) in changes.iter_mut().enumerate() {
+                let element = self.probe_element(sample);
+                let mut draws = Draws::new(self.options.seed, sample, u64::MAX, Purpose::Perturbation);
+                let case = &self.cases[sample];
+                let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
+                let Some(inputs) = inputs else { continue };
+                let Ok(values) = self.calls.evaluate("variation", model, sample, &inputs)? else { continue };
+                let base = &self.cases[sample].base;
+                if values.iter().zip(base).all(|(v, b)| v.shape == b.shape) {
+                    let differences = values.iter().zip(base).map(|(v, b)| &v.values - &b.values);
+                    *change = Some(differences.collect());
+                }
+            }
+        }
+        for o in 0..count {
+            let known = self.cases.iter().zip(&changes).filter_map(|(case, change)| {
+                let change = &change.as_ref()?[o];
+                norm(change).is_finite().then_some((&case.outputs[o], change))
+            });
+            let known: Vec<_> = known.collect();
+            self.scales[o].set_spread(known.iter().copied());
+            self.scales_double[o].set_spread(known.iter().copied());
+        }
+        let own = |scales: &[Scales]| -> Vec<Vec<Scales>> {
+            let of_sample = |(case, change): (&Case, &Option<Vec<ArrayD<f64>>>)| {
+                (0..count)
+                    .map(|o| match change {
+                        Some(change) if norm(&change[o]).is_finite() => {
+                            scales[o].with_change(&case.outputs[o], &change[o])
+                        }
+                        _ => scales[o].clone(),
+                    })
+                    .collect()
+            };
+            self.cases.iter().zip(&changes).map(of_sample).collect()
+        };
+        (self.own_scales, self.own_scales_double) = (own(&self.scales), own(&self.scales_double));
+        Ok(())
     }
 
     /// Why an output is a mere copy of an input, if it is on every sample.
@@ -674,11 +706,11 @@ impl<'a> EndToEnd<'a> {
         &mut self,
         model: &mut dyn Model,
         double: &mut DoubleModel,
-        proofs: &[Proof],
+        proven: &Proven,
     ) -> Result<Vec<Noise>, Error> {
         let points: Vec<(usize, Element)> = (0..self.probed()).map(|i| (i, self.probe_element(i))).collect();
         let mut noise = vec![Noise::default(); self.outputs().len()];
-        self.probe_noise(model, double, proofs, &points, &mut noise)?;
+        self.probe_noise(model, double, proven, &points, &mut noise)?;
         Ok(noise)
     }
 
@@ -687,7 +719,7 @@ impl<'a> EndToEnd<'a> {
         &mut self,
         model: &mut dyn Model,
         double: &mut DoubleModel,
-        proofs: &[Proof],
+        proven: &Proven,
         records: &[Record],
         noise: &mut [Noise],
     ) -> Result<(), Error> {
@@ -710,7 +742,7 @@ impl<'a> EndToEnd<'a> {
                 }
             }
         }
-        self.probe_noise(model, double, proofs, &points, noise)
+        self.probe_noise(model, double, proven, &points, noise)
     }
 
     /// Adds to `noise` what is measured at the given (sample, element) points.
@@ -718,32 +750,26 @@ impl<'a> EndToEnd<'a> {
         &mut self,
         model: &mut dyn Model,
         double: &mut DoubleModel,
-        proofs: &[Proof],
+        proven: &Proven,
         points: &[(usize, Element)],
         noise: &mut [Noise],
     ) -> Result<(), Error> {
         // Where a model drops precision inside, a unit in the last place is one of what it keeps.
-        let kept = proofs.iter().filter_map(|proof| match proof {
-            Proof::Drops { effective_precision, .. } => Some(*effective_precision),
-            Proof::Double => None,
-        });
-        let kept = kept.reduce(f64::max);
-        let coarse = if matches!(double, DoubleModel::Same) { kept } else { None };
-        let working = self.rounding(model, points, false, coarse)?;
+        let working = self.rounding(model, points, false, &proven.kept)?;
         for (slot, values) in noise.iter_mut().zip(working) {
             let (middle, largest) = (quantile(&values, 0.5), maximum(&values));
             let jump = middle > 0.0 && largest > 100.0 * middle;
             slot.discontinuous |= jump;
-            slot.working = slot.working.max(if jump { middle } else { largest });
+            slot.rounding = slot.rounding.max(if jump { middle } else { largest });
         }
         if let DoubleModel::Same = double {
             for slot in noise.iter_mut() {
-                slot.double = slot.working;
+                slot.double = slot.rounding;
             }
             self.probe_constants(model, points, false, noise)?;
         }
         let DoubleModel::Copy(copy) = double else { return Ok(()) };
-        let in_double = self.rounding(copy.as_mut(), points, true, None)?;
+        let in_double = self.rounding(copy.as_mut(), points, true, &[])?;
         for (slot, values) in noise.iter_mut().zip(in_double) {
             let (middle, largest) = (quantile(&values, 0.5), maximum(&values));
             let jump = middle > 0.0 && largest > 100.0 * middle;
@@ -764,15 +790,20 @@ impl<'a> EndToEnd<'a> {
                     continue;
                 }
                 let layout = &case.outputs[o];
-                let at_tx =
-                    self.scales_double[o].measure(layout, &(&low[o].values - &high[o].values), &expected[o]);
+                let at_tx = self.own_scales_double[*sample][o].measure(
+                    layout,
+                    &(&low[o].values - &high[o].values),
+                    &expected[o],
+                );
                 let wide = case.double.as_ref().map_or(&case.base[o].values, |d| &d[o].values);
-                let at_x = self.scales_double[o].measure(layout, &(&case.base[o].values - wide), wide);
+                let at_x =
+                    self.own_scales_double[*sample][o].measure(layout, &(&case.base[o].values - wide), wide);
                 let differ = at_tx.scaled + at_x.scaled;
-                slot.precisions_differ = slot.precisions_differ.max(differ);
-                slot.working = slot.working.max(differ);
-                let ratio = 2f64.powi(-53) / self.roundoff("");
-                slot.double = slot.double.max(differ * ratio);
+                if differ.is_finite() {
+                    slot.precisions_differ = slot.precisions_differ.max(differ);
+                    let ratio = 2f64.powi(-53) / self.roundoff("");
+                    slot.double = slot.double.max(differ * ratio);
+                }
             }
         }
         self.probe_constants(copy.as_mut(), points, true, noise)
@@ -784,7 +815,7 @@ impl<'a> EndToEnd<'a> {
         model: &mut dyn Model,
         points: &[(usize, Element)],
         double: bool,
-        coarse: Option<f64>,
+        kept: &[Option<f64>],
     ) -> Result<Vec<Vec<f64>>, Error> {
         let mut found: Vec<Vec<f64>> = vec![Vec::new(); self.outputs().len()];
         let mut draws = Draws::new(self.options.seed, 0, u64::from(double), Purpose::Parameters);
@@ -804,15 +835,18 @@ impl<'a> EndToEnd<'a> {
             for round in 0..3 {
                 let mut draws =
                     Draws::new(self.options.seed, *sample, (p * 3 + round) as u64, Purpose::Rounding);
-                let moved: Vec<Tensor> =
-                    inputs.iter().map(|t| noise::moved_by_one_ulp(t, coarse, &mut draws)).collect();
+                let moved: Vec<Tensor> = inputs
+                    .iter()
+                    .enumerate()
+                    .map(|(k, t)| noise::moved_by_one_ulp(t, kept.get(k).copied().flatten(), &mut draws))
+                    .collect();
                 let target: &mut dyn Model = match &mut moved_state {
                     Some(copy) if round > 0 => copy.as_mut(),
                     _ => &mut *model,
                 };
                 let Ok(values) = self.calls.evaluate("noise", target, *sample, &moved)? else { continue };
                 let layouts = &self.cases[*sample].outputs;
-                let scales = if double { &self.scales_double } else { &self.scales };
+                let scales = &if double { &self.own_scales_double } else { &self.own_scales }[*sample];
                 for (o, (value, before)) in values.iter().zip(&reference).enumerate() {
                     if value.shape != before.shape || value.shape != self.cases[*sample].base[o].shape {
                         continue;
@@ -858,8 +892,9 @@ impl<'a> EndToEnd<'a> {
                     }
                     let error = &before[o].values - &expected[o];
                     let moved_error = &at_tx[o].values - &layout.act_on_real(element, &at_x[o].values);
-                    let change =
-                        self.scales_double[o].measure(layout, &(moved_error - error), &expected[o]).scaled;
+                    let change = self.own_scales_double[*sample][o]
+                        .measure(layout, &(moved_error - error), &expected[o])
+                        .scaled;
                     if change.is_finite() {
                         slot.constants = slot.constants.max(change);
                     }
@@ -946,7 +981,7 @@ impl<'a> EndToEnd<'a> {
     ) -> (Vec<measure::Error>, Vec<Option<String>>) {
         let case = &self.cases[pair.sample];
         let base = if double { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
-        let scales = if double { &self.scales_double } else { &self.scales };
+        let scales = &if double { &self.own_scales_double } else { &self.own_scales }[pair.sample];
         let values = match outcome {
             Ok(values) => values,
             Err(why) => {
@@ -988,12 +1023,20 @@ impl<'a> EndToEnd<'a> {
 /// Everything measured beside the pairs.
 struct Measured {
     noise: Vec<Noise>,
-    proofs: Vec<Proof>,
+    proven: Proven,
     vacuity: Vec<Vec<VacuityRow>>,
     repeatability: Vec<Repeatability>,
     roundoff: f64,
     levels: Levels,
     planned: usize,
+}
+
+/// The block whose median figure is least.
+fn least_block(figures: &mut BTreeMap<String, Vec<f64>>) -> Option<(String, f64)> {
+    figures
+        .iter_mut()
+        .map(|(block, sizes)| (block.clone(), median(sizes)))
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
 }
 
 /// Norm of the difference over the norm of the reference; infinite where they cannot be compared.
@@ -1016,17 +1059,19 @@ impl EndToEnd<'_> {
         model: &mut dyn Model,
         double: &DoubleModel,
         records: &[Record],
-        measured: Measured,
+        measured: &Measured,
         translation_scale: f64,
-    ) -> Result<Report, Error> {
+    ) -> Report {
         let outputs: Vec<OutputResult> =
-            (0..self.outputs().len()).map(|o| self.output(o, double, records, &measured)).collect();
+            (0..self.outputs().len()).map(|o| self.output(o, double, records, measured)).collect();
         let mut info = model.info();
         if info.dtype.is_empty() {
-            info.dtype = dtype_of(measured.roundoff).to_owned();
+            dtype_of(measured.roundoff).clone_into(&mut info.dtype);
         }
         let verdict = outputs.iter().map(|o| o.verdict).max().unwrap_or(Verdict::NeedsAttention);
         let discontinuous: Vec<bool> = measured.noise.iter().map(|n| n.discontinuous).collect();
+        let rounding: Vec<f64> =
+            measured.noise.iter().map(|n| n.rounding.max(2.0 * measured.roundoff)).collect();
         let precisions_differ: Vec<f64> = measured.noise.iter().map(|n| n.precisions_differ).collect();
         let findings = diagnosis::diagnose(&diagnosis::Evidence {
             group: self.specification.group(),
@@ -1035,6 +1080,7 @@ impl EndToEnd<'_> {
             written_inputs: &self.written,
             discontinuous: &discontinuous,
             precisions_differ: &precisions_differ,
+            rounding: &rounding,
         });
         // A finding of medium or high severity is something that a person must look at.
         let verdict = if findings.iter().any(|f| f.severity >= diagnosis::Severity::Medium) {
@@ -1042,7 +1088,7 @@ impl EndToEnd<'_> {
         } else {
             verdict
         };
-        self.remarks(records.len(), &measured);
+        self.remarks(records.len(), measured);
         let recommendations = diagnosis::recommendations(&findings, verdict);
         let declared: Vec<&str> = self.specification.outputs().iter().map(|(n, _)| n.as_str()).collect();
         let not_audited = self
@@ -1064,7 +1110,7 @@ impl EndToEnd<'_> {
             .map(|r| r.pair.element.fingerprint())
             .collect();
         let not_run = |what: &str| Stage::NotRun { reason: format!("{what} is not in this version") };
-        Ok(Report {
+        Report {
             format_version: FORMAT_VERSION,
             equicheck_version: env!("CARGO_PKG_VERSION").to_owned(),
             group: self.specification.group().to_string(),
@@ -1095,7 +1141,7 @@ impl EndToEnd<'_> {
                 model: self.calls.time.as_secs_f64(),
             }),
             notes: self.notes,
-        })
+        }
     }
 
     fn transform_rows(&self) -> Vec<TransformRow> {
@@ -1176,7 +1222,7 @@ impl EndToEnd<'_> {
         let scaled = |r: &Record| r.working[o].scaled;
         let double_relative = |r: &Record| r.double.as_ref().map_or(f64::NAN, |d| d[o].relative);
         let double_scaled = |r: &Record| r.double.as_ref().map_or(f64::NAN, |d| d[o].scaled);
-        let float64 = match (double, &measured.proofs[o]) {
+        let float64 = match (double, &measured.proven.outputs[o]) {
             (DoubleModel::NotRequested, _) => Float64::NotRequested,
             (DoubleModel::Unavailable(reason), _) => Float64::Unavailable { reason: reason.clone() },
             (_, Proof::Drops { input, effective_precision }) => {
@@ -1205,7 +1251,11 @@ impl EndToEnd<'_> {
             failure: records.iter().find_map(|r| r.failure[o].clone()),
             scaled: maximum(&figures(&all, &scaled)),
             relative: maximum(&figures(&all, &relative)),
-            noise: noise.working.max(2.0 * measured.roundoff),
+            noise: noise.rounding.max(2.0 * measured.roundoff).max(if counts {
+                noise.precisions_differ
+            } else {
+                0.0
+            }),
             repeat: repeatability.seeded,
             double: counts.then(|| Double {
                 scaled: maximum(&figures(&all, &double_scaled)),

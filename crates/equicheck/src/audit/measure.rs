@@ -77,6 +77,36 @@ impl Scales {
         }
     }
 
+    /// The same for one input, whose scalar blocks changed by `change`: the larger of that and the typical change
+    /// counts, so that an input of unusual size is judged by its own variation.
+    pub(crate) fn with_change(&self, layout: &BoundLayout, change: &ArrayD<f64>) -> Self {
+        let mut scales = self.clone();
+        if let Some(spread) = &mut scales.spread {
+            for (typical, block) in spread.iter_mut().zip(split(layout, change)) {
+                *typical = typical.max(norm(&block.values));
+            }
+        }
+        scales
+    }
+
+    /// Size of a difference per block, over the block's own scale: name and size.
+    pub(crate) fn by_block(
+        &self,
+        layout: &BoundLayout,
+        difference: &ArrayD<f64>,
+        reference: &ArrayD<f64>,
+    ) -> Vec<(String, f64)> {
+        let references = split(layout, reference);
+        split(layout, difference)
+            .into_iter()
+            .zip(references)
+            .zip(&self.blocks)
+            .map(|((error, reference), scale)| {
+                (error.name, ratio(norm(&error.values), norm(&reference.values).max(*scale)))
+            })
+            .collect()
+    }
+
     /// Measures `difference` against `reference`, which has the layout bound in `layout`.
     pub(crate) fn measure(
         &self,

@@ -168,7 +168,7 @@ impl Options {
         if self.translation_scale.is_some_and(|s| !(s > 0.0 && s.is_finite())) {
             return fail("translation_scale", "a positive, finite length is needed".to_owned());
         }
-        let tolerances = self.tolerances.iter().map(|(_, t)| t).chain(&self.tolerance);
+        let tolerances = self.tolerances.values().chain(&self.tolerance);
         if tolerances.into_iter().any(|t| t.is_nan() || *t < 0.0) {
             return fail("tolerance", "a relative error of at least 0 is needed".to_owned());
         }

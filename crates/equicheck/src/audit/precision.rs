@@ -7,22 +7,53 @@ use crate::model::{Model, Tensor};
 
 use super::calls::{Calls, Value};
 use super::measure::norm;
+use super::noise::moved_by_one_ulp;
 use super::sampling::{Draws, Purpose};
 
 /// Relative moves of an input that single precision cannot see, smallest first.
 const FINE: [i32; 4] = [-40, -36, -32, -28];
 /// Moves that single precision and a half-precision type see.
 const COARSE: [i32; 2] = [-20, -12];
-/// Further moves, tried only to estimate what precision is left.
-const ESTIMATE: [i32; 2] = [-8, -4];
+/// Unit roundoffs that a model may have dropped to: from single precision over half precision to bfloat16.
+const CANDIDATES: [i32; 6] = [-24, -21, -18, -14, -11, -8];
 
 /// What the proof found for one output.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Proof {
     /// It responds in proportion to moves of about 2^-40.
     Double,
-    /// It does not, through this input; the relative size of the rounding that hides them.
+    /// It does not, through this input; the unit roundoff of what the model keeps of it.
     Drops { input: String, effective_precision: f64 },
+}
+
+/// The proof for all outputs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Proven {
+    pub(crate) outputs: Vec<Proof>,
+    /// By input: the unit roundoff that is left of it inside the model, where that is not its own.
+    pub(crate) kept: Vec<Option<f64>>,
+}
+
+impl Proven {
+    /// Nothing speaks against it.
+    pub(crate) fn assumed(inputs: usize, outputs: usize) -> Self {
+        Self { outputs: vec![Proof::Double; outputs], kept: vec![None; inputs] }
+    }
+
+    /// What two samples showed together.
+    pub(crate) fn join(&mut self, other: Self) {
+        for (proof, found) in self.outputs.iter_mut().zip(other.outputs) {
+            if *proof == Proof::Double {
+                *proof = found;
+            }
+        }
+        for (kept, found) in self.kept.iter_mut().zip(other.kept) {
+            *kept = match (*kept, found) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+    }
 }
 
 /// Moves each floating input along a random direction and compares the slopes of the response at moves far below
@@ -36,8 +67,8 @@ pub(crate) fn prove(
     names: &[String],
     base: &[Value],
     seed: u64,
-) -> Result<Result<Vec<Proof>, String>, Error> {
-    let mut proofs = vec![Proof::Double; base.len()];
+) -> Result<Result<Proven, String>, Error> {
+    let mut proven = Proven::assumed(inputs.len(), base.len());
     for (j, input) in inputs.iter().enumerate() {
         if !input.dtype().is_inexact() || input.is_empty() {
             continue;
@@ -83,8 +114,9 @@ pub(crate) fn prove(
                 Err(why) => return Ok(Err(why)),
             }
         }
+        let mut dropping = Vec::new();
         for (o, value) in base.iter().enumerate() {
-            if proofs[o] != Proof::Double {
+            if proven.outputs[o] != Proof::Double {
                 continue;
             }
             let expected = coarse.iter().map(|slope| norm(&slope[o])).fold(0.0, f64::max);
@@ -106,35 +138,44 @@ pub(crate) fn prove(
                 break;
             }
             if drops {
-                let mut ladder = Vec::new();
-                for power in FINE.into_iter().chain(COARSE).chain(ESTIMATE) {
-                    match respond(calls, power)? {
-                        Ok(slope) => ladder.push((power, slope[o].clone())),
-                        Err(_) => break,
-                    }
-                }
-                proofs[o] = Proof::Drops { input: names[j].clone(), effective_precision: estimate(&ladder) };
+                dropping.push(o);
             }
         }
+        if dropping.is_empty() {
+            continue;
+        }
+        let mut settled = None;
+        for power in CANDIDATES {
+            // A unit in the last place of what the model keeps is felt by most of an output; a smaller one is not.
+            // One output is enough: the others may be rounded once more on their own way out.
+            let unit = 2f64.powi(power);
+            let mut moved = inputs.to_vec();
+            moved[j] = moved_by_one_ulp(input, Some(unit), &mut draws);
+            let Ok(values) = calls.evaluate("precision proof", model, sample, &moved)? else { break };
+            let felt = values.iter().zip(base).filter(|(after, before)| after.shape == before.shape).any(
+                |(after, before)| {
+                    let changed = after.values.iter().zip(&before.values).filter(|(a, b)| a != b).count();
+                    2 * changed >= before.values.len() && changed > 0
+                },
+            );
+            if felt {
+                settled = Some(unit);
+                break;
+            }
+        }
+        // Where none is felt, the outputs' own type is all that is known.
+        let outputs = base.iter().filter_map(|value| value.dtype.unit_roundoff()).fold(0.0, f64::max);
+        let effective_precision = settled.unwrap_or(outputs.max(2f64.powi(-24)));
+        proven.kept[j] = Some(effective_precision);
+        for o in dropping {
+            proven.outputs[o] = Proof::Drops { input: names[j].clone(), effective_precision };
+        }
     }
-    Ok(Ok(proofs))
+    Ok(Ok(proven))
 }
 
 /// Relative difference of two slopes, by the larger.
 fn mismatch(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
     let larger = norm(a).max(norm(b));
     if larger == 0.0 { 0.0 } else { norm(&(a - b)) / larger }
-}
-
-/// Rounding of relative size u makes the slope at step h wrong by about u / h: read u off the first step at which
-/// the slope has settled.
-fn estimate(ladder: &[(i32, ArrayD<f64>)]) -> f64 {
-    for pair in ladder.windows(2) {
-        let ((power, slope), (_, next)) = (&pair[0], &pair[1]);
-        let wrong = mismatch(slope, next);
-        if norm(slope) > 0.0 && wrong < 0.3 && *power >= COARSE[0] {
-            return wrong.max(2f64.powi(-10)) * 2f64.powi(*power);
-        }
-    }
-    ladder.last().map_or(1.0, |(power, _)| 2f64.powi(*power))
 }

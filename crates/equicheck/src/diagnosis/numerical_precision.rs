@@ -27,7 +27,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             findings.push(Finding {
                 mode: "low-precision".to_owned(),
                 location: location.clone(),
-                severity: Severity::Low,
+                // Below the precision that the audit was asked for, it is the model's own doing.
+                severity: if passes { Severity::Low } else { Severity::Medium },
                 message: format!(
                     "precision is dropped inside the model on the way from `{input}`: {}",
                     if passes { "rounding explains the error" } else { "no double-precision comparison was possible" }

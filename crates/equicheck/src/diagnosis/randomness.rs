@@ -6,10 +6,13 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     evidence
         .outputs
         .iter()
-        .filter(|output| output.repeatability.seeded > output.noise || output.repeatability.unseeded > output.noise)
-        .map(|output| {
+        .zip(evidence.rounding)
+        .filter(|(output, rounding)| {
+            output.repeatability.seeded.max(output.repeatability.unseeded) > **rounding
+        })
+        .map(|(output, rounding)| {
             let repeat = &output.repeatability;
-            let unseeded = repeat.seeded <= output.noise;
+            let unseeded = repeat.seeded <= *rounding;
             Finding {
                 mode: "randomness".to_owned(),
                 location: format!("output `{}`", output.name),

@@ -6,11 +6,12 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     evidence
         .outputs
         .iter()
-        .filter(|output| {
+        .zip(evidence.rounding)
+        .filter(|(output, rounding)| {
             let repeat = &output.repeatability;
-            repeat.drift > output.noise && repeat.seeded <= output.noise
+            repeat.drift > **rounding && repeat.seeded <= **rounding && repeat.unseeded <= **rounding
         })
-        .map(|output| Finding {
+        .map(|(output, _)| Finding {
             mode: "state-drift".to_owned(),
             location: format!("output `{}`", output.name),
             severity: Severity::Medium,

@@ -23,8 +23,10 @@ pub fn from_json(text: &str) -> Result<Report, String> {
     };
     if version != u64::from(FORMAT_VERSION) {
         return Err(format!(
-            "the report has format version {version}, this equicheck reads version {FORMAT_VERSION}"
+            "the report has format version {version}, this equicheck reads version {FORMAT_VERSION}: use the equicheck \
+             that wrote it, or audit again"
         ));
     }
-    serde_json::from_value(value).map_err(|error| format!("not a complete report: {error}"))
+    // From the text again: a parsed value has lost the order of outputs.
+    serde_json::from_str(text).map_err(|error| format!("not a complete report: {error}"))
 }

@@ -3,6 +3,7 @@
 //! [`Report`] is the one record that every format is made from: each renderer is a pure function of it, in a file
 //! of its own. The JSON form is this structure itself, versioned by [`FORMAT_VERSION`].
 
+mod by_name;
 mod document;
 mod exit;
 mod figure;
@@ -441,7 +442,8 @@ pub struct Report {
     pub transforms: Vec<TransformRow>,
     /// Level bounds in force, scaled to the precision under audit.
     pub levels: Levels,
-    /// One entry per audited output.
+    /// One entry per audited output; in JSON an object by name.
+    #[serde(with = "by_name")]
     pub outputs: Vec<OutputResult>,
     /// Outputs that the model returned and nobody declared.
     pub not_audited: Vec<String>,

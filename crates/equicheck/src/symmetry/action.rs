@@ -283,6 +283,29 @@ impl BoundLayout {
         vec![Block { name: String::new(), range: None, scalar }]
     }
 
+    /// By block: whether `factor` moves it.
+    pub(crate) fn blocks_moved_by(&self, factor: &Factor) -> Vec<bool> {
+        let irreps = self.moved.iter().find_map(|(_, axis)| match axis {
+            Axis::Irreps(irreps) => Some(irreps),
+            _ => None,
+        });
+        match (factor, irreps) {
+            // Other spatial axes turn every block.
+            (Factor::Linear { improper, .. }, Some(irreps))
+                if self.moved.iter().filter(|(_, axis)| axis.is_spatial()).count() == 1 =>
+            {
+                let blocks = irreps.blocks().iter().filter(|b| !b.range().is_empty());
+                blocks.map(|b| turns(b.irrep, *improper)).collect()
+            }
+            _ => vec![self.is_moved_by(factor); self.blocks().len()],
+        }
+    }
+
+    /// Whether some block is a scalar.
+    pub(crate) fn has_scalars(&self) -> bool {
+        self.blocks().iter().any(|block| block.scalar)
+    }
+
     /// Whether the group turns or shifts components along this axis.
     fn transforms(&self, axis: &Axis) -> bool {
         match axis {

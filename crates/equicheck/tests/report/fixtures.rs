@@ -64,6 +64,7 @@ pub(crate) fn output(name: &str, layout: &str, symmetry_type: SymmetryType) -> O
         reason: "the error in double precision, 9.63e-16, is not above its noise floor".to_owned(),
         absolute: summary(1.5e-7, 6.25e-7),
         relative: summary(3.21e-7, 9.63e-7),
+        scaled_max: 9.63e-7,
         scale: 12.5,
         violation: 9.63e-16,
         noise: 4.4e-7,

@@ -1,0 +1,207 @@
+//! The engine's traits on top of a Python adapter (`equicheck._model.Adapter`).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use equicheck::Error;
+use equicheck::model::{
+    Call, CallError, Model, ModelInfo, Output, Returned, Samples, StateKind, StateTensor, Tensor, Unavailable,
+};
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::dlpack::{Buffer, read};
+
+/// Path, whether its last step is a position, and the tensor.
+type Leaf<'py> = (String, bool, Option<Bound<'py, PyAny>>);
+
+/// What Python code raised last: the engine knows it as a line of text, the user gets the exception itself.
+pub(crate) type Raised = Rc<RefCell<Option<PyErr>>>;
+
+/// A Python adapter as a [`Model`].
+pub(crate) struct PyModel {
+    adapter: Py<PyAny>,
+    raised: Raised,
+    /// Inputs are compared after the first call only: writing to them is a habit, not an event.
+    inspected: bool,
+}
+
+impl PyModel {
+    pub(crate) fn new(adapter: Py<PyAny>, raised: Raised) -> Self {
+        Self { adapter, raised, inspected: false }
+    }
+
+    fn call_error(&self, py: Python<'_>, error: PyErr) -> CallError {
+        // KeyboardInterrupt and SystemExit are no answers of the model.
+        let interrupted = !error.is_instance_of::<PyException>(py);
+        let line = one_line(py, &error);
+        *self.raised.borrow_mut() = Some(error);
+        if interrupted { CallError::Interrupted } else { CallError::Raised(line) }
+    }
+
+    fn attempt<'py>(
+        &self,
+        py: Python<'py>,
+        call: &Call<'_>,
+    ) -> PyResult<(Vec<Output>, Vec<Bound<'py, PyAny>>)> {
+        let tensors = call
+            .inputs
+            .iter()
+            .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
+            .collect::<PyResult<Vec<_>>>()?;
+        let returned = self.adapter.bind(py).call_method1(
+            "forward",
+            (call.sample, PyList::new(py, tensors)?, call.reset_generators, call.restore_state),
+        )?;
+        py.check_signals()?;
+        let (leaves, after): (Vec<Leaf<'_>>, Vec<Bound<'_, PyAny>>) = returned.extract()?;
+        let outputs = leaves
+            .into_iter()
+            .map(|(name, positional, tensor)| {
+                Ok(Output { name, positional, tensor: tensor.map(|tensor| read(&tensor)).transpose()? })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok((outputs, after))
+    }
+
+    fn derived(
+        &self,
+        method: &str,
+        argument: Option<Vec<(usize, Tensor)>>,
+    ) -> Result<Box<dyn Model>, Unavailable> {
+        Python::attach(|py| {
+            let made = match argument {
+                None => self.adapter.bind(py).call_method0(method),
+                Some(values) => (|| {
+                    let buffers = values
+                        .into_iter()
+                        .map(|(index, tensor)| Ok((index, Bound::new(py, Buffer::new(tensor))?)))
+                        .collect::<PyResult<Vec<_>>>()?;
+                    self.adapter.bind(py).call_method1(method, (PyList::new(py, buffers)?,))
+                })(),
+            };
+            match made {
+                Ok(adapter) => {
+                    let mut model = Self::new(adapter.unbind(), Rc::clone(&self.raised));
+                    model.inspected = true;
+                    Ok(Box::new(model) as Box<dyn Model>)
+                }
+                Err(error) => Err(Unavailable(one_line(py, &error))),
+            }
+        })
+    }
+}
+
+/// `TypeError: message`, on one line.
+pub(crate) fn one_line(py: Python<'_>, error: &PyErr) -> String {
+    let kind = error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+    let text = error.value(py).to_string();
+    let first: Vec<&str> = text.split_whitespace().collect();
+    if first.is_empty() { kind } else { format!("{kind}: {}", first.join(" ")) }
+}
+
+impl Model for PyModel {
+    fn info(&self) -> ModelInfo {
+        Python::attach(|py| {
+            let info = self.adapter.bind(py).call_method0("info").and_then(|info| {
+                let text = |key: &str| info.get_item(key).and_then(|value| value.extract::<String>());
+                Ok(ModelInfo {
+                    name: text("name")?,
+                    framework: text("framework")?,
+                    parameters: info.get_item("parameters")?.extract()?,
+                    dtype: text("dtype")?,
+                    device: text("device")?,
+                    mode: text("mode")?,
+                })
+            });
+            info.unwrap_or_default()
+        })
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        Python::attach(|py| {
+            self.adapter
+                .bind(py)
+                .call_method0("environment")
+                .and_then(|environment| environment.extract())
+                .unwrap_or_default()
+        })
+    }
+
+    fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
+        Python::attach(|py| {
+            let (outputs, after) = self.attempt(py, call).map_err(|error| self.call_error(py, error))?;
+            let mut written_inputs = Vec::new();
+            if !self.inspected {
+                for (k, (before, after)) in call.inputs.iter().zip(&after).enumerate() {
+                    let after = read(after).map_err(|error| self.call_error(py, error))?;
+                    // The adapter may have put the tensor into another type for the model's device.
+                    if after.dtype() == before.dtype() && !after.same_bits(before) {
+                        written_inputs.push(k);
+                    }
+                }
+                self.inspected = true;
+            }
+            Ok(Returned { outputs, written_inputs })
+        })
+    }
+
+    fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        self.derived("double", None)
+    }
+
+    fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
+        Python::attach(|py| {
+            let tensors = self.adapter.bind(py).call_method0("state").and_then(|state| {
+                let state: Vec<(String, bool, Bound<'_, PyAny>)> = state.extract()?;
+                state
+                    .into_iter()
+                    .map(|(name, trained, tensor)| {
+                        let kind = if trained { StateKind::Parameter } else { StateKind::Constant };
+                        Ok(StateTensor { name, kind, tensor: read(&tensor)? })
+                    })
+                    .collect::<PyResult<Vec<_>>>()
+            });
+            tensors.map_err(|error| Unavailable(one_line(py, &error)))
+        })
+    }
+
+    fn with_state(&mut self, values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
+        self.derived("with_state", Some(values.to_vec()))
+    }
+}
+
+/// A Python source of samples as [`Samples`].
+pub(crate) struct PySamples {
+    source: Py<PyAny>,
+    raised: Raised,
+}
+
+impl PySamples {
+    pub(crate) fn new(source: Py<PyAny>, raised: Raised) -> Self {
+        Self { source, raised }
+    }
+}
+
+impl Samples for PySamples {
+    fn count(&self) -> Option<usize> {
+        Python::attach(|py| self.source.bind(py).call_method0("count").ok()?.extract().ok()?)
+    }
+
+    fn get(&mut self, index: usize) -> Result<Vec<Tensor>, Error> {
+        Python::attach(|py| {
+            let tensors = self.source.bind(py).call_method1("tensors", (index,)).and_then(|tensors| {
+                let tensors: Vec<Bound<'_, PyAny>> = tensors.extract()?;
+                tensors.iter().map(read).collect::<PyResult<Vec<_>>>()
+            });
+            tensors.map_err(|error| {
+                let message = one_line(py, &error);
+                let interrupted = !error.is_instance_of::<PyException>(py);
+                *self.raised.borrow_mut() = Some(error);
+                if interrupted { Error::Interrupted } else { Error::Host(message) }
+            })
+        })
+    }
+}

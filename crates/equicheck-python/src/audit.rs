@@ -1,0 +1,128 @@
+//! `audit`: options in, report out.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use equicheck::audit::{Options, Precision, Progress, Specification};
+use equicheck::report::Levels;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+use crate::adapter::{PyModel, PySamples, Raised};
+use crate::errors::{SpecificationError, to_python};
+use crate::report::Report;
+
+type Layouts = Vec<(String, Option<String>)>;
+
+/// Options as the Python package hands them over, already of the right types.
+#[derive(FromPyObject)]
+pub(crate) struct PyOptions {
+    #[pyo3(item)]
+    samples: Option<usize>,
+    #[pyo3(item)]
+    transforms: Option<usize>,
+    #[pyo3(item)]
+    budget: f64,
+    #[pyo3(item)]
+    seed: u64,
+    #[pyo3(item)]
+    translation_scale: Option<f64>,
+    #[pyo3(item)]
+    levels: Option<(f64, f64, f64)>,
+    #[pyo3(item)]
+    tolerance: Option<f64>,
+    #[pyo3(item)]
+    tolerances: BTreeMap<String, f64>,
+    #[pyo3(item)]
+    precision: String,
+    #[pyo3(item)]
+    segments: BTreeMap<String, String>,
+}
+
+impl PyOptions {
+    fn options(self) -> PyResult<Options> {
+        let precision = match self.precision.as_str() {
+            "both" => Precision::Both,
+            "as_is" => Precision::AsIs,
+            "float64" => Precision::Float64,
+            other => {
+                return Err(SpecificationError::new_err(format!(
+                    "`precision`: `{other}` is none of \"both\", \"as_is\", \"float64\""
+                )));
+            }
+        };
+        if self.budget.is_nan() || self.budget <= 0.0 {
+            return Err(SpecificationError::new_err("`budget`: a positive number of seconds is needed"));
+        }
+        Ok(Options {
+            samples: self.samples,
+            transforms: self.transforms,
+            // A budget beyond what a clock can hold is none.
+            budget: Duration::try_from_secs_f64(self.budget).ok(),
+            seed: self.seed,
+            translation_scale: self.translation_scale,
+            levels: self.levels.map_or_else(Levels::default, |(perfect, excellent, approximate)| Levels {
+                perfect,
+                excellent,
+                approximate,
+            }),
+            tolerance: self.tolerance,
+            tolerances: self.tolerances,
+            precision,
+            segments: self.segments,
+        })
+    }
+}
+
+/// Parses the group and layouts without running anything; raises `SpecificationError`.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
+pub(crate) fn check(py: Python<'_>, group: &str, inputs: Layouts, outputs: Layouts) -> PyResult<()> {
+    Specification::parse(group, &inputs, &outputs).map(drop).map_err(|error| to_python(py, &error, None))
+}
+
+/// Runs an audit.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
+#[expect(clippy::too_many_arguments, reason = "one argument per thing that Python hands over")]
+pub(crate) fn audit(
+    py: Python<'_>,
+    adapter: Py<PyAny>,
+    samples: Py<PyAny>,
+    group: &str,
+    inputs: Layouts,
+    outputs: Layouts,
+    options: PyOptions,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Report> {
+    let options = options.options()?;
+    let raised: Raised = Rc::new(RefCell::new(None));
+    let specification =
+        Specification::parse(group, &inputs, &outputs).map_err(|error| to_python(py, &error, None))?;
+    let mut model = PyModel::new(adapter, Rc::clone(&raised));
+    let mut source = PySamples::new(samples, Rc::clone(&raised));
+    let mut shown: Option<PyErr> = None;
+    let mut show = |step: Progress| {
+        if let Some(callback) = &progress
+            && shown.is_none()
+            && let Err(error) = callback.call1(py, (step.done, step.planned))
+        {
+            shown = Some(error);
+        }
+    };
+    let result = equicheck::audit(&specification, &options, &mut model, &mut source, &mut show);
+    if let Some(error) = shown {
+        // A broken progress callback costs the display, not the audit; an interruption inside it is one.
+        if !error.is_instance_of::<PyException>(py) {
+            return Err(error);
+        }
+        error.write_unraisable(py, None);
+    }
+    let last = raised.borrow_mut().take();
+    match result {
+        Ok(record) => Ok(Report::new(record)),
+        Err(error) => Err(to_python(py, &error, last)),
+    }
+}

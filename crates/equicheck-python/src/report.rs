@@ -1,0 +1,410 @@
+//! The report, as Python sees it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use equicheck::diagnosis;
+use equicheck::report::{
+    ExitStatus, OutputResult, Report as Record, Verdict, from_json, to_json, to_markdown, to_text,
+};
+use pyo3::exceptions::{PyAssertionError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::errors::EquicheckWarning;
+
+/// What an audit found. `print(report)` shows it whole.
+#[pyclass(frozen, module = "equicheck")]
+pub(crate) struct Report {
+    record: Record,
+}
+
+impl Report {
+    pub(crate) fn new(record: Record) -> Self {
+        Self { record }
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// Plain Python data (dicts, lists, numbers) of a part of the record, as in the JSON form.
+fn plain<'py>(py: Python<'py>, value: &impl serde::Serialize) -> PyResult<Bound<'py, PyAny>> {
+    let text = serde_json::to_string(value).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    py.import("json")?.call_method1("loads", (text,))
+}
+
+#[pymethods]
+impl Report {
+    /// `"PASS"`, `"FAIL"` or `"NEEDS_ATTENTION"`.
+    #[getter]
+    fn verdict(&self) -> String {
+        self.record.verdict.to_string()
+    }
+
+    /// 0 PASS, 1 FAIL, 2 `NEEDS_ATTENTION`.
+    #[getter]
+    fn exit_status(&self) -> u8 {
+        ExitStatus::of(self.record.verdict, false).code()
+    }
+
+    /// The group, in canonical form.
+    #[getter]
+    fn group(&self) -> String {
+        self.record.group.clone()
+    }
+
+    /// Results by output path.
+    #[getter]
+    fn outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let outputs = PyDict::new(py);
+        for output in &self.record.outputs {
+            outputs.set_item(&output.name, Bound::new(py, OutputReport(output.clone()))?)?;
+        }
+        Ok(outputs)
+    }
+
+    /// Outputs that were returned and not audited.
+    #[getter]
+    fn not_audited(&self) -> Vec<String> {
+        self.record.not_audited.clone()
+    }
+
+    /// What is wrong, the most severe first.
+    #[getter]
+    fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let findings = self.record.findings.iter().map(|finding| Finding(finding.clone()));
+        PyList::new(py, findings.map(|f| Bound::new(py, f)).collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// What to do, the most urgent first.
+    #[getter]
+    fn recommendations(&self) -> Vec<String> {
+        self.record.recommendations.clone()
+    }
+
+    /// Remarks that are neither findings nor figures.
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.record.notes.clone()
+    }
+
+    /// How each tensor is transformed: dicts with role, name, layout, shape, dtype, description.
+    #[getter]
+    fn transforms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.transforms)
+    }
+
+    /// What was executed: seed, samples, transformations, pairs, calls.
+    #[getter]
+    fn plan<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.plan)
+    }
+
+    /// Versions, threads, platform.
+    #[getter]
+    fn environment<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.environment)
+    }
+
+    /// Seconds in all and inside the model's calls; `None` in a report read from a file without them.
+    #[getter]
+    fn timings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.timings)
+    }
+
+    /// The text form.
+    fn to_text(&self) -> String {
+        to_text(&self.record)
+    }
+
+    /// The Markdown form.
+    fn to_markdown(&self) -> String {
+        to_markdown(&self.record)
+    }
+
+    /// The JSON form: every figure, plan and environment; equal plans give equal bytes, so timings are left out
+    /// unless asked for.
+    #[pyo3(signature = (*, timings = false))]
+    fn to_json(&self, timings: bool) -> String {
+        if timings || self.record.timings.is_none() {
+            return to_json(&self.record);
+        }
+        let mut record = self.record.clone();
+        record.timings = None;
+        to_json(&record)
+    }
+
+    /// Reads what `to_json` wrote. Raises `ValueError`.
+    #[staticmethod]
+    fn from_json(text: &str) -> PyResult<Self> {
+        from_json(text).map(Self::new).map_err(PyValueError::new_err)
+    }
+
+    /// Writes the report; the ending (`.json`, `.txt`, `.md`) decides the form. Raises `ValueError`, `OSError`.
+    fn save(&self, path: PathBuf) -> PyResult<()> {
+        let text = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("json") => self.to_json(false),
+            Some("txt") => self.to_text(),
+            Some("md") => self.to_markdown(),
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "`{}`: the ending decides the form: .json, .txt or .md",
+                    path.display()
+                )));
+            }
+        };
+        Ok(fs::write(path, text)?)
+    }
+
+    /// Raises `AssertionError` with the report if the verdict is `on` or worse; a `NEEDS_ATTENTION` that does not
+    /// raise issues an `EquicheckWarning`.
+    #[pyo3(signature = (on = "FAIL"))]
+    fn raise_for_failure(&self, py: Python<'_>, on: &str) -> PyResult<()> {
+        let threshold = match on {
+            "FAIL" => Verdict::Fail,
+            "NEEDS_ATTENTION" => Verdict::NeedsAttention,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "`on`: `{other}` is neither \"FAIL\" nor \"NEEDS_ATTENTION\""
+                )));
+            }
+        };
+        if self.record.verdict >= threshold {
+            return Err(PyAssertionError::new_err(format!("\n{}", to_text(&self.record))));
+        }
+        if self.record.verdict == Verdict::NeedsAttention {
+            let reasons: Vec<String> = self
+                .record
+                .outputs
+                .iter()
+                .filter(|output| output.verdict == Verdict::NeedsAttention)
+                .map(|output| format!("{}: {}", output.name, output.reason))
+                .chain(self.record.findings.iter().map(|f| format!("{}: {}", f.location, f.message)))
+                .collect();
+            let message = std::ffi::CString::new(format!(
+                "equivariance audit: NEEDS_ATTENTION ({})",
+                reasons.first().map_or("see the report", String::as_str)
+            ))?;
+            PyErr::warn(py, &py.get_type::<EquicheckWarning>(), &message, 1)?;
+        }
+        Ok(())
+    }
+
+    fn __str__(&self) -> String {
+        self.to_text()
+    }
+
+    fn __repr__(&self) -> String {
+        let outputs: Vec<String> = self
+            .record
+            .outputs
+            .iter()
+            .map(|o| format!("{}: {} {}", o.name, o.classification, o.verdict))
+            .collect();
+        format!(
+            "<equicheck.Report {} under {} ({})>",
+            self.record.verdict,
+            self.record.group,
+            outputs.join("; ")
+        )
+    }
+
+    fn _repr_markdown_(&self) -> String {
+        self.to_markdown()
+    }
+}
+
+/// Everything that was found about one output.
+#[pyclass(frozen, module = "equicheck")]
+pub(crate) struct OutputReport(OutputResult);
+
+#[pymethods]
+impl OutputReport {
+    #[getter]
+    fn name(&self) -> String {
+        self.0.name.clone()
+    }
+
+    #[getter]
+    fn layout(&self) -> String {
+        self.0.layout.clone()
+    }
+
+    /// `"Invariant"` or `"Equivariant"`.
+    #[getter]
+    fn symmetry_type(&self) -> String {
+        self.0.symmetry_type.to_string()
+    }
+
+    /// `"exact"`, `"consistent"`, `"approximate"`, `"broken"` or `"undetermined"`.
+    #[getter]
+    fn classification(&self) -> String {
+        self.0.classification.to_string()
+    }
+
+    #[getter]
+    fn verdict(&self) -> String {
+        self.0.verdict.to_string()
+    }
+
+    /// `"perfect"`, `"excellent"`, `"approximate"` or `"broken"`: band of the raw error.
+    #[getter]
+    fn level(&self) -> String {
+        self.0.level.to_string()
+    }
+
+    /// Why this class and verdict, in one sentence.
+    #[getter]
+    fn reason(&self) -> String {
+        self.0.reason.clone()
+    }
+
+    #[getter]
+    fn mean_absolute(&self) -> f64 {
+        self.0.absolute.mean
+    }
+
+    #[getter]
+    fn max_absolute(&self) -> f64 {
+        self.0.absolute.max
+    }
+
+    #[getter]
+    fn mean_relative(&self) -> f64 {
+        self.0.relative.mean
+    }
+
+    #[getter]
+    fn max_relative(&self) -> f64 {
+        self.0.relative.max
+    }
+
+    /// Largest error relative to the output's scale over the run; the level is read off it.
+    #[getter]
+    fn scaled_max(&self) -> f64 {
+        self.0.scaled_max
+    }
+
+    /// Median norm of the output over the base inputs.
+    #[getter]
+    fn scale(&self) -> f64 {
+        self.0.scale
+    }
+
+    /// What remains after rounding is accounted for.
+    #[getter]
+    fn violation(&self) -> f64 {
+        self.0.violation
+    }
+
+    /// Measured noise floor of the precision under audit, relative.
+    #[getter]
+    fn noise(&self) -> f64 {
+        self.0.noise
+    }
+
+    #[getter]
+    fn tolerance(&self) -> Option<f64> {
+        self.0.tolerance
+    }
+
+    /// Mean, standard deviation, median, 95 % quantile and maximum of the absolute error.
+    #[getter]
+    fn absolute<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.absolute)
+    }
+
+    /// The same of the relative error.
+    #[getter]
+    fn relative<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.relative)
+    }
+
+    /// The largest error: sample, index, element, factor, kind, block.
+    #[getter]
+    fn worst<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.worst)
+    }
+
+    /// Errors by factor of the group, alone and jointly.
+    #[getter]
+    fn factors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.factors)
+    }
+
+    /// Errors under planned elements, by kind.
+    #[getter]
+    fn planned<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.planned)
+    }
+
+    /// The double-precision comparison; `status` is `available`, `unavailable`, `void` or `not_requested`.
+    #[getter]
+    fn float64<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.float64)
+    }
+
+    /// Differences of repeated calls: seeded, unseeded, drift.
+    #[getter]
+    fn repeatability<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.repeatability)
+    }
+
+    /// Sensitivity and discrimination by factor.
+    #[getter]
+    fn vacuity<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.vacuity)
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<equicheck.OutputReport {}: {}, {}, max relative {:.2e}>",
+            self.0.name, self.0.classification, self.0.verdict, self.0.relative.max
+        )
+    }
+}
+
+/// One thing that is wrong.
+#[pyclass(frozen, module = "equicheck")]
+pub(crate) struct Finding(diagnosis::Finding);
+
+#[pymethods]
+impl Finding {
+    /// Stable id of the failure mode.
+    #[getter]
+    fn mode(&self) -> String {
+        self.0.mode.clone()
+    }
+
+    #[getter]
+    fn location(&self) -> String {
+        self.0.location.clone()
+    }
+
+    /// `"High"`, `"Medium"` or `"Low"`.
+    #[getter]
+    fn severity(&self) -> String {
+        self.0.severity.to_string()
+    }
+
+    #[getter]
+    fn message(&self) -> String {
+        self.0.message.clone()
+    }
+
+    #[getter]
+    fn evidence(&self) -> Vec<String> {
+        self.0.evidence.clone()
+    }
+
+    #[getter]
+    fn fix(&self) -> String {
+        self.0.fix.clone()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<equicheck.Finding {} at {} ({})>", self.0.mode, self.0.location, self.0.severity)
+    }
+}

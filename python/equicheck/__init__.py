@@ -1,0 +1,37 @@
+"""Does a model respect the symmetry that it claims: ``f(T x) = T' f(x)`` for every ``T`` in a group?
+
+>>> report = equicheck.audit(model, {"h": h, "x": x}, group="E(3) x S(nodes)",
+...                          in_layouts={"h": "nodes features", "x": "nodes point"},
+...                          out_layouts={"energy": "", "forces": "nodes vector"})
+>>> print(report)
+"""
+
+from __future__ import annotations
+
+from ._ase import audit_calculator
+from ._audit import audit
+from ._equicheck import (
+    EquicheckError,
+    EquicheckWarning,
+    Finding,
+    ModelError,
+    OutputReport,
+    Report,
+    SpecificationError,
+    __version__,
+)
+from ._trees import Args
+
+__all__ = [
+    "Args",
+    "EquicheckError",
+    "EquicheckWarning",
+    "Finding",
+    "ModelError",
+    "OutputReport",
+    "Report",
+    "SpecificationError",
+    "__version__",
+    "audit",
+    "audit_calculator",
+]

@@ -1,0 +1,152 @@
+"""``equicheck.audit``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from . import _equicheck, _trees
+from ._equicheck import EquicheckWarning, Report, SpecificationError
+from ._model import Adapter, Samples
+
+#: Seconds that an audit may take unless told otherwise.
+DEFAULT_BUDGET = 120.0
+
+
+def audit(
+    model: Any,
+    inputs: Any,
+    *,
+    group: str,
+    in_layouts: Any,
+    out_layouts: Any,
+    module: Any = None,
+    factory: Callable[[Any], Any] | None = None,
+    method: str = "forward",
+    mode: Literal["eval", "train", "as_is"] = "eval",
+    samples: int | None = None,
+    transforms: int | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    translation_scale: float | None = None,
+    levels: tuple[float, float, float] | Mapping[str, float] | None = None,
+    tolerance: float | Mapping[str, float] | None = None,
+    precision: Literal["both", "as_is", "float64"] = "both",
+    representations: Mapping[str, Any] | None = None,
+    segments: Mapping[str, str] | None = None,
+    up_to: Mapping[str, str] | None = None,
+    layers: bool = False,
+    hidden_layouts: Mapping[str, Any] | None = None,
+    gradients: bool = False,
+    loss: Callable[..., Any] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Report:
+    """Audits ``f(T x) = T' f(x)`` for a model ``f`` over many inputs ``x`` and elements ``T`` of a group.
+
+    Args:
+        model: an ``nn.Module``, or any callable on tensors (torch, numpy).
+        inputs: one sample, a list of samples, or a function ``seed -> sample``. A sample that is a tensor gives
+            ``f(x)``, a tuple ``f(*x)``, a dict ``f(**x)``, ``equicheck.Args(*a, **kw)`` anything else; an object with
+            tensor attributes is passed as it is and takes a dict of layouts by attribute.
+        group: such as ``"E(3) x S(nodes)"``.
+        in_layouts: mirrors the sample: a string per tensor, None for "not transformed".
+        out_layouts: mirrors the output; outputs in dicts may be left out, entries of tuples need a layout or None.
+        module: the ``nn.Module`` behind a callable, for the double-precision comparison and state protection.
+        factory: ``dtype -> model``, builds the model in double precision; parameters are copied into it.
+        method: method of the module to audit.
+        mode: ``"eval"``, ``"train"``, or ``"as_is"``; train flags are put back after each call.
+        samples: test samples, at most. Default by model size: 50, 100 or 200.
+        transforms: random elements per sample. Default by model size: 50 or 100.
+        budget: seconds; default 120, ``float("inf")`` lifts it.
+        seed: of all random draws.
+        translation_scale: standard deviation of each component of a random translation, in the inputs' unit; default
+            is the spread of the points.
+        levels: upper bounds (perfect, excellent, approximate) of the levels, by default (1e-6, 1e-4, 1e-2).
+        tolerance: violations below it pass, for all outputs or by output.
+        precision: ``"both"`` compares with double precision, ``"as_is"`` does not, ``"float64"`` audits a
+            double-precision copy alone.
+        segments: permuted axis -> input whose values label the segments that it is permuted within (graphs of a batch).
+        progress: called as ``progress(done, planned)``.
+
+    Returns:
+        The report. ``print(report)`` shows it, ``report.raise_for_failure()`` makes a test of it.
+
+    Raises:
+        SpecificationError: a group, layout or option that is wrong or does not fit the tensors.
+        ModelError: the model fails on an input as it was given.
+    """
+    _later(representations=representations, up_to=up_to, hidden_layouts=hidden_layouts, loss=loss)
+    for name, asked in (("layers", layers), ("gradients", gradients)):
+        if asked:
+            warnings.warn(f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2)
+    if mode not in ("eval", "train", "as_is"):
+        raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
+    if not callable(model):
+        raise SpecificationError(f"the model is a {type(model).__name__}, which cannot be called")
+    declared = _trees.flatten_outputs(out_layouts)
+    source = Samples(inputs, in_layouts)
+    _equicheck.check(group, source.declared, declared)
+    adapter = _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode)
+    options = {
+        "samples": _count("samples", samples),
+        "transforms": _count("transforms", transforms),
+        "budget": DEFAULT_BUDGET if budget is None else float(budget),
+        "seed": seed,
+        "translation_scale": translation_scale,
+        "levels": _levels(levels),
+        "tolerance": None if isinstance(tolerance, Mapping) or tolerance is None else float(tolerance),
+        "tolerances": dict(tolerance) if isinstance(tolerance, Mapping) else {},
+        "precision": precision,
+        "segments": dict(segments or {}),
+    }
+    with adapter:
+        return _equicheck.audit(adapter, source, group, source.declared, declared, options, progress)
+
+
+def _adapter(model: Any, source: Samples, declared: _trees.Layouts, **options: Any) -> Adapter:
+    torch = _trees.torch_module()
+    if torch is not None:
+        leaves = [leaf for _, leaf in _trees.leaves(_trees.as_args(source.sample(0)))]
+        if (
+            isinstance(model, torch.nn.Module)
+            or options["module"] is not None
+            or any(isinstance(leaf, torch.Tensor) for leaf in leaves)
+        ):
+            from ._torch import make
+
+            return make(model, source, declared, **options)
+    if options["module"] is not None or options["factory"] is not None:
+        raise SpecificationError("`module` and `factory` are for torch models")
+    name = getattr(model, "__qualname__", type(model).__name__)
+    if options["method"] != "forward":
+        raise SpecificationError("`method` is for an nn.Module; pass the bound method itself as the model")
+    return Adapter(model, source, declared, name)
+
+
+def _count(name: str, value: int | None) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SpecificationError(f"`{name}`: expected a whole number of at least 1, not {value!r}")
+    return value
+
+
+def _levels(levels: Any) -> tuple[float, float, float] | None:
+    if levels is None:
+        return None
+    names = ("perfect", "excellent", "approximate")
+    if isinstance(levels, Mapping):
+        unknown = [key for key in levels if key not in names]
+        if unknown:
+            raise SpecificationError(f"`levels`: `{unknown[0]}` is none of {', '.join(names)}")
+        levels = [levels.get(name, default) for name, default in zip(names, (1e-6, 1e-4, 1e-2), strict=True)]
+    if len(levels) != 3:
+        raise SpecificationError("`levels`: expected three bounds (perfect, excellent, approximate)")
+    return (float(levels[0]), float(levels[1]), float(levels[2]))
+
+
+def _later(**options: Any) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise SpecificationError(f"`{name}` is not in this version: leave it out")

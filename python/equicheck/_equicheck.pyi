@@ -1,0 +1,245 @@
+"""The engine, compiled from Rust: reports, errors, and what the package calls underneath."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, final
+
+__version__: str
+
+class EquicheckError(Exception):
+    """Base of equicheck's errors: the audit could not be run."""
+
+class SpecificationError(EquicheckError):
+    """The group, a layout or an option is wrong, or does not fit the tensors."""
+
+class ModelError(EquicheckError):
+    """The model fails on an input as it was given."""
+
+class EquicheckWarning(UserWarning):
+    """Something that a person should look at."""
+
+@final
+class Finding:
+    """One thing that is wrong."""
+
+    @property
+    def mode(self) -> str:
+        """Stable id of the failure mode, such as ``parity``."""
+    @property
+    def location(self) -> str:
+        """Where: an output, an input, a module path."""
+    @property
+    def severity(self) -> Literal["High", "Medium", "Low"]:
+        """High: the symmetry is broken; Medium: look at it; Low: worth knowing."""
+    @property
+    def message(self) -> str:
+        """What was seen, in one sentence."""
+    @property
+    def evidence(self) -> list[str]:
+        """The figures that support it."""
+    @property
+    def fix(self) -> str:
+        """What to do about it."""
+
+@final
+class OutputReport:
+    """Everything that was found about one output."""
+
+    @property
+    def name(self) -> str:
+        """Path of the output, such as ``aux.0.mean``; ``output`` for a single tensor."""
+    @property
+    def layout(self) -> str:
+        """Its layout, in canonical form."""
+    @property
+    def symmetry_type(self) -> Literal["Invariant", "Equivariant"]:
+        """Whether any factor of the group moves it."""
+    @property
+    def classification(
+        self,
+    ) -> Literal["exact", "consistent", "approximate", "broken", "undetermined"]:
+        """What the evidence says."""
+    @property
+    def verdict(self) -> Literal["PASS", "FAIL", "NEEDS_ATTENTION"]:
+        """The verdict that follows from the class."""
+    @property
+    def level(self) -> Literal["perfect", "excellent", "approximate", "broken"]:
+        """Band of the raw error."""
+    @property
+    def reason(self) -> str:
+        """Why this class and verdict, in one sentence."""
+    @property
+    def mean_absolute(self) -> float:
+        """Mean norm of ``f(T x) - T' f(x)`` over the random elements, in the output's unit."""
+    @property
+    def max_absolute(self) -> float:
+        """The largest of these norms, planned elements included."""
+    @property
+    def mean_relative(self) -> float:
+        """Mean error of the worst block relative to its size, over the random elements."""
+    @property
+    def max_relative(self) -> float:
+        """The largest of these errors, planned elements included."""
+    @property
+    def scaled_max(self) -> float:
+        """Largest error relative to the output's scale over the run; the level is read off it."""
+    @property
+    def scale(self) -> float:
+        """Median norm of the output over the base inputs."""
+    @property
+    def violation(self) -> float:
+        """What remains after rounding is accounted for, relative."""
+    @property
+    def noise(self) -> float:
+        """Measured noise floor of the precision under audit, relative."""
+    @property
+    def tolerance(self) -> float | None:
+        """The tolerance that was given for this output."""
+    @property
+    def absolute(self) -> dict[str, float]:
+        """Absolute error: ``mean standard_deviation median quantile_95 max``."""
+    @property
+    def relative(self) -> dict[str, float]:
+        """The same of the relative error."""
+    @property
+    def worst(self) -> dict[str, Any] | None:
+        """The largest error: ``sample index element factor kind block``."""
+    @property
+    def factors(self) -> list[dict[str, Any]]:
+        """Errors by factor of the group, alone and jointly."""
+    @property
+    def planned(self) -> list[dict[str, Any]]:
+        """Errors under planned elements, by kind."""
+    @property
+    def float64(self) -> dict[str, Any]:
+        """The double-precision comparison.
+
+        ``status`` is ``available``, ``unavailable``, ``void`` or ``not_requested``.
+        """
+    @property
+    def repeatability(self) -> dict[str, float]:
+        """Differences of repeated calls: ``seeded``, ``unseeded``, ``drift``."""
+    @property
+    def vacuity(self) -> list[dict[str, Any]]:
+        """Sensitivity and discrimination, by factor of the group."""
+
+@final
+class Report:
+    """What an audit found. ``print(report)`` shows it whole."""
+
+    @property
+    def verdict(self) -> Literal["PASS", "FAIL", "NEEDS_ATTENTION"]:
+        """The worst verdict over outputs and findings."""
+    @property
+    def exit_status(self) -> int:
+        """0 PASS, 1 FAIL, 2 NEEDS_ATTENTION."""
+    @property
+    def group(self) -> str:
+        """The group, in canonical form."""
+    @property
+    def outputs(self) -> dict[str, OutputReport]:
+        """Results by output path."""
+    @property
+    def not_audited(self) -> list[str]:
+        """Outputs that were returned and not audited."""
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong, the most severe first."""
+    @property
+    def recommendations(self) -> list[str]:
+        """What to do, the most urgent first."""
+    @property
+    def notes(self) -> list[str]:
+        """Remarks that are neither findings nor figures."""
+    @property
+    def transforms(self) -> list[dict[str, Any]]:
+        """How each tensor is transformed.
+
+        Keys: ``role``, ``name``, ``layout``, ``shape``, ``dtype``, ``description``.
+        """
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What was executed: seed, samples, transformations, pairs, calls."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """Versions, threads, platform."""
+    @property
+    def timings(self) -> dict[str, float] | None:
+        """Seconds ``total`` and inside the ``model``; None if a file did not hold them."""
+    def to_text(self) -> str:
+        """The text form."""
+    def to_markdown(self) -> str:
+        """The Markdown form."""
+    def to_json(self, *, timings: bool = False) -> str:
+        """The JSON form; equal plans give equal bytes unless ``timings`` are asked for."""
+    @staticmethod
+    def from_json(text: str) -> Report:
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it is no report, or one of a newer version.
+        """
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report; the ending decides the form: ``.json``, ``.txt`` or ``.md``.
+
+        Raises:
+            ValueError: another ending.
+            OSError: the file cannot be written.
+        """
+    def raise_for_failure(self, on: Literal["FAIL", "NEEDS_ATTENTION"] = "FAIL") -> None:
+        """Makes a test of it. A NEEDS_ATTENTION that does not raise issues an ``EquicheckWarning``.
+
+        Raises:
+            AssertionError: the verdict is ``on`` or worse; the message is the report.
+        """
+    def _repr_markdown_(self) -> str: ...
+
+@final
+class Buffer:
+    """A tensor of the engine in host memory; ``torch.from_dlpack(buffer)`` takes it over, once."""
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __dlpack__(self, **kwargs: Any) -> Any: ...
+
+class _Adapter(Protocol):
+    """What the engine calls of a model."""
+
+    def info(self) -> dict[str, Any]: ...
+    def environment(self) -> dict[str, str]: ...
+    def forward(
+        self, sample: int, buffers: list[Buffer], reset_generators: bool, restore_state: bool
+    ) -> tuple[list[tuple[str, bool, Any | None]], list[Any]]: ...
+    def double(self) -> _Adapter: ...
+    def state(self) -> list[tuple[str, bool, Any]]: ...
+    def with_state(self, values: list[tuple[int, Buffer]]) -> _Adapter: ...
+
+class _Samples(Protocol):
+    """What the engine calls of the test samples."""
+
+    def count(self) -> int | None: ...
+    def tensors(self, index: int) -> list[Any]: ...
+
+def check(
+    group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequence[tuple[str, str | None]]
+) -> None:
+    """Parses a group and layouts without running anything.
+
+    Raises:
+        SpecificationError: one of them is wrong.
+    """
+
+def audit(
+    adapter: _Adapter,
+    samples: _Samples,
+    group: str,
+    inputs: Sequence[tuple[str, str | None]],
+    outputs: Sequence[tuple[str, str | None]],
+    options: dict[str, Any],
+    progress: Callable[[int, int], object] | None,
+) -> Report:
+    """Runs an audit; see :func:`equicheck.audit`."""
+
+def command(arguments: Sequence[str], load: Callable[[str], Report]) -> int:
+    """Runs the command line, program name first, and returns its exit status."""
