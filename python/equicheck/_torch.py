@@ -391,7 +391,9 @@ class TorchAdapter(Adapter):
     def state(self) -> list[tuple[str, bool, Any]]:
         if self.module is None:
             raise Unavailable("the module behind the callable is not known: pass it as `module=`")
-        self.restore_state()
+        # Thoroughly: tensors that calls added (caches) would shift the positions that `with_state` takes.
+        if self.protected is not None:
+            self.protected.restore(thoroughly=True)
         swapped = dict(self._swapped_by_position())
         return [
             (name, trained, host(swapped.get(index, tensor)))
