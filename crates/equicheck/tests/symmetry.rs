@@ -251,6 +251,10 @@ fn index_values_follow_the_nodes() {
         let moved = layout.act(&g, &narrow);
         assert_eq!((moved.dtype().name(), moved.to_real()[[0, 1]]), (dtype, 4.0));
     }
+    // A sentinel stays even where it could be a position (in an output; among inputs it is refused).
+    let padded = bound("4 : nodes | 0", &[4]);
+    let marked = Tensor::Int64(array![0_i64, 1, 2, 0].into_dyn());
+    assert_eq!(padded.act(&g, &marked), Tensor::Int64(array![0_i64, 4, 3, 0].into_dyn()));
     // Rows and values of one tensor: parents in a tree, the root marked by 99.
     let tree = bound("nodes : nodes | 99", &[5]);
     let parents = Tensor::Int64(array![99_i64, 0, 1, 2, 3].into_dyn());

@@ -41,18 +41,26 @@ struct Case {
     double: Option<Vec<Value>>,
 }
 
-/// One (sample, element) pair of the plan.
+/// One (sample, element) pair of the plan. The element is drawn when its turn comes, and again when it is needed
+/// again: a plan for large sets would not fit into memory with its permutations.
+#[derive(Debug, Clone)]
 struct Pair {
     sample: usize,
     index: u64,
     part: Part,
     kind: &'static str,
-    element: Element,
 }
+
+/// The kind of pairs that enter means, quantiles and bounds.
+const HAAR: &str = "haar";
 
 /// What one pair showed, per output.
 struct Record {
     pair: Pair,
+    /// +1 or -1.
+    determinant: f64,
+    /// Tells elements apart; `None` for the identity.
+    fingerprint: Option<u64>,
     working: Vec<measure::Error>,
     double: Option<Vec<measure::Error>>,
     failure: Vec<Option<String>>,
@@ -371,14 +379,11 @@ impl<'a> EndToEnd<'a> {
         let group = self.specification.group();
         let mut pairs = Vec::new();
         for sample in 0..self.cases.len().min(PLANNED_SAMPLES) {
-            let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::NearIdentity);
-            let elements = sampling::planned(group, &self.cases[sample].space, &mut draws);
-            pairs.extend(elements.into_iter().enumerate().map(|(k, (kind, element))| Pair {
+            pairs.extend(self.planned_elements(sample).into_iter().enumerate().map(|(k, (kind, _))| Pair {
                 sample,
                 index: k as u64,
                 part: Part::Joint,
                 kind,
-                element,
             }));
         }
         // The identity of every planned sample first: it is the cheapest look at randomness and mutation.
@@ -388,12 +393,26 @@ impl<'a> EndToEnd<'a> {
             for sample in 0..self.cases.len() {
                 // Samples start at different places of the cycle, so that few elements per sample cover all parts.
                 let part = cycle[(index + sample) % cycle.len()].clone();
-                let mut draws = Draws::new(self.options.seed, sample, index as u64, Purpose::Haar);
-                let element = sampling::haar(group, &part, &self.cases[sample].space, &mut draws);
-                pairs.push(Pair { sample, index: index as u64, part, kind: "haar", element });
+                pairs.push(Pair { sample, index: index as u64, part, kind: HAAR });
             }
         }
         pairs
+    }
+
+    fn planned_elements(&self, sample: usize) -> Vec<(&'static str, Element)> {
+        let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::NearIdentity);
+        sampling::planned(self.specification.group(), &self.cases[sample].space, &mut draws)
+    }
+
+    /// The element of a pair: the same whenever it is asked for.
+    fn element(&self, pair: &Pair) -> Element {
+        if pair.kind == HAAR {
+            let mut draws = Draws::new(self.options.seed, pair.sample, pair.index, Purpose::Haar);
+            let space = &self.cases[pair.sample].space;
+            sampling::haar(self.specification.group(), &pair.part, space, &mut draws)
+        } else {
+            self.planned_elements(pair.sample).swap_remove(pair.index as usize).1
+        }
     }
 
     fn pairs(
@@ -418,31 +437,40 @@ impl<'a> EndToEnd<'a> {
     }
 
     fn pair(&mut self, pair: Pair, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Record, Error> {
-        let inputs = self.transformed(pair.sample, &pair.element, false);
+        let element = self.element(&pair);
+        let inputs = self.transformed(pair.sample, &element, false);
         let outcome = self.calls.evaluate("audit", model, pair.sample, &inputs)?;
-        let (working, failure) = self.errors(&pair, &outcome, false);
+        let (working, failure) = self.errors(pair.sample, &element, &outcome, false);
         let in_double = match double {
             DoubleModel::Copy(copy) => {
-                let inputs = self.transformed(pair.sample, &pair.element, true);
+                let inputs = self.transformed(pair.sample, &element, true);
                 let outcome = self.calls.evaluate("float64 audit", copy.as_mut(), pair.sample, &inputs)?;
-                Some(self.errors(&pair, &outcome, true).0)
+                Some(self.errors(pair.sample, &element, &outcome, true).0)
             }
             DoubleModel::Same => Some(working.clone()),
             _ => None,
         };
-        Ok(Record { pair, working, double: in_double, failure })
+        Ok(Record {
+            pair,
+            determinant: element.determinant(),
+            fingerprint: (!element.is_identity()).then(|| element.fingerprint()),
+            working,
+            double: in_double,
+            failure,
+        })
     }
 
     /// Error and failure per output.
     fn errors(
         &self,
-        pair: &Pair,
+        sample: usize,
+        element: &Element,
         outcome: &Evaluation,
         double: bool,
     ) -> (Vec<measure::Error>, Vec<Option<String>>) {
-        let case = &self.cases[pair.sample];
+        let case = &self.cases[sample];
         let base = if double { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
-        let scales = &if double { &self.own_scales_double } else { &self.own_scales }[pair.sample];
+        let scales = &if double { &self.own_scales_double } else { &self.own_scales }[sample];
         let values = match outcome {
             Ok(values) => values,
             Err(why) => {
@@ -454,7 +482,7 @@ impl<'a> EndToEnd<'a> {
                 );
             }
         };
-        let expected = self.expected(pair.sample, &pair.element, double);
+        let expected = self.expected(sample, element, double);
         let mut errors = Vec::new();
         let mut failures = Vec::new();
         for (o, ((value, base), expected)) in values.iter().zip(base).zip(&expected).enumerate() {

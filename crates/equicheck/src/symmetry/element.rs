@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ndarray::{Array1, Array2};
 
@@ -71,10 +72,15 @@ impl Element {
             && self.permutations.values().all(|p| is_identity(p))
     }
 
-    /// All numbers that make it up, for comparing elements for equality.
-    pub(crate) fn fingerprint(&self) -> Vec<u64> {
-        let reals = self.linear.iter().chain(&self.translation).map(|v| (v + 0.0).to_bits());
-        reals.chain(self.permutations.values().flatten().map(|i| *i as u64)).collect()
+    /// A number that tells elements of one run apart.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for value in self.linear.iter().chain(&self.translation) {
+            // -0 and 0 are one number.
+            (value + 0.0).to_bits().hash(&mut hasher);
+        }
+        self.permutations.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Determinant of `g`, rounded to +1 or -1.

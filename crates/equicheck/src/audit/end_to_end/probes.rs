@@ -260,7 +260,7 @@ impl EndToEnd<'_> {
                 if let Some((k, record)) = worst
                     && seen.insert(k)
                 {
-                    points.push((record.pair.sample, record.pair.element.clone()));
+                    points.push((record.pair.sample, self.element(&record.pair)));
                 }
             }
         }

@@ -14,7 +14,7 @@ use super::super::precision::Proof;
 use super::super::sampling::{self, Part};
 use super::super::statistics::{clopper_pearson_upper, maximum, summary};
 use super::super::verdict::{Decision, Double, Evidence, decide};
-use super::{CONFIDENCE, DoubleModel, EndToEnd, LEAST_PAIRS, Measured, Record};
+use super::{CONFIDENCE, DoubleModel, EndToEnd, HAAR, LEAST_PAIRS, Measured, Record};
 
 impl EndToEnd<'_> {
     pub(super) fn report(
@@ -67,11 +67,7 @@ impl EndToEnd<'_> {
                     .map(|(n, _)| n.clone()),
             )
             .collect();
-        let distinct: HashSet<Vec<u64>> = records
-            .iter()
-            .filter(|r| !r.pair.element.is_identity())
-            .map(|r| r.pair.element.fingerprint())
-            .collect();
+        let distinct: HashSet<u64> = records.iter().filter_map(|r| r.fingerprint).collect();
         let not_run = |what: &str| Stage::NotRun { reason: format!("{what} is not in this version") };
         Report {
             format_version: FORMAT_VERSION,
@@ -175,7 +171,7 @@ impl EndToEnd<'_> {
         let (name, layout) = self.outputs()[o];
         let noise = measured.noise[o];
         let repeatability = measured.repeatability[o];
-        let haar: Vec<&Record> = records.iter().filter(|r| r.pair.kind == "haar").collect();
+        let haar: Vec<&Record> = records.iter().filter(|r| r.pair.kind == HAAR).collect();
         let figures = |records: &[&Record], figure: &dyn Fn(&Record) -> f64| -> Vec<f64> {
             records.iter().map(|r| figure(r)).collect()
         };
@@ -249,7 +245,7 @@ impl EndToEnd<'_> {
             scale: self.scales[o].whole,
             violation: decision.violation,
             noise: evidence.noise,
-            worst: worst_case(records, o),
+            worst: worst_case(self, records, o),
             factors: self.factor_rows(&haar, o, &decision, counts, judged),
             planned: planned_rows(records, o, counts),
             float64,
@@ -324,7 +320,7 @@ impl EndToEnd<'_> {
             if improper {
                 for (sign, label) in [(1.0, "det +1"), (-1.0, "det -1")] {
                     let chosen: Vec<&Record> =
-                        of_part.iter().filter(|r| r.pair.element.determinant() == sign).copied().collect();
+                        of_part.iter().filter(|r| r.determinant == sign).copied().collect();
                     rows.push(row(format!("{}, {label}", part.name()), chosen));
                 }
             }
@@ -338,7 +334,7 @@ fn exceeds(error: f64, allowance: f64) -> bool {
     error.is_nan() || error > allowance
 }
 
-fn worst_case(records: &[Record], o: usize) -> Option<WorstCase> {
+fn worst_case(stage: &EndToEnd<'_>, records: &[Record], o: usize) -> Option<WorstCase> {
     let size = |r: &&Record| {
         let error = r.working[o].relative;
         if error.is_nan() { f64::INFINITY } else { error }
@@ -347,7 +343,7 @@ fn worst_case(records: &[Record], o: usize) -> Option<WorstCase> {
     Some(WorstCase {
         sample: worst.pair.sample,
         index: worst.pair.index,
-        element: worst.pair.element.to_string(),
+        element: stage.element(&worst.pair).to_string(),
         factor: worst.pair.part.name(),
         kind: worst.pair.kind.to_owned(),
         block: worst.working[o].place.clone(),
@@ -356,7 +352,7 @@ fn worst_case(records: &[Record], o: usize) -> Option<WorstCase> {
 
 fn planned_rows(records: &[Record], o: usize, counts: bool) -> Vec<PlannedRow> {
     let mut rows: Vec<PlannedRow> = Vec::new();
-    for record in records.iter().filter(|r| r.pair.kind != "haar") {
+    for record in records.iter().filter(|r| r.pair.kind != HAAR) {
         let relative = record.working[o].relative;
         let in_double = record.double.as_ref().filter(|_| counts).map(|d| d[o].relative);
         match rows.iter_mut().find(|row| row.kind == record.pair.kind) {
