@@ -93,10 +93,9 @@ def replace(value: Any, function: Callable[[str, Any], Any], path: str = "") -> 
     if is_tensor(value):
         return function(path, value)
     if isinstance(value, Args):
-        return Args(
-            *(replace(a, function, _join(path, i)) for i, a in enumerate(value.args)),
-            **{k: replace(v, function, _join(path, k)) for k, v in value.kwargs.items()},
-        )
+        # In the order of `children`: in one call expression Python would take the keywords first.
+        args = [replace(a, function, _join(path, i)) for i, a in enumerate(value.args)]
+        return Args(*args, **{k: replace(v, function, _join(path, k)) for k, v in value.kwargs.items()})
     below = children(value)
     if below is None or not any(is_tensor(leaf) for _, leaf in leaves(value)):
         return value
