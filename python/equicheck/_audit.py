@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -84,10 +85,8 @@ def audit(
         raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
     if not callable(model):
         raise SpecificationError(f"the model is a {type(model).__name__}, which cannot be called")
-    declared = _trees.flatten_outputs(out_layouts)
-    source = Samples(inputs, in_layouts)
-    _equicheck.check(group, source.declared, declared)
-    adapter = _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise SpecificationError(f"`seed`: expected a whole number from 0 to 2**64 - 1, not {seed!r}")
     options = {
         "samples": _count("samples", samples),
         "transforms": _count("transforms", transforms),
@@ -100,8 +99,16 @@ def audit(
         "precision": precision,
         "segments": dict(segments or {}),
     }
-    with adapter:
-        return _equicheck.audit(adapter, source, group, source.declared, declared, options, progress)
+    torch = _trees.torch_module()
+    # Tensors made under the caller's inference mode could never require a gradient.
+    with contextlib.nullcontext() if torch is None else torch.inference_mode(False):
+        declared = _trees.flatten_outputs(out_layouts)
+        source = Samples(inputs, in_layouts)
+        _equicheck.check(group, source.declared, declared)
+        with _adapter(
+            model, source, declared, module=module, factory=factory, method=method, mode=mode
+        ) as adapter:
+            return _equicheck.audit(adapter, source, group, source.declared, declared, options, progress)
 
 
 def _adapter(model: Any, source: Samples, declared: _trees.Layouts, **options: Any) -> Adapter:

@@ -52,13 +52,23 @@ class Samples:
     def tensors(self, index: int) -> list[Any]:
         """Its tensors in host memory, in the order of the specification."""
         sample = self.sample(index)
-        names = [name for name, _ in _trees.match_inputs(sample, self._layouts)]
+        try:
+            names = [name for name, _ in _trees.match_inputs(sample, self._layouts)]
+        except SpecificationError as error:
+            raise SpecificationError(f"sample {index}: {error}") from None
         if names != [name for name, _ in self.declared]:
             first = ", ".join(name for name, _ in self.declared)
             raise SpecificationError(
                 f"sample {index} has the tensors {', '.join(names)}, sample 0 has {first}: all must agree"
             )
-        return [host(leaf) for _, leaf in _trees.leaves(_trees.as_args(sample)) if _trees.is_tensor(leaf)]
+        leaves = [leaf for _, leaf in _trees.leaves(_trees.as_args(sample)) if _trees.is_tensor(leaf)]
+        result = []
+        for name, leaf in zip(names, leaves, strict=True):
+            try:
+                result.append(host(leaf))
+            except TypeError as error:
+                raise SpecificationError(f"input `{name}` of sample {index}: {error}") from None
+        return result
 
     def arguments(self, index: int, tensors: list[Any]) -> tuple[_trees.Args, list[Any]]:
         """The call's arguments with these tensors in place of the sample's own, and the fresh tensors."""
@@ -123,8 +133,17 @@ class Adapter:
             self.reset_generators()
         returned = self.call(arguments)
         found = _trees.output_leaves(returned, self.declared)
-        outputs = [(name, positional, None if t is None else host(t)) for name, positional, t in found]
+        outputs = [(name, positional, self._host(name, t)) for name, positional, t in found]
         return outputs, [host(tensor) for tensor in fresh]
+
+    def _host(self, name: str, tensor: Any) -> Any | None:
+        """An output in host memory; None for what is no tensor, or one that nobody declared and that has no such form."""
+        try:
+            return None if tensor is None else host(tensor)
+        except TypeError as error:
+            if any(name == output and layout is not None for output, layout in self.declared):
+                raise TypeError(f"output `{name}`: {error}") from None
+            return None
 
     def call(self, arguments: _trees.Args) -> Any:
         """The model itself."""

@@ -10,9 +10,23 @@ from ._equicheck import Buffer
 from ._trees import torch_module
 
 
+#: Element types that the engine reads.
+DTYPES = frozenset(
+    "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128".split()
+)
+
+
 def host(tensor: Any) -> Any:
-    """The same values as something in host memory with ``__dlpack__``, detached from any graph."""
+    """The same values as something in host memory with ``__dlpack__``, detached from any graph.
+
+    Raises:
+        TypeError: a sparse tensor, or an element type that the engine does not read.
+    """
     torch = torch_module()
+    dtype = getattr(tensor, "dtype", None)
+    name = dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise TypeError(f"{name} values are not supported: convert them to {', '.join(sorted(DTYPES))}")
     if torch is not None and isinstance(tensor, torch.Tensor):
         if tensor.layout is not torch.strided:
             raise TypeError(f"a {tensor.layout} tensor is not supported: pass its dense parts (indices, values)")

@@ -82,7 +82,12 @@ def cast_to_double(module: nn.Module) -> None:
 class _Kept:
     """One tensor as it was before the audit."""
 
-    def __init__(self, tensor: torch.Tensor) -> None:
+    def __init__(self, name: str, tensor: torch.Tensor) -> None:
+        if tensor.is_inference():
+            raise SpecificationError(
+                f"the model's tensor `{name}` was made under torch.inference_mode() and cannot be put back after a "
+                "call: build the model outside of it"
+            )
         self.tensor = tensor
         self.data = tensor.data
         self.values = tensor.detach().clone()
@@ -128,7 +133,7 @@ class ModuleState:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.modules = list(module.modules())
-        self.kept = [_Kept(tensor) for _, _, tensor in state_tensors(module)]
+        self.kept = [_Kept(name, tensor) for name, _, tensor in state_tensors(module)]
         self.registers: list[tuple[dict[str, Any], dict[str, Any]]] = [
             (register, dict(register))
             for child in self.modules

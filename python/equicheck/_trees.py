@@ -36,7 +36,7 @@ class Args:
 def is_tensor(value: Any) -> bool:
     """Whether it is a tensor of some framework (numpy scalars are not)."""
     if isinstance(value, np.ndarray):
-        return True
+        return value.dtype.kind in "biufc"  # text and objects pass as they are
     return hasattr(value, "__dlpack__") and hasattr(value, "shape") and not isinstance(value, np.generic)
 
 
@@ -192,6 +192,10 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
             return
         below = children(value)
         if below is None:
+            if layout:
+                raise SpecificationError(
+                    f"in_layouts: input `{name}` is a {type(value).__name__}, not a numerical tensor: give None as its layout"
+                )
             return
         if layout is None:
             result.extend((name_of(sample, p), None) for p, leaf in leaves(value, path) if is_tensor(leaf))
