@@ -99,6 +99,10 @@ pub(crate) fn one_line(py: Python<'_>, error: &PyErr) -> String {
     let kind = error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
     let text = error.value(py).to_string();
     let first: Vec<&str> = text.split_whitespace().collect();
+    // The adapter's own word for a capability that it lacks is no name of an error.
+    if kind == "Unavailable" {
+        return first.join(" ");
+    }
     if first.is_empty() { kind } else { format!("{kind}: {}", first.join(" ")) }
 }
 

@@ -1,4 +1,4 @@
-//! Irreps of O(3): the notation and the action, against e3nn (data/make_wigner.py).
+//! Irreps of O(3): the notation and the action, against e3nn (`data/make_wigner.py`).
 
 use equicheck::symmetry::wigner_d;
 use equicheck::symmetry::{Irrep, Irreps, IrrepsErrorKind, Parity, proper_part};

@@ -146,6 +146,8 @@ struct EndToEnd<'a> {
     own_scales_double: Vec<Vec<Scales>>,
     first_outputs: Vec<Output>,
     written: Vec<String>,
+    /// Samples on which the probes run.
+    probed: usize,
 }
 
 impl<'a> EndToEnd<'a> {
@@ -168,6 +170,7 @@ impl<'a> EndToEnd<'a> {
             own_scales_double: Vec::new(),
             first_outputs: Vec::new(),
             written: Vec::new(),
+            probed: 1,
         }
     }
 
@@ -203,6 +206,7 @@ impl<'a> EndToEnd<'a> {
             self.cases.push(case);
         }
         self.check_factors()?;
+        self.decide_probed();
         let repeatability = self.repeat(model, false)?;
         let translation_scale = self.set_translation_scale();
         self.scales = (0..self.outputs().len())

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::model::{Model, Samples};
 use crate::report::{Levels, Report};
-use crate::symmetry::{Factor, Group, Layout};
+use crate::symmetry::{Factor, Group, Layout, Term};
 
 pub use statistics::{clopper_pearson_upper, quantile};
 
@@ -199,12 +199,24 @@ impl Options {
 /// The word that helps a user whose group has a factor that moves nothing.
 fn help_for_idle(factor: &Factor, group: &Group) -> String {
     match factor {
-        Factor::Translation { dimension } => {
-            let smaller = group.to_string().replace(&format!("SE({dimension})"), &format!("SO({dimension})"));
-            let smaller = smaller.replace(&format!("E({dimension})"), &format!("O({dimension})"));
-            format!(
-                "declare coordinates as `point` (a `vector` is not translated), or audit under `{smaller}`"
-            )
+        Factor::Translation { .. } => {
+            // The group without its translations, if anything is left of it.
+            let terms: Vec<String> = group
+                .terms()
+                .iter()
+                .filter_map(|term| match term {
+                    Term::SpecialEuclidean(n) => Some(Term::SpecialOrthogonal(*n).to_string()),
+                    Term::Euclidean(n) => Some(Term::Orthogonal(*n).to_string()),
+                    Term::Translation(_) => None,
+                    other => Some(other.to_string()),
+                })
+                .collect();
+            let point = format!("declare coordinates as `point` (a `vector` is not translated)");
+            if terms.is_empty() {
+                point.to_owned()
+            } else {
+                format!("{point}, or audit under `{}`", terms.join(" x "))
+            }
         }
         Factor::Linear { .. } => "declare an input as `vector`, `point` or irreps".to_owned(),
         Factor::Permutation { axis } => format!("name an axis `{axis}` in an input's layout"),

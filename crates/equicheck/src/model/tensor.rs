@@ -212,6 +212,18 @@ impl Tensor {
         }
     }
 
+    /// The largest value of an integer type; `None` for other types.
+    pub fn largest_integer(&self) -> Option<i64> {
+        match self {
+            Tensor::UInt8(_) => Some(u8::MAX.into()),
+            Tensor::Int8(_) => Some(i8::MAX.into()),
+            Tensor::Int16(_) => Some(i16::MAX.into()),
+            Tensor::Int32(_) => Some(i32::MAX.into()),
+            Tensor::Int64(_) => Some(i64::MAX),
+            _ => None,
+        }
+    }
+
     /// Integer values mapped one by one; `None` for types that are not integers.
     pub fn map_integers(&self, map: impl Fn(i64) -> i64) -> Option<Self> {
         Some(match self {

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    ExecutedPlan, FactorRow, Finding, Float64, Level, ModelInfo, OutputResult, PlannedRow, Report, Stage,
-    SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Classification, ExecutedPlan, FactorRow, Finding, Float64, Level, ModelInfo, OutputResult, PlannedRow,
+    Report, Stage, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 /// A piece of running text.
@@ -282,7 +282,10 @@ fn result(output: &OutputResult) -> String {
     let passes = match output.verdict {
         Verdict::Pass => true,
         Verdict::Fail => false,
-        Verdict::NeedsAttention => output.level <= Level::Excellent,
+        // What could not be told, vacuous tests among it, did not pass.
+        Verdict::NeedsAttention => {
+            output.classification != Classification::Undetermined && output.level <= Level::Excellent
+        }
     };
     let mut why = output.classification.to_string();
     if output.vacuity.iter().any(|row| row.vacuous.is_some()) {

@@ -139,7 +139,7 @@ fn result_is_one_word_and_what_it_rests_on() {
     assert_eq!(result(Broken, Level::Perfect, Fail, None), "FAIL (broken)");
     assert_eq!(
         result(Undetermined, Level::Perfect, NeedsAttention, None),
-        "PASS (undetermined: NEEDS_ATTENTION)"
+        "FAIL (undetermined: NEEDS_ATTENTION)"
     );
 }
 

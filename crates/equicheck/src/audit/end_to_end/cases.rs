@@ -57,6 +57,22 @@ impl EndToEnd<'_> {
         let names: Vec<String> = self.input_names().iter().map(|n| format!("input `{n}`")).collect();
         let bound = names.iter().zip(&layouts).filter_map(|(n, l)| Some((n.as_str(), l.as_ref()?)));
         let axes = permuted_lengths(bound)?;
+        for ((what, layout), tensor) in names.iter().zip(&layouts).zip(&inputs) {
+            let Some(values) = layout.as_ref().and_then(|layout| layout.layout().values()) else { continue };
+            let positions = axes.get(&values.axis).copied().unwrap_or(0);
+            if tensor.largest_integer().is_some_and(|largest| largest < positions as i64 - 1) {
+                return Err(Error::Shape {
+                    tensor: what.clone(),
+                    layout: layout.as_ref().map_or_else(String::new, |layout| layout.layout().to_string()),
+                    shape: tensor.shape().to_vec(),
+                    why: format!(
+                        "{} cannot hold all {positions} positions along `{}`: give int64",
+                        tensor.dtype().name(),
+                        values.axis
+                    ),
+                });
+            }
+        }
         let mut space = Space {
             dimension: self.specification.group().dimension().unwrap_or(0),
             axes,

@@ -50,10 +50,11 @@ impl EndToEnd<'_> {
         Ok(result)
     }
 
-    pub(super) fn probed(&self) -> usize {
-        // A model so slow that a hundred calls eat the budget is probed on one sample.
+    /// How many samples are probed: a model so slow that the probes of three would eat a quarter of the budget is
+    /// probed on one. Decided once, so that all probes see the same samples.
+    pub(super) fn decide_probed(&mut self) {
         let slow = self.options.budget.is_some_and(|b| self.calls.last.mul_f64(400.0) > b);
-        if slow { 1 } else { self.cases.len().min(PROBED_SAMPLES) }
+        self.probed = if slow { 1 } else { self.cases.len().min(PROBED_SAMPLES) };
     }
 
     /// Whether the double-precision comparison counts, per output; the reason it does not for all.
@@ -61,7 +62,7 @@ impl EndToEnd<'_> {
         let names = self.input_names();
         let mut proven = Proven::assumed(names.len(), self.outputs().len());
         let is_copy = matches!(double, DoubleModel::Copy(_));
-        for sample in 0..self.probed().min(2) {
+        for sample in 0..self.probed.min(2) {
             let prover: &mut dyn Model = match double {
                 DoubleModel::Copy(copy) => copy.as_mut(),
                 DoubleModel::Same => &mut *model,
@@ -94,7 +95,7 @@ impl EndToEnd<'_> {
             let mut sensitivity: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut discrimination: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut acted = false;
-            for sample in 0..self.probed() {
+            for sample in 0..self.probed {
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
                 let part = Part::Alone(factor.clone());
                 let element = sampling::haar(&group, &part, &self.cases[sample].space, &mut draws);
@@ -230,7 +231,7 @@ impl EndToEnd<'_> {
         double: &mut DoubleModel,
         proven: &Proven,
     ) -> Result<Vec<Noise>, Error> {
-        let points: Vec<(usize, Element)> = (0..self.probed()).map(|i| (i, self.probe_element(i))).collect();
+        let points: Vec<(usize, Element)> = (0..self.probed).map(|i| (i, self.probe_element(i))).collect();
         let mut noise = vec![Noise::default(); self.outputs().len()];
         self.probe_noise(model, double, proven, &points, &mut noise)?;
         Ok(noise)
