@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import equicheck
 import torch
-from networks import Case
 from torch import nn
+
+import equicheck
+from networks import Case
 
 
 def audit_case(

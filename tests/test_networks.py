@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from audits import audit_case
 from networks import CASES, Bug, Case
 

@@ -1,4 +1,4 @@
-"""Models that misbehave: what each docstring in tests/networks/odd.py promises, and what is left behind."""
+"""Models that misbehave: the verdict that each docstring promises, and what is left behind."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from audits import audit_case, modes
-from networks.odd import ODD
 from torch import nn
 
 import equicheck
+from audits import audit_case, modes
+from networks.odd import ODD
 
 PLAN: dict[str, Any] = {"samples": 6, "transforms": 12}
 RAISED = {"Raises": equicheck.ModelError, "NotATensor": equicheck.SpecificationError}
@@ -75,7 +75,7 @@ def belongings(model: nn.Module) -> dict[str, Any]:
 
 
 def prepared(name: str) -> nn.Module:
-    """Build the model with gradients, a hook and mixed train flags, so that their loss would show."""
+    """Build the model with gradients, hooks and mixed train flags, whose loss would show."""
     model = ODD[name].build()
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 0.25)
@@ -110,7 +110,9 @@ def test_every_model_gets_its_verdict_and_stays_as_it_was(name: str) -> None:
         expected = next(v for k, v in ALLOWED.items() if (model.__doc__ or "").startswith(k))
         assert report.verdict in expected, report
         # An exception of our own among the reasons why something was not probed.
-        assert not any(text in str(report.notes) for text in ("IndexError", "KeyError", "TypeError"))
+        assert not any(
+            text in str(report.notes) for text in ("IndexError", "KeyError", "TypeError")
+        )
     # A dict by parts: the assertion says which one changed.
     after = belongings(model)
     for part, value in before.items():
@@ -137,7 +139,7 @@ def finding(report: equicheck.Report, mode: str) -> equicheck.Finding:
 def test_a_model_that_raises_is_an_error_that_quotes_it() -> None:
     with pytest.raises(
         equicheck.ModelError,
-        match="^the model fails on sample 0 as it was given: ValueError: this model does not work$",
+        match=r"^the model fails on sample 0 as it was given: ValueError: this model does not work$",
     ) as caught:
         audit("Raises")
     # The model's own exception, with the traceback that leads into it.
@@ -179,7 +181,8 @@ def test_a_reflection_that_raises_leaves_rotations_unharmed() -> None:
 
 def test_an_output_that_is_no_tensor_is_an_error() -> None:
     with pytest.raises(
-        equicheck.SpecificationError, match="^`out_layouts`: output `output` has a layout but is not"
+        equicheck.SpecificationError,
+        match=r"^`out_layouts`: output `output` has a layout but is not",
     ):
         audit("NotATensor")
 
@@ -312,7 +315,9 @@ def test_a_copy_with_a_wrong_layout_fails() -> None:
 
 
 def test_a_constant_vector_fails_under_rotations_alone() -> None:
-    rows = {row["factor"]: row["exceeding"] for row in audit("ConstantVector").outputs["output"].factors}
+    rows = {
+        row["factor"]: row["exceeding"] for row in audit("ConstantVector").outputs["output"].factors
+    }
     assert rows["O(3)"] > 0
     assert rows["T(3)"] == rows["S(nodes)"] == 0
 

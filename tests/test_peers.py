@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from audits import modes
 from e3nn import o3
 from torch import nn
 
 import equicheck
+from audits import modes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports

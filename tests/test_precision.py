@@ -6,10 +6,10 @@ import re
 
 import pytest
 import torch
-from audits import FEW, SPACE, Pull, audit_case, clouds, floating, modes, pull
-from networks import CASES, precision
 
 import equicheck
+from audits import FEW, SPACE, Pull, audit_case, clouds, floating, modes, pull
+from networks import CASES, precision
 
 EGNN = next(case for case in CASES if case.name == "egnn")
 
@@ -183,7 +183,9 @@ def test_a_factory_takes_over_the_trained_parameters() -> None:
     model = Pull()
     with torch.no_grad():
         model.strength.fill_(0.3)
-    report = equicheck.audit(model, clouds(3), factory=lambda dtype: Pull().to(dtype), **SPACE, **FEW)
+    report = equicheck.audit(
+        model, clouds(3), factory=lambda dtype: Pull().to(dtype), **SPACE, **FEW
+    )
     # Were the factory's own strength of 1.5 used, the two precisions would differ by a factor of 5.
     assert report.outputs["output"].classification == "exact"
 
