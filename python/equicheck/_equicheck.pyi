@@ -6,6 +6,21 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, final
 
+__all__ = [
+    "Buffer",
+    "EquicheckError",
+    "EquicheckWarning",
+    "Finding",
+    "ModelError",
+    "OutputReport",
+    "Report",
+    "SpecificationError",
+    "__version__",
+    "audit",
+    "check",
+    "command",
+]
+
 __version__: str
 
 class EquicheckError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,7 +72,10 @@ def state_tensors(module: nn.Module) -> list[tuple[str, bool, torch.Tensor]]:
 
 def cast_to_double(module: nn.Module) -> None:
     """Parameters, buffers and floating tensor attributes to double precision, in place."""
-    module.double()
+    with warnings.catch_warnings():
+        # Parameters of a copied ScriptModule are no leaves, which torch's own cast then remarks on.
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+        module.double()
     for _, _, tensor in state_tensors(module):
         if tensor.is_floating_point() and tensor.dtype != torch.float64:
             tensor.data = tensor.data.double()
@@ -235,8 +239,9 @@ class TorchAdapter(Adapter):
         self.default_dtype = default_dtype
         self.training = {"eval": False, "train": True, "as_is": None}[mode]
         self.protected = None if module is None else ModuleState(module)
-        #: Other data for the module's tensors during a call, for callables that hold the module themselves.
-        self.swapped: list[tuple[torch.Tensor, torch.Tensor]] = []
+        #: Other data for the module's tensors during a call, for callables that hold the module themselves: tensor,
+        #: data, and the data's values to restore.
+        self.swapped: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def __enter__(self) -> TorchAdapter:
         self._before = _Generators()
@@ -282,9 +287,9 @@ class TorchAdapter(Adapter):
         if self.protected is not None:
             self.protected.set_mode(self.training)
         default = torch.get_default_dtype()
-        held = [(tensor, tensor.data) for tensor, _ in self.swapped]
+        held = [(tensor, tensor.data) for tensor, _, _ in self.swapped]
         try:
-            for tensor, other in self.swapped:
+            for tensor, other, _ in self.swapped:
                 tensor.data = other
             if self.default_dtype is not None:
                 torch.set_default_dtype(self.default_dtype)
@@ -308,6 +313,8 @@ class TorchAdapter(Adapter):
     def restore_state(self) -> None:
         if self.protected is not None:
             self.protected.restore()
+        for _, data, values in self.swapped:
+            data.copy_(values)
 
     def _copied(self) -> nn.Module:
         """A copy of the module as it was before the audit."""
@@ -332,6 +339,7 @@ class TorchAdapter(Adapter):
 
     def _swapping(self, values: dict[int, torch.Tensor], default_dtype: torch.dtype | None) -> TorchAdapter:
         """The same callable, with other data in the module's tensors (by position) during each call."""
+        assert self.module is not None
         other = TorchAdapter(
             self.function,
             self.module,
@@ -341,19 +349,18 @@ class TorchAdapter(Adapter):
             mode=self.mode,
             default_dtype=default_dtype,
         )
-        assert self.module is not None
         own = dict(self._swapped_by_position())
         own.update(values)
         tensors = state_tensors(self.module)
-        other.swapped = [(tensors[index][2], data) for index, data in own.items()]
+        other.swapped = [(tensors[index][2], data.clone(), data) for index, data in own.items()]
         return other
 
     def _swapped_by_position(self) -> Iterator[tuple[int, torch.Tensor]]:
         if self.module is None or not self.swapped:
             return
         position = {id(tensor): index for index, (_, _, tensor) in enumerate(state_tensors(self.module))}
-        for tensor, data in self.swapped:
-            yield position[id(tensor)], data
+        for tensor, _, values in self.swapped:
+            yield position[id(tensor)], values
 
     def double(self) -> TorchAdapter:
         if self.factory is not None:
@@ -364,6 +371,8 @@ class TorchAdapter(Adapter):
                 mode=self.mode, default_dtype=torch.float64,
             )
         if self.method is None:
+            assert self.protected is not None
+            self.protected.restore(thoroughly=True)
             values = {
                 index: tensor.detach().double() if tensor.is_floating_point() else tensor.detach().to(torch.complex128)
                 for index, (_, _, tensor) in enumerate(state_tensors(self.module))
@@ -388,6 +397,8 @@ class TorchAdapter(Adapter):
                 built, None, self.samples, self.declared, self.name, mode=self.mode, default_dtype=torch.float64
             )
         if self.module is not None:
+            assert self.protected is not None
+            self.protected.restore(thoroughly=True)
             _copy_parameters(self.module, built)
         other = self._of(built, torch.float64)
         other.method = self.method or "forward"
