@@ -26,7 +26,9 @@ pub(crate) fn perturbed(
             continue;
         }
         let before = tensor.to_real();
-        let distance = norm(&(layout.act(element, tensor).to_real() - &before));
+        // Padding with NaN or infinity stays as it is.
+        let change = (layout.act(element, tensor).to_real() - &before).mapv(finite);
+        let distance = norm(&change);
         if distance > 0.0 {
             result[k] = Tensor::from_real(with_noise(&before, distance, draws), tensor.dtype());
             changed = true;
@@ -65,4 +67,18 @@ fn with_noise(values: &ArrayD<f64>, distance: f64, draws: &mut Draws) -> ArrayD<
     let noise = values.mapv(|_| draws.normal());
     let size = norm(&noise);
     if size == 0.0 { values.clone() } else { values + &(noise * (distance / size)) }
+}
+
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+/// `share` of the way from `own` to `changed`, for floating tensors; others stay changed.
+pub(crate) fn towards(own: &Tensor, changed: &Tensor, share: f64) -> Tensor {
+    if share == 1.0 || !own.dtype().is_inexact() {
+        return changed.clone();
+    }
+    let (from, to) = (own.to_real(), changed.to_real());
+    let step = (to - &from).mapv(finite) * share;
+    Tensor::from_real(from + step, own.dtype())
 }
