@@ -139,7 +139,8 @@ def finding(report: equicheck.Report, mode: str) -> equicheck.Finding:
 def test_a_model_that_raises_is_an_error_that_quotes_it() -> None:
     with pytest.raises(
         equicheck.ModelError,
-        match=r"^the model fails on sample 0 as it was given: ValueError: this model does not work$",
+        match=r"^the model fails on sample 0 as it was given: ValueError: this model does not"
+        " work$",
     ) as caught:
         audit("Raises")
     # The model's own exception, with the traceback that leads into it.

@@ -235,9 +235,10 @@ class ConstantFrame(nn.Module):
 def rounded_constants(severity: float = 0.0) -> Case:
     """PASS, exact: its f64 error of about 1e-8 comes from a constant that was rounded to f32.
 
-    ``factory(torch.float64)`` has the constant in f64 and an error at rounding. With a severity
-    of about 3e-7 the two causes cannot be told apart without the factory ("undetermined"); with it
-    the bug shows.
+    ``factory(torch.float64)`` has the constant in f64 and an error at rounding. The
+    engine finds that constants explain up to about 1.5e-6 (ten times the effect of moving each by
+    half a unit in the last place): without the factory a severity of 3e-7 is excused ("exact"), and
+    at 2e-6 the two causes cannot be told apart ("undetermined"); with the factory both bugs show.
     """
 
     def factory(dtype: torch.dtype) -> nn.Module:
