@@ -227,7 +227,7 @@ impl<'a> EndToEnd<'a> {
             _ => self.scales.clone(),
         };
         let proven = self.prove(model, &mut double)?;
-        let vacuity = self.vacuity(model)?;
+        let vacuity = self.vacuity(model, &mut double)?;
         self.variation(model)?;
         let repeatability = self.repeat(model, false)?;
         let mut noise = self.noise(model, &mut double, &proven)?;

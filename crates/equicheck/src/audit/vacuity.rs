@@ -9,8 +9,8 @@ use super::measure::norm;
 use super::sampling::Draws;
 
 /// A change of a sample's inputs that is no symmetry and as large as what `element` does to them: floating inputs
-/// that it moves get normal noise of the size of `Tx - x`; where it moves no floating input, entries of the moved
-/// integer inputs are redrawn along their permuted axis with replacement. `None` if it moves nothing.
+/// that it moves get normal noise of the size of `Tx - x`, entries of integer inputs that it permutes are redrawn along
+/// that axis with replacement. `None` if it moves nothing.
 pub(crate) fn perturbed(
     inputs: &[Tensor],
     layouts: &[Option<BoundLayout>],
@@ -34,13 +34,11 @@ pub(crate) fn perturbed(
             changed = true;
         }
     }
-    if changed {
-        return Some(result);
-    }
-    let Factor::Permutation { axis } = factor else { return None };
+    let Factor::Permutation { axis } = factor else { return changed.then_some(result) };
+    let floating = changed;
     for (k, (tensor, layout)) in inputs.iter().zip(layouts).enumerate() {
         let Some(layout) = layout else { continue };
-        if layout.act(element, tensor).same_bits(tensor) {
+        if tensor.dtype().is_inexact() || layout.act(element, tensor).same_bits(tensor) {
             continue;
         }
         if let Some(at) = layout.position_of(axis) {
@@ -48,8 +46,10 @@ pub(crate) fn perturbed(
             let drawn: Vec<usize> = (0..n).map(|_| draws.below(n)).collect();
             result[k] = tensor.select(at, &drawn);
             changed = true;
-        } else if let Some(values) = layout.layout().values() {
-            // An index tensor alone: each value goes to a random position.
+        } else if let Some(values) = layout.layout().values()
+            && !floating
+        {
+            // Index tensors alone: each value goes to a random position.
             let n = element.permutation(&values.axis).map_or(0, <[usize]>::len);
             let targets: Vec<i64> = (0..n).map(|_| draws.below(n) as i64).collect();
             let relabel = |v: i64| usize::try_from(v).ok().and_then(|v| targets.get(v)).copied().unwrap_or(v);

@@ -106,11 +106,23 @@ impl EndToEnd<'_> {
 
     /// For every factor and output, block by block: does it respond to a change of the inputs that is no symmetry,
     /// and does the declared action move it. The least responsive block counts.
-    pub(super) fn vacuity(&mut self, model: &mut dyn Model) -> Result<Vec<Vec<VacuityRow>>, Error> {
+    pub(super) fn vacuity(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+    ) -> Result<Vec<Vec<VacuityRow>>, Error> {
+        // In double precision where there is a copy: a small response is then not lost in rounding.
+        let wide = matches!(double, DoubleModel::Copy(_));
+        let model: &mut dyn Model = match double {
+            DoubleModel::Copy(copy) => copy.as_mut(),
+            _ => model,
+        };
+        let roundoff = if wide { 2f64.powi(-53) } else { self.roundoff("") };
         let group = self.specification.group().clone();
         let count = self.outputs().len();
         let mut rows: Vec<Vec<VacuityRow>> = vec![Vec::new(); count];
-        let least = 20.0 * self.roundoff("");
+        // Ten times a noise of a few units in the last place; order of summation alone makes hundreds of them.
+        let least = if wide { 1e4 * roundoff } else { 20.0 * roundoff };
         for (f, factor) in group.factors().iter().enumerate() {
             // By output and block: one figure per probed sample.
             let mut sensitivity: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
@@ -136,10 +148,11 @@ impl EndToEnd<'_> {
                 let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
                 let Some(inputs) = inputs else { continue };
                 acted = true;
-                let Some(values) = self.perturbed_outputs(model, sample, &inputs)? else { continue };
+                let Some(values) = self.perturbed_outputs(model, sample, &inputs, wide)? else { continue };
                 for (o, value) in values.iter().enumerate() {
                     let case = &self.cases[sample];
-                    let base = &case.base[o].values;
+                    let base = if wide { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
+                    let base = &base[o].values;
                     for (block, size) in
                         self.scales[o].by_block(&case.outputs[o], &(&value.values - base), base)
                     {
@@ -186,12 +199,14 @@ impl EndToEnd<'_> {
         model: &mut dyn Model,
         sample: usize,
         changed: &[Tensor],
+        wide: bool,
     ) -> Result<Option<Vec<Value>>, Error> {
         for share in [1.0, 0.03, 0.001] {
             let inputs: Vec<Tensor> = changed
                 .iter()
                 .zip(&self.cases[sample].inputs)
                 .map(|(changed, own)| vacuity::towards(own, changed, share))
+                .map(|tensor| if wide { tensor.double() } else { tensor })
                 .collect();
             if let Ok(values) = self.calls.evaluate("vacuity", model, sample, &inputs)? {
                 let base = &self.cases[sample].base;
@@ -287,6 +302,9 @@ impl EndToEnd<'_> {
         let points: Vec<(usize, Element)> = (0..self.probed).map(|i| (i, self.probe_element(i))).collect();
         let mut noise = vec![Noise::default(); self.outputs().len()];
         self.probe_noise(model, double, proven, &points, &mut noise)?;
+        for (slot, jumps) in noise.iter_mut().zip(&proven.jumps) {
+            slot.discontinuous |= *jumps;
+        }
         Ok(noise)
     }
 
@@ -414,9 +432,12 @@ impl EndToEnd<'_> {
                 let moved: Vec<Tensor> = inputs
                     .iter()
                     .enumerate()
-                    .map(|(k, t)| match self.holds_labels(*sample, k) {
-                        true => t.clone(),
-                        false => noise::moved_by_one_ulp(t, kept.get(k).copied().flatten(), &mut draws),
+                    .map(|(k, t)| {
+                        if self.holds_labels(*sample, k) {
+                            t.clone()
+                        } else {
+                            noise::moved_by_one_ulp(t, kept.get(k).copied().flatten(), &mut draws)
+                        }
                     })
                     .collect();
                 let target: &mut dyn Model = match &mut moved_state {
