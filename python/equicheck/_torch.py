@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.dlpack import from_dlpack
@@ -190,24 +188,6 @@ def _same_items(container: Any, before: Any) -> bool:
     return all(container.get(key) is value for key, value in before.items())
 
 
-class _Generators:
-    """States of all random generators."""
-
-    def __init__(self) -> None:
-        self.cpu = torch.get_rng_state()
-        initialised = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        self.cuda = torch.cuda.get_rng_state_all() if initialised else None
-        self.numpy = np.random.get_state()
-        self.python = random.getstate()
-
-    def restore(self) -> None:
-        torch.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state_all(self.cuda)
-        np.random.set_state(self.numpy)
-        random.setstate(self.python)
-
-
 class TorchAdapter(Adapter):
     """A torch module, or a callable on torch tensors with the module behind it, if it was named."""
 
@@ -239,7 +219,7 @@ class TorchAdapter(Adapter):
         self.swapped: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def __enter__(self) -> TorchAdapter:
-        self._before = _Generators()
+        super().__enter__()
         self._default_dtype = torch.get_default_dtype()
         self._grad = torch.is_grad_enabled()
         self._threads = torch.get_num_threads()
@@ -252,12 +232,12 @@ class TorchAdapter(Adapter):
         torch.set_grad_enabled(self._grad)
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        self._before.restore()
+        super().__exit__()
 
     def info(self) -> dict[str, Any]:
         info = super().info()
-        info["mode"] = self.mode
         if self.module is not None:
+            info["mode"] = self.mode  # of a callable alone nothing is set
             tensors = list(self.module.parameters())
             floating = [t for t in tensors if t.is_floating_point()]
             info["parameters"] = sum(t.numel() for t in tensors)
@@ -300,10 +280,6 @@ class TorchAdapter(Adapter):
                 if held:
                     for kept in self.protected.kept:
                         kept.version = kept.tensor._version
-
-    def reset_generators(self) -> None:
-        super().reset_generators()
-        torch.manual_seed(0)
 
     def restore_state(self) -> None:
         if self.protected is not None:
