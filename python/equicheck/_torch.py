@@ -332,6 +332,10 @@ class TorchAdapter(Adapter):
         #: Other data for the module's tensors during a call, for callables that hold the module themselves.
         self.swapped: list[_Swapped] = []
         self._called = False
+        # Parameters made under inference mode can be read, but nothing can be differentiated through them.
+        self._differentiable = self.protected is None or not any(
+            kept.tensor.is_inference() for kept in self.protected.kept
+        )
 
     def __enter__(self) -> TorchAdapter:
         super().__enter__()
@@ -387,7 +391,7 @@ class TorchAdapter(Adapter):
             if self.default_dtype is not None:
                 torch.set_default_dtype(self.default_dtype)
             # Force fields differentiate inside their forward, whatever the caller's own mode is.
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.inference_mode(False), torch.set_grad_enabled(self._differentiable):
                 return self.function(*arguments.args, **arguments.kwargs)
         finally:
             torch.set_default_dtype(default)
