@@ -8,6 +8,8 @@ exchanged (no atom moves). Nothing of equicheck is used. Exits 0 if the sign is 
 left-handed cell alone, which is what `chgnet_audit.py` documents.
 """
 
+from __future__ import annotations
+
 import contextlib
 import sys
 

@@ -158,9 +158,7 @@ def test_forms_of_a_sample(form: str) -> None:
     assert report.plan["samples"] == len(XS)
     # The other layouts were used, not guessed: with nodes declared plain the charges stay behind.
     if "charge" in str(names):
-        broken = (
-            json.loads(json.dumps(layouts).replace('"nodes"', '"5"')) if form == "dict" else None
-        )
+        broken = json.loads(json.dumps(layouts).replace('"nodes"', '"5"')) if form == "dict" else None
         if broken:
             assert audit(model, [make(x) for x in XS], in_layouts=broken).verdict == "FAIL"
 
@@ -220,9 +218,7 @@ def test_none_is_not_transformed() -> None:
     assert inputs_of(report)["1"] is None
     assert modes(report) == {"permutation"}
     scale = torch.tensor(2.0)
-    report = audit(
-        lambda x, s: s * pull(x), [(x, scale) for x in XS], in_layouts=("nodes point", None)
-    )
+    report = audit(lambda x, s: s * pull(x), [(x, scale) for x in XS], in_layouts=("nodes point", None))
     assert report.verdict == "PASS"
 
 
@@ -271,8 +267,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "string for a tuple": (
         (XS[0], CHARGE),
         {"in_layouts": "nodes point"},
-        "in_layouts: the sample holds several tensors (0, 1): give their layouts in the same "
-        "structure",
+        "in_layouts: the sample holds several tensors (0, 1): give their layouts in the same structure",
     ),
     "no string": (
         (XS[0], CHARGE),
@@ -397,9 +392,7 @@ def test_a_tuple_output_needs_a_layout_for_each_tensor() -> None:
 def test_an_output_that_was_not_returned() -> None:
     with pytest.raises(equicheck.SpecificationError) as caught:
         audit(lambda x: {"force": pull(x)}, out_layouts={"forces": "nodes vector"})
-    assert str(caught.value) == (
-        "the model returned no output `forces`; it returned `force` [5, 3]"
-    )
+    assert str(caught.value) == ("the model returned no output `forces`; it returned `force` [5, 3]")
     with pytest.raises(equicheck.SpecificationError, match=r"^no output has a layout"):
         audit(lambda x: {"force": pull(x)}, out_layouts={"force": None})
 
@@ -493,9 +486,7 @@ def test_the_module_behind_a_callable_is_protected_and_copied() -> None:
             return self.strength * (pull(x) @ self.mix)
 
     model = Drifting()
-    tensors = {
-        id(t): (t, t.clone(), t.data_ptr()) for t in model.state_dict(keep_vars=True).values()
-    }
+    tensors = {id(t): (t, t.clone(), t.data_ptr()) for t in model.state_dict(keep_vars=True).values()}
     report = audit(lambda x: model(x), module=model)
     output = report.outputs["output"]
     # The matrix product needs equal dtypes: f64 works because the module's tensors are exchanged.
@@ -740,9 +731,7 @@ def test_the_calls_are_counted_as_made() -> None:
 
 def test_default_size_is_the_one_for_small_models() -> None:
     report = equicheck.audit(numpy_pull, lambda seed: clouds(seed + 1)[seed].numpy(), **SPACE)
-    drawn = sum(
-        row["pairs"] for row in report.outputs["output"].factors if "det" not in row["factor"]
-    )
+    drawn = sum(row["pairs"] for row in report.outputs["output"].factors if "det" not in row["factor"])
     assert report.plan["samples"] == 50
     assert drawn == 50 * 50
 
@@ -908,9 +897,7 @@ def test_text_has_the_headings_of_the_template() -> None:
 def test_reprs_say_what_matters() -> None:
     report = audit(lambda x: torch.tanh(3 * x))
     assert repr(report) == "<equicheck.Report FAIL under E(3) x S(nodes) (output: broken FAIL)>"
-    assert repr(report.outputs["output"]).startswith(
-        "<equicheck.OutputReport output: broken, FAIL,"
-    )
+    assert repr(report.outputs["output"]).startswith("<equicheck.OutputReport output: broken, FAIL,")
     assert repr(report.findings[0]).startswith("<equicheck.Finding undiagnosed at output `output`")
     assert report._repr_markdown_() == report.to_markdown()
     assert repr(Args(1, a="b")) == "Args(1, a='b')"
@@ -937,9 +924,7 @@ def test_raise_for_failure() -> None:
     attention = audit(lambda x: leaking(x)["fine"])
     with pytest.raises(AssertionError, match="OVERALL VERDICT: NEEDS_ATTENTION"):
         attention.raise_for_failure(on="NEEDS_ATTENTION")
-    with pytest.warns(
-        equicheck.EquicheckWarning, match="^equivariance audit: NEEDS_ATTENTION"
-    ) as warned:
+    with pytest.warns(equicheck.EquicheckWarning, match="^equivariance audit: NEEDS_ATTENTION") as warned:
         attention.raise_for_failure()
     assert warned[0].filename == __file__
     assert "violation" in str(warned[0].message)

@@ -117,9 +117,7 @@ def command(
     ("function", "status", "verdict"),
     [("passes", 0, "PASS"), ("fails", 1, "FAIL"), ("attention", 2, "NEEDS_ATTENTION")],
 )
-def test_the_verdict_decides_the_status(
-    folder: Path, function: str, status: int, verdict: str
-) -> None:
+def test_the_verdict_decides_the_status(folder: Path, function: str, status: int, verdict: str) -> None:
     result = command(folder, "run", f"audits.py:{function}")
     assert result.returncode == status, result.stderr
     assert f"OVERALL VERDICT: {verdict}\n" in result.stdout
@@ -129,9 +127,7 @@ def test_the_verdict_decides_the_status(
     assert f"OVERALL VERDICT: {verdict}\n" in allowed.stdout  # the report is the same
 
 
-def test_a_module_and_a_path_elsewhere(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_module_and_a_path_elsewhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert command(folder, "run", "audits:passes").returncode == 0
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     assert command(elsewhere, "run", f"{folder / 'audits.py'}:passes").returncode == 0

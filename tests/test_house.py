@@ -175,9 +175,7 @@ def test_a_run_stops_at_the_first_failed_stage(tmp_path: Path) -> None:
     tools.mkdir()
     (tools / "stage.py").write_text((ROOT / "tools" / "stage.py").read_text())
     (tmp_path / "Makefile").write_text(
-        "check-good:\n\t@echo fine\n"
-        "check-bad:\n\t@echo the reason; exit 7\n"
-        "check-late:\n\t@touch late\n"
+        "check-good:\n\t@echo fine\ncheck-bad:\n\t@echo the reason; exit 7\ncheck-late:\n\t@touch late\n"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
 

@@ -110,9 +110,7 @@ def test_every_model_gets_its_verdict_and_stays_as_it_was(name: str) -> None:
         expected = next(v for k, v in ALLOWED.items() if (model.__doc__ or "").startswith(k))
         assert report.verdict in expected, report
         # An exception of our own among the reasons why something was not probed.
-        assert not any(
-            text in str(report.notes) for text in ("IndexError", "KeyError", "TypeError")
-        )
+        assert not any(text in str(report.notes) for text in ("IndexError", "KeyError", "TypeError"))
     # A dict by parts: the assertion says which one changed.
     after = belongings(model)
     for part, value in before.items():
@@ -316,9 +314,7 @@ def test_a_copy_with_a_wrong_layout_fails() -> None:
 
 
 def test_a_constant_vector_fails_under_rotations_alone() -> None:
-    rows = {
-        row["factor"]: row["exceeding"] for row in audit("ConstantVector").outputs["output"].factors
-    }
+    rows = {row["factor"]: row["exceeding"] for row in audit("ConstantVector").outputs["output"].factors}
     assert rows["O(3)"] > 0
     assert rows["T(3)"] == rows["S(nodes)"] == 0
 

@@ -183,19 +183,13 @@ def test_a_factory_takes_over_the_trained_parameters() -> None:
     model = Pull()
     with torch.no_grad():
         model.strength.fill_(0.3)
-    report = equicheck.audit(
-        model, clouds(3), factory=lambda dtype: Pull().to(dtype), **SPACE, **FEW
-    )
+    report = equicheck.audit(model, clouds(3), factory=lambda dtype: Pull().to(dtype), **SPACE, **FEW)
     # Were the factory's own strength of 1.5 used, the two precisions would differ by a factor of 5.
     assert report.outputs["output"].classification == "exact"
 
 
-@pytest.mark.parametrize(
-    ("dtype", "roundoff"), [(torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-11)]
-)
-def test_levels_grow_with_the_roundoff_of_low_precision(
-    dtype: torch.dtype, roundoff: float
-) -> None:
+@pytest.mark.parametrize(("dtype", "roundoff"), [(torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-11)])
+def test_levels_grow_with_the_roundoff_of_low_precision(dtype: torch.dtype, roundoff: float) -> None:
     samples = clouds(4, dtype=dtype)
     report = equicheck.audit(Pull().to(dtype), samples, **SPACE, **FEW)
     output = report.outputs["output"]

@@ -80,7 +80,9 @@ def audit(
     _later(representations=representations, up_to=up_to, hidden_layouts=hidden_layouts, loss=loss)
     for name, asked in (("layers", layers), ("gradients", gradients)):
         if asked:
-            warnings.warn(f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2)
+            warnings.warn(
+                f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2
+            )
     if mode not in ("eval", "train", "as_is"):
         raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
     if not callable(model):
@@ -90,12 +92,14 @@ def audit(
     options = {
         "samples": _count("samples", samples),
         "transforms": _count("transforms", transforms),
-        "budget": DEFAULT_BUDGET if budget is None else float(budget),
+        "budget": _number("budget", budget, DEFAULT_BUDGET),
         "seed": seed,
-        "translation_scale": translation_scale,
+        "translation_scale": _number("translation_scale", translation_scale, None),
         "levels": _levels(levels),
-        "tolerance": None if isinstance(tolerance, Mapping) or tolerance is None else float(tolerance),
-        "tolerances": dict(tolerance) if isinstance(tolerance, Mapping) else {},
+        "tolerance": None if isinstance(tolerance, Mapping) else _number("tolerance", tolerance, None),
+        "tolerances": {name: _number(f"tolerance[{name}]", bound, None) for name, bound in tolerance.items()}
+        if isinstance(tolerance, Mapping)
+        else {},
         "precision": precision,
         "segments": dict(segments or {}),
     }
@@ -137,6 +141,17 @@ def _count(name: str, value: int | None) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SpecificationError(f"`{name}`: expected a whole number of at least 1, not {value!r}")
     return value
+
+
+def _number(name: str, value: Any, default: float | None) -> float | None:
+    if value is None:
+        return default
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise SpecificationError(f"`{name}`: expected a number, not {value!r}") from None
 
 
 def _levels(levels: Any) -> tuple[float, float, float] | None:

@@ -19,6 +19,45 @@ class Unavailable(Exception):
     """A capability that this model does not offer, with the reason."""
 
 
+class Generators:
+    """States of all random generators: python's, numpy's and, if somebody imported it, torch's."""
+
+    def __init__(self) -> None:
+        self._python = random.getstate()
+        self._numpy = np.random.get_state()
+        torch = _trees.torch_module()
+        self._torch = None if torch is None else torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if _cuda_runs(torch) else None
+
+    @staticmethod
+    def seed(value: int) -> None:
+        """Puts all of them to one state."""
+        random.seed(value)
+        np.random.seed(value)
+        torch = _trees.torch_module()
+        if torch is not None:
+            # `torch.manual_seed` would also leave a seed for devices that nobody uses yet.
+            torch.default_generator.manual_seed(value)
+            if _cuda_runs(torch):
+                torch.cuda.manual_seed_all(value)
+            if torch.backends.mps.is_available():
+                torch.mps.manual_seed(value)
+
+    def restore(self) -> None:
+        """Back to the states at construction."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch = _trees.torch_module()
+        if self._torch is not None:
+            torch.set_rng_state(self._torch)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+def _cuda_runs(torch: Any) -> bool:
+    return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
 class Samples:
     """Test samples: given, or drawn by a function of a seed. Each is fetched once and kept."""
 
@@ -46,7 +85,13 @@ class Samples:
         if self._generate is None:
             return self._given[index]
         if index not in self._known:
-            self._known[index] = self._generate(index)
+            # Functions that ignore their seed draw distinct samples too, and the same ones each time.
+            generators = Generators()
+            try:
+                Generators.seed(index)
+                self._known[index] = self._generate(index)
+            finally:
+                generators.restore()
         return self._known[index]
 
     def tensors(self, index: int) -> list[Any]:
@@ -84,23 +129,24 @@ class Samples:
 
 
 class Adapter:
-    """Any callable on arrays. Numpy's and Python's generators are reset; there is no state to protect."""
+    """Any callable on arrays. Random generators are reset; there is no state to protect."""
 
     framework = "numpy"
 
-    def __init__(self, function: Callable[..., Any], samples: Samples, declared: _trees.Layouts, name: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], samples: Samples, declared: _trees.Layouts, name: str
+    ) -> None:
         self.function = function
         self.samples = samples
         self.declared = declared
         self.name = name
 
     def __enter__(self) -> Adapter:
-        self._generators = (random.getstate(), np.random.get_state())
+        self._generators = Generators()
         return self
 
     def __exit__(self, *_: object) -> None:
-        random.setstate(self._generators[0])
-        np.random.set_state(self._generators[1])
+        self._generators.restore()
 
     def info(self) -> dict[str, Any]:
         """Fields of the report's model section."""
@@ -151,8 +197,7 @@ class Adapter:
 
     def reset_generators(self) -> None:
         """All random generators to one fixed state."""
-        random.seed(0)
-        np.random.seed(0)
+        Generators.seed(0)
 
     def restore_state(self) -> None:
         """Buffers to what they were before the audit."""

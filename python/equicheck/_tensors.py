@@ -9,10 +9,22 @@ import numpy as np
 from ._equicheck import Buffer
 from ._trees import torch_module
 
-
 #: Element types that the engine reads.
 DTYPES = frozenset(
-    "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128".split()
+    [
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+    ]
 )
 
 
@@ -29,7 +41,9 @@ def host(tensor: Any) -> Any:
         raise TypeError(f"{name} values are not supported: convert them to {', '.join(sorted(DTYPES))}")
     if torch is not None and isinstance(tensor, torch.Tensor):
         if tensor.layout is not torch.strided:
-            raise TypeError(f"a {tensor.layout} tensor is not supported: pass its dense parts (indices, values)")
+            raise TypeError(
+                f"a {tensor.layout} tensor is not supported: pass its dense parts (indices, values)"
+            )
         return tensor.detach().to("cpu").resolve_conj().resolve_neg()
     if isinstance(tensor, np.ndarray):
         # DLPack cannot say big-endian, read-only or negative strides; a copy says none of them.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-import random
+import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.utils.dlpack import from_dlpack
 from . import _trees
 from ._equicheck import Buffer, SpecificationError
 from ._model import Adapter, Samples, Unavailable
-from ._tensors import host
+from ._tensors import DTYPES, host
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -30,18 +31,21 @@ def unwrapped(module: nn.Module) -> nn.Module:
             return module
 
 
+#: What every module has: parameters, buffers, children, hooks by name.
+_INTERNAL = frozenset(vars(nn.Module()))
+
+
 def _plain_attributes(module: nn.Module) -> dict[str, Any]:
     """Attributes that are no parameters, buffers, modules or hooks."""
     if isinstance(module, torch.jit.ScriptModule):
         return {}
-    internal = set(nn.Module().__dict__)
-    return {key: value for key, value in vars(module).items() if key not in internal}
+    return {key: value for key, value in vars(module).items() if key not in _INTERNAL}
 
 
 def _tensors_in(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(value, torch.Tensor):
         yield path, value
-    elif depth < 3 and isinstance(value, (list, tuple)):
+    elif depth < 3 and isinstance(value, (list, tuple, deque)):
         for i, item in enumerate(value):
             yield from _tensors_in(item, f"{path}.{i}", depth + 1)
     elif depth < 3 and isinstance(value, dict):
@@ -83,75 +87,188 @@ def cast_to_double(module: nn.Module) -> None:
             tensor.data = tensor.data.to(torch.complex128)
 
 
+def _version(tensor: torch.Tensor) -> int | None:
+    """Counts changes in place; None where nothing counts them."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _address(tensor: torch.Tensor) -> int | None:
+    """Where its memory starts; None if it has none of its own (sparse)."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return None
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor | None:
+    """A view of a contiguous tensor's memory, for comparisons that NaN and signed zero do not disturb."""
+    if tensor.layout is not torch.strided or tensor.device.type == "meta":
+        return None
+    if tensor.numel() == 0 or not tensor.is_contiguous():
+        return None
+    try:
+        return tensor.detach().reshape(-1).view(torch.uint8)
+    except RuntimeError:
+        return None
+
+
+def _parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Dense tensors that hold its values."""
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor]
+
+
+def _same_bits(tensor: torch.Tensor, values: torch.Tensor) -> bool:
+    if (tensor.dtype, tensor.shape, tensor.layout) != (values.dtype, values.shape, values.layout):
+        return False
+    for a, b in zip(_parts(tensor.detach()), _parts(values), strict=True):
+        if a.shape != b.shape:
+            return False
+        views = _bytes(a.contiguous()), _bytes(b.contiguous())
+        if views[0] is not None and views[1] is not None and not torch.equal(views[0], views[1]):
+            return False
+    return True
+
+
 class _Kept:
     """One tensor as it was before the audit."""
 
-    def __init__(self, name: str, tensor: torch.Tensor) -> None:
-        if tensor.is_inference():
-            raise SpecificationError(
-                f"the model's tensor `{name}` was made under torch.inference_mode() and cannot be put back after a "
-                "call: build the model outside of it"
-            )
+    def __init__(self, tensor: torch.Tensor, trained: bool, lean: bool) -> None:
         self.tensor = tensor
+        self.trained = trained
         self.data = tensor.data
-        self.values = tensor.detach().clone()
+        self.address = _address(tensor)
+        # Of a throw-away copy, parameters are not kept once it is known that calls leave them alone.
+        self.values = None if lean and trained else tensor.detach().clone()
+        # Writing through `.data` counts as no change: what is small and meant to change is compared.
+        self.bytes = None if trained else _bytes(self.data)
+        self.bytes_before = None if self.values is None else _bytes(self.values)
         self.grad = tensor.grad if tensor.is_leaf else None
         self.grad_values = None if self.grad is None else self.grad.detach().clone()
         self.requires_grad = tensor.requires_grad
-        self.version = tensor._version
+        self.version = _version(tensor)
 
-    def changed(self) -> bool:
-        return self.tensor._version != self.version or self.tensor.data_ptr() != self.data.data_ptr()
+    def changed(self, thoroughly: bool) -> bool:
+        version = _version(self.tensor)
+        if version != self.version or _address(self.tensor) != self.address:
+            return True
+        if self.values is None:
+            return False
+        if thoroughly or version is None:
+            return not _same_bits(self.tensor, self.values)
+        if self.bytes is None or self.bytes_before is None:
+            return False
+        return not torch.equal(self.bytes, self.bytes_before)
 
-    def restore(self, thoroughly: bool) -> None:
-        if self.changed() or (thoroughly and not _same_bits(self.tensor, self.values)):
-            if self.tensor.data_ptr() != self.data.data_ptr() or self.tensor.dtype != self.data.dtype:
+    def restore(self, thoroughly: bool) -> bool:
+        """Puts it back; returns whether it had changed."""
+        changed = self.changed(thoroughly)
+        if changed:
+            if (
+                self.address is None
+                or _address(self.tensor) != self.address
+                or self.tensor.dtype != self.data.dtype
+            ):
                 self.tensor.data = self.data
-            self.tensor.data.copy_(self.values)
-            self.version = self.tensor._version
+            if self.values is not None:
+                self.tensor.data.copy_(self.values)
+            self.version = _version(self.tensor)
         if not self.tensor.is_leaf:
-            return
+            return changed
         if self.tensor.grad is not self.grad:
             self.tensor.grad = self.grad
         if self.grad is not None and self.grad_values is not None and thoroughly:
             self.grad.data.copy_(self.grad_values)
         if self.tensor.requires_grad != self.requires_grad:
             self.tensor.requires_grad_(self.requires_grad)
+        return changed
 
 
-def _same_bits(tensor: torch.Tensor, values: torch.Tensor) -> bool:
-    if tensor.dtype != values.dtype or tensor.shape != values.shape:
-        return False
-    if tensor.device.type == "meta" or tensor.numel() == 0:
-        return True
-    a, b = tensor.detach().contiguous(), values.contiguous()
-    try:
-        return bool(torch.equal(a.view(torch.uint8), b.view(torch.uint8)))
-    except RuntimeError:  # 0-dimensional tensors have no byte view
-        return bool(torch.equal(a.reshape(1).view(torch.uint8), b.reshape(1).view(torch.uint8)))
+_CONTAINERS = frozenset((dict, OrderedDict, defaultdict, list, deque, set, tuple, np.ndarray))
+
+
+class _Containers:
+    """What dicts, lists, sets and arrays held, to be put back by identity."""
+
+    #: Levels of containers in containers that are followed below a module's attributes.
+    DEPTH = 3
+
+    def __init__(self, roots: Iterable[Any], depth: int) -> None:
+        self.mappings: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []
+        self.sequences: list[tuple[list[Any] | deque[Any], list[Any]]] = []
+        self.sets: list[tuple[set[Any], set[Any]]] = []
+        self.arrays: list[tuple[np.ndarray, np.ndarray]] = []
+        self._seen: set[int] = set()
+        for root in roots:
+            self._add(root, depth)
+
+    def _add(self, value: Any, depth: int) -> None:
+        # Exact types: a subclass may iterate, compare or change in its own way.
+        if type(value) not in _CONTAINERS:
+            return
+        if depth >= self.DEPTH or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if isinstance(value, np.ndarray):
+            if value.flags.writeable:
+                self.arrays.append((value, value.copy()))
+            return
+        inside: Iterable[Any] = value
+        if isinstance(value, dict):
+            self.mappings.append((value, list(value), list(value.values())))
+            inside = value.values()
+        elif isinstance(value, (list, deque)):
+            self.sequences.append((value, list(value)))
+        elif isinstance(value, set):
+            self.sets.append((value, set(value)))
+        for item in list(inside):
+            self._add(item, depth + 1)
+
+    def restore(self) -> None:
+        same = operator.is_
+        for mapping, keys, values in self.mappings:
+            if len(mapping) == len(keys) and (
+                not keys or (all(map(same, mapping, keys)) and all(map(same, mapping.values(), values)))
+            ):
+                continue
+            mapping.clear()
+            for key, value in zip(keys, values, strict=True):
+                mapping[key] = value
+        for sequence, items in self.sequences:
+            if len(sequence) != len(items) or not all(map(same, sequence, items)):
+                sequence.clear()
+                sequence.extend(items)
+        for members, before in self.sets:
+            if members != before:
+                members.clear()
+                members.update(before)
+        for array, copied in self.arrays:
+            np.copyto(array, copied)
 
 
 class ModuleState:
-    """Everything of a module that a call may change, and how to put it back."""
+    """Everything of a module that a call may change, and how to put it back.
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    ``lean``: without the values of parameters, for throw-away copies whose calls leave them alone.
+    """
+
+    def __init__(self, module: nn.Module, lean: bool = False) -> None:
         self.modules = list(module.modules())
-        self.kept = [_Kept(name, tensor) for name, _, tensor in state_tensors(module)]
-        self.registers: list[tuple[dict[str, Any], dict[str, Any]]] = [
-            (register, dict(register))
-            for child in self.modules
-            if not isinstance(child, torch.jit.ScriptModule)
-            for register in (child._parameters, child._buffers, child._modules)
-        ]
-        self.attributes = [(child, _plain_attributes(child)) for child in self.modules]
-        self.containers = [
-            (value, copy.copy(value))
-            for _, attributes in self.attributes
-            for value in attributes.values()
-            if type(value) in (list, dict, set)
-        ]
+        self.kept = [_Kept(tensor, trained, lean) for _, trained, tensor in state_tensors(module)]
+        # Attributes, and parameters, buffers, children and hooks by name.
+        every = [vars(m) for m in self.modules if not isinstance(m, torch.jit.ScriptModule)]
+        own = [d for a in every for key, d in a.items() if key in _INTERNAL and isinstance(d, dict)]
+        self.attributes = _Containers([*every, *own], _Containers.DEPTH - 1)
+        # A user's own containers are caches that calls share; they are put back at the end alone.
+        self.containers = _Containers(every, -1)
         self.training = [child.training for child in self.modules]
+        #: Whether a call was seen to write to a parameter.
+        self.wrote_parameters = False
 
     def set_mode(self, training: bool | None) -> None:
         """eval, train, or as it was."""
@@ -161,55 +278,28 @@ class ModuleState:
                 child.training = wanted
 
     def restore(self, thoroughly: bool = False) -> None:
-        """Values, identities and gradients; at the end also what version counters cannot see, and plain attributes."""
-        for register, before in self.registers:
-            if len(register) != len(before) or any(register.get(k) is not v for k, v in before.items()):
-                register.clear()
-                register.update(before)
-        for kept in self.kept:
-            kept.restore(thoroughly)
-        if not thoroughly:
-            return
-        for container, before in self.containers:
-            if container != before if type(container) is set else not _same_items(container, before):
-                container.clear()
-                container.extend(before) if isinstance(container, list) else container.update(before)
-        for child, attributes in self.attributes:
-            if isinstance(child, torch.jit.ScriptModule):
-                continue
-            now = _plain_attributes(child)
-            for key in now.keys() - attributes.keys():
-                vars(child).pop(key)
-            for key, value in attributes.items():
-                if now.get(key) is not value:
-                    vars(child)[key] = value
+        """Attributes, hooks, values and gradients; at the end also what costs a comparison of all values."""
         self.set_mode(None)
+        self.attributes.restore()
+        if thoroughly:
+            self.containers.restore()
+        for kept in self.kept:
+            if kept.restore(thoroughly) and kept.trained:
+                self.wrote_parameters = True
 
 
-def _same_items(container: Any, before: Any) -> bool:
-    if len(container) != len(before):
-        return False
-    if isinstance(container, list):
-        return all(a is b for a, b in zip(container, before, strict=True))
-    return all(container.get(key) is value for key, value in before.items())
+class _Swapped:
+    """Other data for a tensor of the module during calls."""
 
+    def __init__(self, tensor: torch.Tensor, data: torch.Tensor, lean: bool) -> None:
+        self.tensor = tensor
+        self.data = data
+        self.lean = lean
+        self.reset()
 
-class _Generators:
-    """States of all random generators."""
-
-    def __init__(self) -> None:
-        self.cpu = torch.get_rng_state()
-        initialised = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        self.cuda = torch.cuda.get_rng_state_all() if initialised else None
-        self.numpy = np.random.get_state()
-        self.python = random.getstate()
-
-    def restore(self) -> None:
-        torch.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state_all(self.cuda)
-        np.random.set_state(self.numpy)
-        random.setstate(self.python)
+    def reset(self) -> None:
+        """What earlier calls wrote to the data is forgotten."""
+        self.working = self.data if self.lean else self.data.clone()
 
 
 class TorchAdapter(Adapter):
@@ -229,6 +319,7 @@ class TorchAdapter(Adapter):
         method: str | None = None,
         factory: Callable[[torch.dtype], Any] | None = None,
         default_dtype: torch.dtype | None = None,
+        protected: ModuleState | None = None,
     ) -> None:
         super().__init__(function, samples, declared, name)
         self.module = module
@@ -238,13 +329,19 @@ class TorchAdapter(Adapter):
         self.factory = factory
         self.default_dtype = default_dtype
         self.training = {"eval": False, "train": True, "as_is": None}[mode]
-        self.protected = None if module is None else ModuleState(module)
-        #: Other data for the module's tensors during a call, for callables that hold the module themselves: tensor,
-        #: data, and the data's values to restore.
-        self.swapped: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.protected = protected
+        if protected is None and module is not None:
+            self.protected = ModuleState(module)
+        #: Other data for the module's tensors during a call, for callables that hold the module themselves.
+        self.swapped: list[_Swapped] = []
+        self._called = False
+        # Parameters made under inference mode can be read, but nothing can be differentiated through them.
+        self._differentiable = self.protected is None or not any(
+            kept.tensor.is_inference() for kept in self.protected.kept
+        )
 
     def __enter__(self) -> TorchAdapter:
-        self._before = _Generators()
+        super().__enter__()
         self._default_dtype = torch.get_default_dtype()
         self._grad = torch.is_grad_enabled()
         self._threads = torch.get_num_threads()
@@ -257,12 +354,12 @@ class TorchAdapter(Adapter):
         torch.set_grad_enabled(self._grad)
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        self._before.restore()
+        super().__exit__()
 
     def info(self) -> dict[str, Any]:
         info = super().info()
-        info["mode"] = self.mode
         if self.module is not None:
+            info["mode"] = self.mode  # of a callable alone nothing is set
             tensors = list(self.module.parameters())
             floating = [t for t in tensors if t.is_floating_point()]
             info["parameters"] = sum(t.numel() for t in tensors)
@@ -287,59 +384,74 @@ class TorchAdapter(Adapter):
         if self.protected is not None:
             self.protected.set_mode(self.training)
         default = torch.get_default_dtype()
-        held = [(tensor, tensor.data) for tensor, _, _ in self.swapped]
+        held = [(s.tensor, s.tensor.data, s.tensor.grad if s.tensor.is_leaf else None) for s in self.swapped]
+        self._called = True
         try:
-            for tensor, other, _ in self.swapped:
-                tensor.data = other
+            for swapped in self.swapped:
+                if swapped.tensor.is_leaf:
+                    swapped.tensor.grad = None  # of another type than the data to come
+                swapped.tensor.data = swapped.working
             if self.default_dtype is not None:
                 torch.set_default_dtype(self.default_dtype)
             # Force fields differentiate inside their forward, whatever the caller's own mode is.
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.inference_mode(False), torch.set_grad_enabled(self._differentiable):
                 return self.function(*arguments.args, **arguments.kwargs)
         finally:
             torch.set_default_dtype(default)
-            for tensor, own in held:
+            for swapped, (tensor, own, grad) in zip(self.swapped, held, strict=True):
+                swapped.working = tensor.data
                 tensor.data = own
+                if tensor.is_leaf:
+                    tensor.grad = grad
             if self.protected is not None:
                 self.protected.set_mode(None)
-                if held:
-                    for kept in self.protected.kept:
-                        kept.version = kept.tensor._version
-
-    def reset_generators(self) -> None:
-        super().reset_generators()
-        torch.manual_seed(0)
+                # Their own data were elsewhere, so what was counted was not done to them.
+                away = {id(tensor) for tensor, _, _ in held}
+                for kept in self.protected.kept if away else ():
+                    if id(kept.tensor) in away:
+                        kept.version = _version(kept.tensor)
 
     def restore_state(self) -> None:
         if self.protected is not None:
             self.protected.restore()
-        for _, data, values in self.swapped:
-            data.copy_(values)
+        for swapped in self.swapped:
+            swapped.reset()
 
-    def _copied(self) -> nn.Module:
-        """A copy of the module as it was before the audit."""
+    def _lean(self) -> bool:
+        """Whether copies can do without a second copy of their parameters: calls were seen to leave them alone."""
+        return self._called and self.protected is not None and not self.protected.wrote_parameters
+
+    def _copied(self) -> nn.Module | None:
+        """A copy of the module as it was before the audit; None if it cannot be copied or is held by a callable."""
         assert self.module is not None
         assert self.protected is not None
         self.protected.restore(thoroughly=True)
-        return copy.deepcopy(self.module)
+        if self.method is None:
+            return None
+        try:
+            return copy.deepcopy(self.module)
+        except Exception:  # tensors with a history (weight_norm, kept activations), locks, open files
+            return None
 
     def _of(self, module: nn.Module, default_dtype: torch.dtype | None) -> TorchAdapter:
         """The same audit of another module of the same kind."""
-        function = module if self.method in (None, "forward") else getattr(module, self.method or "forward")
+        method = self.method or "forward"
         return TorchAdapter(
-            function,
+            module if method == "forward" else getattr(module, method),
             module,
             self.samples,
             self.declared,
             self.name,
             mode=self.mode,
-            method=self.method,
+            method=method,
             default_dtype=default_dtype,
+            protected=ModuleState(module, lean=self._lean()),
         )
 
-    def _swapping(self, values: dict[int, torch.Tensor], default_dtype: torch.dtype | None) -> TorchAdapter:
-        """The same callable, with other data in the module's tensors (by position) during each call."""
-        assert self.module is not None
+    def _swapping(
+        self, values: Iterable[tuple[bool, torch.Tensor, torch.Tensor]], default_dtype: torch.dtype | None
+    ) -> TorchAdapter:
+        """The same callable with other data during each call: whether a parameter, tensor, data."""
         other = TorchAdapter(
             self.function,
             self.module,
@@ -348,40 +460,38 @@ class TorchAdapter(Adapter):
             self.name,
             mode=self.mode,
             default_dtype=default_dtype,
+            protected=self.protected,
         )
-        own = dict(self._swapped_by_position())
-        own.update(values)
-        tensors = state_tensors(self.module)
-        other.swapped = [(tensors[index][2], data.clone(), data) for index, data in own.items()]
+        lean = self._lean()
+        own = {id(swapped.tensor): swapped for swapped in self.swapped}
+        for trained, tensor, data in values:
+            own[id(tensor)] = _Swapped(tensor, data, lean and trained)
+        other.swapped = [_Swapped(swapped.tensor, swapped.data, swapped.lean) for swapped in own.values()]
         return other
-
-    def _swapped_by_position(self) -> Iterator[tuple[int, torch.Tensor]]:
-        if self.module is None or not self.swapped:
-            return
-        position = {id(tensor): index for index, (_, _, tensor) in enumerate(state_tensors(self.module))}
-        for tensor, _, values in self.swapped:
-            yield position[id(tensor)], values
 
     def double(self) -> TorchAdapter:
         if self.factory is not None:
             return self._from_factory(self.factory)
         if self.module is None:
             return TorchAdapter(
-                self.function, None, self.samples, self.declared, self.name,
-                mode=self.mode, default_dtype=torch.float64,
+                self.function,
+                None,
+                self.samples,
+                self.declared,
+                self.name,
+                mode=self.mode,
+                default_dtype=torch.float64,
             )
-        if self.method is None:
-            assert self.protected is not None
-            self.protected.restore(thoroughly=True)
-            values = {
-                index: tensor.detach().double() if tensor.is_floating_point() else tensor.detach().to(torch.complex128)
-                for index, (_, _, tensor) in enumerate(state_tensors(self.module))
-                if tensor.is_floating_point() or tensor.is_complex()
-            }
-            return self._swapping(values, torch.float64)
         module = self._copied()
-        cast_to_double(module)
-        return self._of(module, torch.float64)
+        if module is not None:
+            cast_to_double(module)
+            return self._of(module, torch.float64)
+        values = [
+            (trained, tensor, tensor.detach().to(torch.complex128 if tensor.is_complex() else torch.float64))
+            for _, trained, tensor in state_tensors(self.module)
+            if tensor.is_floating_point() or tensor.is_complex()
+        ]
+        return self._swapping(values, torch.float64)
 
     def _from_factory(self, factory: Callable[[torch.dtype], Any]) -> TorchAdapter:
         default = torch.get_default_dtype()
@@ -394,12 +504,18 @@ class TorchAdapter(Adapter):
             if not callable(built):
                 raise Unavailable(f"factory(torch.float64) returned {type(built).__name__}, not a model")
             return TorchAdapter(
-                built, None, self.samples, self.declared, self.name, mode=self.mode, default_dtype=torch.float64
+                built,
+                None,
+                self.samples,
+                self.declared,
+                self.name,
+                mode=self.mode,
+                default_dtype=torch.float64,
             )
         if self.module is not None:
             assert self.protected is not None
             self.protected.restore(thoroughly=True)
-            _copy_parameters(self.module, built)
+            _copy_state(self.module, built)
         other = self._of(built, torch.float64)
         other.method = self.method or "forward"
         return other
@@ -410,40 +526,82 @@ class TorchAdapter(Adapter):
         # Thoroughly: tensors that calls added (caches) would shift the positions that `with_state` takes.
         if self.protected is not None:
             self.protected.restore(thoroughly=True)
-        swapped = dict(self._swapped_by_position())
+        swapped = {id(swapped.tensor): swapped.data for swapped in self.swapped}
         return [
-            (name, trained, host(swapped.get(index, tensor)))
-            for index, (name, trained, tensor) in enumerate(state_tensors(self.module))
+            (name, trained, host(swapped.get(id(tensor), tensor)))
+            for name, trained, tensor in _readable(self.module)
         ]
 
     def with_state(self, values: list[tuple[int, Buffer]]) -> TorchAdapter:
         if self.module is None:
             raise Unavailable("the module behind the callable is not known: pass it as `module=`")
-        tensors = state_tensors(self.module)
-        new = {index: from_dlpack(buffer).to(tensors[index][2].device) for index, buffer in values}
-        if self.method is None:
-            return self._swapping(new, self.default_dtype)
         module = self._copied()
-        copied = state_tensors(module)
-        for index, data in new.items():
-            copied[index][2].data = data
-        return self._of(module, self.default_dtype)
+        tensors = _readable(self.module)
+        new = {index: from_dlpack(buffer).to(tensors[index][2].device) for index, buffer in values}
+        if module is not None:
+            copied = _readable(module)
+            for index, data in new.items():
+                copied[index][2].data = data
+            return self._of(module, self.default_dtype)
+        return self._swapping(
+            [(tensors[index][1], tensors[index][2], data) for index, data in new.items()],
+            self.default_dtype,
+        )
 
 
-def _copy_parameters(source: nn.Module, target: nn.Module) -> None:
-    """Trained values from one module into another of the same architecture; constants stay the target's own."""
+def _readable(module: nn.Module) -> list[tuple[str, bool, torch.Tensor]]:
+    """State tensors that the engine can read and write."""
+    return [
+        (name, trained, tensor)
+        for name, trained, tensor in state_tensors(module)
+        if tensor.layout is torch.strided and str(tensor.dtype).removeprefix("torch.") in DTYPES
+    ]
+
+
+def _copy_state(source: nn.Module, target: nn.Module) -> None:
+    """What was trained or set, from one module into another of the same architecture.
+
+    Constants stay the target's own where they agree to the source's precision: there they are the more exact ones.
+    """
     own = dict(target.named_parameters())
     given = dict(source.named_parameters())
     for name, parameter in own.items():
         if name not in given or given[name].shape != parameter.shape:
-            raise Unavailable(f"factory(torch.float64) built another architecture: parameter `{name}` does not match")
+            raise _another_architecture(f"parameter `{name}` does not match")
         with torch.no_grad():
             parameter.copy_(given[name])
     missing = given.keys() - own.keys()
     if missing:
-        raise Unavailable(
-            f"factory(torch.float64) built another architecture: it has no parameter `{sorted(missing)[0]}`"
-        )
+        raise _another_architecture(f"it has no parameter `{min(missing)}`")
+    constants = {name: tensor for name, trained, tensor in state_tensors(target) if not trained}
+    for name, trained, tensor in state_tensors(source):
+        if trained:
+            continue
+        constant = constants.get(name)
+        if constant is None:
+            if name in source.state_dict().keys() - own.keys():
+                raise _another_architecture(f"it has no buffer `{name}`")
+            continue
+        if constant.shape != tensor.shape:
+            raise _another_architecture(f"buffer `{name}` does not match")
+        if not _agree(tensor, constant):
+            constant.data = tensor.detach().to(device=constant.device, dtype=constant.dtype, copy=True)
+
+
+def _another_architecture(why: str) -> Unavailable:
+    return Unavailable(f"factory(torch.float64) built another architecture: {why}")
+
+
+def _agree(given: torch.Tensor, exact: torch.Tensor) -> bool:
+    """Whether ``given`` is ``exact`` rounded to its own precision."""
+    if (not given.is_floating_point() and not given.is_complex()) or exact.layout is not torch.strided:
+        return False
+    wide = torch.complex128 if given.is_complex() or exact.is_complex() else torch.float64
+    a, b = given.detach().to("cpu", wide), exact.detach().to("cpu", wide)
+    if given.layout is not torch.strided:
+        return False
+    near = (a - b).abs() <= 2 * torch.finfo(given.dtype).eps * b.abs()
+    return bool((near | (a == b) | (a.isnan() & b.isnan())).all())
 
 
 def make(
@@ -457,6 +615,11 @@ def make(
     mode: str,
 ) -> TorchAdapter:
     """The adapter for a module or a callable."""
+    for given in (model, module):
+        if isinstance(given, nn.Module) and any(
+            nn.parameter.is_lazy(tensor) for tensor in (*given.parameters(), *given.buffers())
+        ):
+            raise SpecificationError("the model has uninitialised (lazy) parameters: call it once first")
     if isinstance(model, nn.Module):
         if module is not None and unwrapped(module) is not unwrapped(model):
             raise SpecificationError("`module`: the model is an nn.Module itself; `module=` is for callables")
@@ -481,4 +644,3 @@ def make(
     name = getattr(model, "__qualname__", type(model).__name__)
     behind = None if module is None else unwrapped(module)
     return TorchAdapter(model, behind, samples, declared, name, mode=mode, factory=factory)
-

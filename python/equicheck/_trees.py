@@ -78,33 +78,44 @@ def children(value: Any) -> list[tuple[str, Any]] | None:
     return None if attributes is None else list(attributes.items())
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _below(value: Any, above: frozenset[int]) -> list[tuple[str, Any]] | None:
+    """``children``, except that an object inside itself is a leaf. ``above``: ids on the way from the root."""
+    return None if id(value) in above else children(value)
+
+
+def leaves(value: Any, path: str = "", above: frozenset[int] = frozenset()) -> Iterator[tuple[str, Any]]:
     """Paths and values of all leaves."""
-    below = children(value)
+    below = _below(value, above)
     if below is None:
         yield path, value
         return
+    above |= {id(value)}
     for step, child in below:
-        yield from leaves(child, _join(path, step))
+        yield from leaves(child, _join(path, step), above)
 
 
-def replace(value: Any, function: Callable[[str, Any], Any], path: str = "") -> Any:
-    """The same tree with every tensor replaced by ``function(path, tensor)``; containers are new, the rest is shared."""
+def replace(
+    value: Any,
+    function: Callable[[str, Any], Any],
+    path: str = "",
+    above: frozenset[int] = frozenset(),
+) -> Any:
+    """The same tree with ``function(path, tensor)`` for tensors; containers are new, the rest is shared."""
     if is_tensor(value):
         return function(path, value)
-    if isinstance(value, Args):
-        # In the order of `children`: in one call expression Python would take the keywords first.
-        args = [replace(a, function, _join(path, i)) for i, a in enumerate(value.args)]
-        return Args(*args, **{k: replace(v, function, _join(path, k)) for k, v in value.kwargs.items()})
-    below = children(value)
-    if below is None or not any(is_tensor(leaf) for _, leaf in leaves(value)):
+    below = _below(value, above)
+    if below is None or not any(is_tensor(leaf) for _, leaf in leaves(value, path, above)):
         return value
-    new = {step: replace(child, function, _join(path, step)) for step, child in below}
+    above |= {id(value)}
+    new = {step: replace(child, function, _join(path, step), above) for step, child in below}
+    if isinstance(value, Args):
+        given = list(new.values())[: len(value.args)]
+        return Args(*given, **{k: new[k] for k in value.kwargs})
     result: Any
     if isinstance(value, Mapping):
         try:
             result = copy.copy(value)
-            for (step, child), key in zip(new.items(), list(value.keys()), strict=True):
+            for child, key in zip(new.values(), list(value.keys()), strict=True):
                 result[key] = child
         except TypeError:  # an immutable mapping
             return dict(zip(value.keys(), new.values(), strict=True))
@@ -154,9 +165,7 @@ def _text(layout: Any, where: str) -> str | None:
     # e3nn's Irreps print in their own notation.
     if type(layout).__name__ in {"Irreps", "Irrep"}:
         return str(layout)
-    raise SpecificationError(
-        f"layout of {where}: expected a string or None, not {type(layout).__name__}"
-    )
+    raise SpecificationError(f"layout of {where}: expected a string or None, not {type(layout).__name__}")
 
 
 def _steps(layout: Any) -> dict[str, Any] | None:
@@ -182,14 +191,16 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
     single = name_of(sample, "0.x") == "x"
     tree: Any = {"0": layouts} if single else layouts
 
-    def walk(value: Any, layout: Any, path: str) -> None:
+    def walk(value: Any, layout: Any, path: str, above: frozenset[int]) -> None:
         name = name_of(sample, path)
         if is_tensor(value):
             if _steps(layout) is not None:
-                raise SpecificationError(f"in_layouts: input `{name}` is one tensor, so its layout is one string")
+                raise SpecificationError(
+                    f"in_layouts: input `{name}` is one tensor, so its layout is one string"
+                )
             result.append((name, _text(layout, f"input `{name}`")))
             return
-        below = children(value)
+        below = _below(value, above)
         if below is None:
             if layout:
                 raise SpecificationError(
@@ -197,7 +208,8 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
                 )
             return
         if layout is None:
-            result.extend((name_of(sample, p), None) for p, leaf in leaves(value, path) if is_tensor(leaf))
+            below_here = leaves(value, path, above)
+            result.extend((name_of(sample, p), None) for p, leaf in below_here if is_tensor(leaf))
             return
         steps = _steps(layout)
         label = f"input `{name}`" if path and not (single and path == "0") else "the sample"
@@ -208,6 +220,7 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
             )
         if is_named_tuple(value) and all(step.isdigit() for step in steps):
             steps = {value._fields[int(k)]: v for k, v in steps.items() if int(k) < len(value._fields)}
+        above |= {id(value)}
         known = [step for step, _ in below]
         for step in steps:
             if step not in known:
@@ -216,14 +229,14 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
                 )
         for step, child in below:
             if step in steps:
-                walk(child, steps[step], _join(path, step))
-            elif any(is_tensor(leaf) for _, leaf in leaves(child)):
+                walk(child, steps[step], _join(path, step), above)
+            elif any(is_tensor(leaf) for _, leaf in leaves(child, "", above)):
                 missing = name_of(sample, _join(path, step))
                 raise SpecificationError(
                     f"input `{missing}` has no layout: add it to in_layouts (None if it is not transformed)"
                 )
 
-    walk(args, tree, "")
+    walk(args, tree, "", frozenset())
     if not result:
         raise SpecificationError("the sample holds no tensor")
     return result
@@ -245,7 +258,7 @@ def output_leaves(value: Any, declared: Layouts) -> list[tuple[str, bool, Any | 
     left_out = {name for name, layout in declared if layout is None}
     result: list[tuple[str, bool, Any | None]] = []
 
-    def walk(value: Any, path: str, positional: bool) -> None:
+    def walk(value: Any, path: str, positional: bool, above: frozenset[int]) -> None:
         if path in left_out:
             positional = False
             if is_tensor(value):
@@ -259,10 +272,11 @@ def output_leaves(value: Any, declared: Layouts) -> list[tuple[str, bool, Any | 
         if isinstance(value, (bool, int, float, complex, np.generic)):
             result.append((path or "output", positional, np.asarray(value)))
             return
-        below = children(value)
+        below = _below(value, above)
         if below is None:
             result.append((path or "output", False, None))
             return
+        above |= {id(value)}
         if is_named_tuple(value) and any(
             name == _join(path, i) or name.startswith(_join(path, i) + ".")
             for i in range(len(value))
@@ -271,9 +285,9 @@ def output_leaves(value: Any, declared: Layouts) -> list[tuple[str, bool, Any | 
             below = [(str(i), v) for i, v in enumerate(value)]
         by_position = isinstance(value, (tuple, list))
         for step, child in below:
-            walk(child, _join(path, step), by_position)
+            walk(child, _join(path, step), by_position, above)
 
-    walk(value, "", False)
+    walk(value, "", False, frozenset())
     return result
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.collections import g2
+from ase.constraints import FixAtoms
 
 import equicheck
 
@@ -81,3 +83,83 @@ def test_the_calculator_and_the_atoms_are_left_alone() -> None:
         assert np.array_equal(atoms.positions, positions)
         assert np.array_equal(atoms.cell.array, cell)
         assert atoms.calc is None
+
+
+def test_results_that_were_there_are_still_there() -> None:
+    atoms, calculator = alloys()[0], EMT()
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+    results = calculator.results
+    before = dict(results)
+    equicheck.audit_calculator(calculator, [bulk("Ag") * (2, 1, 1)], transforms=3)
+    assert calculator.results is results
+    assert results.keys() == before.keys()
+    assert all(results[key] is before[key] for key in before)
+    assert atoms.get_potential_energy() == energy
+    # What the calculator keeps beside the results belongs to these atoms too.
+    atoms.rattle(0.01, seed=3)
+    fresh = atoms.copy()
+    fresh.calc = EMT()
+    assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), rel=1e-12)
+
+
+class Everything(Calculator):
+    """Needs everything of a structure; `checks` fails the call if something did not come along."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=(), system_changes=()) -> None:  # type: ignore[no-untyped-def]
+        super().calculate(atoms, properties, system_changes)
+        assert atoms.info["charge"] == 2
+        assert atoms.get_celldisp().shape == (3, 1)
+        (fixed,) = atoms.constraints
+        marked = atoms.arrays["label"] == "x"
+        assert sorted(fixed.index) == sorted(np.flatnonzero(marked))
+        assert np.array_equal(atoms.get_tags() == 7, marked)
+        moments = atoms.get_initial_magnetic_moments()
+        velocities = atoms.arrays["momenta"] / atoms.get_masses()[:, None]
+        centred = atoms.positions - atoms.positions.mean(0)
+        turned = np.cross(centred, moments)
+        self.results = {
+            "energy": float((turned * velocities).sum() + atoms.arrays["table"].sum(1) @ marked),
+            "forces": turned * atoms.arrays["flag"][:, None] + velocities,
+        }
+
+
+def everything() -> Atoms:
+    atoms = rattled(g2["CH3CH2OH"])
+    random = np.random.default_rng(0)
+    count = len(atoms)
+    atoms.info["charge"] = 2
+    atoms.set_constraint(FixAtoms([1, 4]))
+    atoms.set_tags([7 if i in (1, 4) else 0 for i in range(count)])
+    atoms.set_array("label", np.array(["x" if i in (1, 4) else "y" for i in range(count)]))
+    atoms.set_masses(random.uniform(1, 9, count))
+    atoms.set_momenta(random.standard_normal((count, 3)), apply_constraint=False)
+    atoms.set_initial_magnetic_moments(random.standard_normal((count, 3)))
+    atoms.set_array("table", random.standard_normal((count, 4)))
+    atoms.set_array("flag", random.random(count) > 0.5)
+    return atoms
+
+
+def test_all_that_belongs_to_a_structure_comes_along() -> None:
+    report = equicheck.audit_calculator(Everything(), everything(), transforms=10)
+    assert report.verdict == "PASS", str(report)
+    layouts = {row["name"]: row["layout"] for row in report.transforms}
+    assert layouts["initial_magmoms"] == "nodes pseudovector"
+    assert layouts["momenta"] == "nodes vector"
+    wrong = equicheck.audit_calculator(
+        Everything(), everything(), transforms=10, in_layouts={"initial_magmoms": "nodes vector"}
+    )
+    assert wrong.verdict == "FAIL", str(wrong)
+
+
+def test_an_array_of_some_structures_only_is_named() -> None:
+    first, second = alloys()[:2]
+    first.set_array("depth", np.arange(4.0))
+    with pytest.raises(equicheck.SpecificationError, match="structure 1 has no array `depth`"):
+        equicheck.audit_calculator(EMT(), [first, second])
+    # Where ASE has a default, that is meant.
+    first, second = alloys()[:2]
+    first.set_tags([0, 0, 1, 1])
+    assert equicheck.audit_calculator(EMT(), [first, second], transforms=3).verdict == "PASS"

@@ -241,9 +241,7 @@ def bug(output: str, name: str, slot: str, defect: type[Planted], factors: tuple
     return Bug(name, partial(planted, output, slot, defect), factors, shown, slot)
 
 
-def bugs(
-    output: str, table: dict[str, tuple[str, type[Planted], tuple[str, ...]]]
-) -> dict[str, Bug]:
+def bugs(output: str, table: dict[str, tuple[str, type[Planted], tuple[str, ...]]]) -> dict[str, Bug]:
     return {name: bug(output, name, *rest) for name, rest in table.items()}
 
 

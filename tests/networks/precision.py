@@ -98,9 +98,7 @@ def far_from_origin() -> Case:
     the size of the cloud, not of its distance from the origin. The largest error of 20 samples x 20
     elements is about 5e-5; a typical one is half as large.
     """
-    return Case(
-        "far_from_origin", build, partial(molecule, distance=FAR), GROUP, IN_LAYOUTS, OUT_LAYOUTS
-    )
+    return Case("far_from_origin", build, partial(molecule, distance=FAR), GROUP, IN_LAYOUTS, OUT_LAYOUTS)
 
 
 def small_parity_bug(severity: float = 5e-6) -> Case:
@@ -108,9 +106,7 @@ def small_parity_bug(severity: float = 5e-6) -> Case:
 
     The error is below that of ``far_from_origin`` in f32, and it is not rounding.
     """
-    return Case(
-        "small_parity_bug", partial(build, severity), molecule, GROUP, IN_LAYOUTS, OUT_LAYOUTS
-    )
+    return Case("small_parity_bug", partial(build, severity), molecule, GROUP, IN_LAYOUTS, OUT_LAYOUTS)
 
 
 def hidden_parity_bug(severity: float = 5e-6) -> Case:

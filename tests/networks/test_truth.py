@@ -11,11 +11,7 @@ import torch
 from . import CASES, Bug, Case, parts
 from .truth import Element, act, degree_2, draw, irreps_matrix, measure, size_of_nodes
 
-BUGS = [
-    pytest.param(case, bug, id=f"{case.name}-{bug.name}")
-    for case in CASES
-    for bug in case.bugs.values()
-]
+BUGS = [pytest.param(case, bug, id=f"{case.name}-{bug.name}") for case in CASES for bug in case.bugs.values()]
 # The calls of this network are slow, and each of its bugs acts on most elements.
 PLANS: dict[str, dict[str, Any]] = {"irreps_network": {"samples": 3, "elements": 4}}
 BY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
