@@ -62,9 +62,7 @@ class Pull(nn.Module):
 def clouds(count: int, nodes: int = 5, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """Return random points, centred off the origin."""
     random = torch.Generator().manual_seed(7)
-    return [
-        (torch.randn(nodes, 3, generator=random, dtype=torch.float64) + 1).to(dtype) for _ in range(count)
-    ]
+    return [(torch.randn(nodes, 3, generator=random, dtype=torch.float64) + 1).to(dtype) for _ in range(count)]
 
 
 #: The symmetry of ``pull``.

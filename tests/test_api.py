@@ -232,9 +232,7 @@ def test_arguments_that_are_no_tensors_pass_by_identity() -> None:
         assert flag is True
         return pull(x)
 
-    report = audit(
-        model, [(x, token, labels, True) for x in XS], in_layouts=("nodes point", None, None, None)
-    )
+    report = audit(model, [(x, token, labels, True) for x in XS], in_layouts=("nodes point", None, None, None))
     assert report.verdict == "PASS"
 
 
@@ -289,8 +287,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "sparse": (
         (XS[0], torch.eye(5).to_sparse()),
         {"in_layouts": ("nodes point", None)},
-        "input `1` of sample 0: a torch.sparse_coo tensor is not supported: pass its dense parts "
-        "(indices, values)",
+        "input `1` of sample 0: a torch.sparse_coo tensor is not supported: pass its dense parts (indices, values)",
     ),
     "option samples": (
         XS,
@@ -380,8 +377,7 @@ def test_a_tuple_output_needs_a_layout_for_each_tensor() -> None:
     with pytest.raises(equicheck.SpecificationError) as caught:
         audit(model, out_layouts=("nodes vector",))
     assert str(caught.value) == (
-        "`out_layouts`: output `1` is an entry of a tuple and has no layout: give one, or None to "
-        "leave it out"
+        "`out_layouts`: output `1` is an entry of a tuple and has no layout: give one, or None to leave it out"
     )
     report = audit(model, out_layouts=("nodes vector", None))
     assert list(report.outputs) == ["0"]
@@ -845,9 +841,7 @@ def test_save(tmp_path: Path) -> None:
         assert path.read_text() == text
         report.save(str(path))
     for name in ("report.html", "report", "json"):
-        with pytest.raises(
-            ValueError, match=re.escape(f"{name}`: the ending decides the form: .json, .txt or .md")
-        ):
+        with pytest.raises(ValueError, match=re.escape(f"{name}`: the ending decides the form: .json, .txt or .md")):
             report.save(tmp_path / name)
         assert not (tmp_path / name).exists()
     with pytest.raises(FileNotFoundError):
@@ -1050,8 +1044,7 @@ def test_indices_are_relabelled() -> None:
 
 def test_complex_tensors() -> None:
     samples = [
-        torch.randn(5, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
-        for seed in range(3)
+        torch.randn(5, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed)) for seed in range(3)
     ]
     options = {"group": "SO(3) x S(nodes)", "in_layouts": "nodes vector"}
     right = audit(lambda x: x * (x * x).sum(-1, keepdim=True), samples, **options)
@@ -1138,9 +1131,7 @@ def test_exits_pass_through(exception: type[BaseException]) -> None:
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_torch_is_not_imported() -> None:

@@ -108,9 +108,7 @@ def folder(tmp_path: Path) -> Path:
 def command(
     folder: Path, *arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "equicheck")
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*program, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=120
-    )
+    return subprocess.run([*program, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize(

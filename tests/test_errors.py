@@ -110,9 +110,7 @@ def test_tensors_that_do_not_fit(case: str) -> None:
 
 
 def test_an_axis_of_two_lengths() -> None:
-    with pytest.raises(
-        equicheck.SpecificationError, match="`nodes` has length 5 in input `0` and 4 in input `1`"
-    ):
+    with pytest.raises(equicheck.SpecificationError, match="`nodes` has length 5 in input `0` and 4 in input `1`"):
         equicheck.audit(
             lambda x, h: pull(x),
             (torch.zeros(5, 3), torch.zeros(4)),

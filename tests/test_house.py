@@ -181,9 +181,7 @@ def test_a_run_stops_at_the_first_failed_stage(tmp_path: Path) -> None:
 
     def run(*stages: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(tools / "stage.py"), "test", *stages]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
     failed = run("good", "bad", "late")
     assert failed.returncode == 1

@@ -58,13 +58,9 @@ def belongings(model: nn.Module) -> dict[str, Any]:
     for name, child in model.named_modules():
         plain = set(vars(child)) - {"_parameters", "_buffers", "_modules", "training"}
         found[f"{name} training"] = child.training
-        found[f"{name} hooks"] = [
-            (key, list(vars(child)[key] or ())) for key in sorted(plain) if "hook" in key
-        ]
+        found[f"{name} hooks"] = [(key, list(vars(child)[key] or ())) for key in sorted(plain) if "hook" in key]
         found[f"{name} plain"] = {
-            key: (id(vars(child)[key]), bits(copy.copy(vars(child)[key])))
-            for key in plain
-            if not key.startswith("_")
+            key: (id(vars(child)[key]), bits(copy.copy(vars(child)[key]))) for key in plain if not key.startswith("_")
         }
     tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
     for name, tensor in tensors:

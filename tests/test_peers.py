@@ -91,9 +91,7 @@ def audit(
     inputs: Any = None,
     **options: Any,
 ) -> equicheck.Report:
-    samples: list[Any] | Callable[[int], Any] = (
-        [features(seed) for seed in range(4)] if inputs is None else inputs
-    )
+    samples: list[Any] | Callable[[int], Any] = [features(seed) for seed in range(4)] if inputs is None else inputs
     return equicheck.audit(
         model,
         samples,

@@ -80,9 +80,7 @@ def audit(
     _later(representations=representations, up_to=up_to, hidden_layouts=hidden_layouts, loss=loss)
     for name, asked in (("layers", layers), ("gradients", gradients)):
         if asked:
-            warnings.warn(
-                f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2
-            )
+            warnings.warn(f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2)
     if mode not in ("eval", "train", "as_is"):
         raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
     if not callable(model):
@@ -109,9 +107,7 @@ def audit(
         declared = _trees.flatten_outputs(out_layouts)
         source = Samples(inputs, in_layouts)
         _equicheck.check(group, source.declared, declared)
-        with _adapter(
-            model, source, declared, module=module, factory=factory, method=method, mode=mode
-        ) as adapter:
+        with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
             return _equicheck.audit(adapter, source, group, source.declared, declared, options, progress)
 
 

@@ -236,9 +236,7 @@ class _Samples(Protocol):
     def count(self) -> int | None: ...
     def tensors(self, index: int) -> list[Any]: ...
 
-def check(
-    group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequence[tuple[str, str | None]]
-) -> None:
+def check(group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequence[tuple[str, str | None]]) -> None:
     """Parses a group and layouts without running anything.
 
     Raises:

@@ -133,9 +133,7 @@ class Adapter:
 
     framework = "numpy"
 
-    def __init__(
-        self, function: Callable[..., Any], samples: Samples, declared: _trees.Layouts, name: str
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], samples: Samples, declared: _trees.Layouts, name: str) -> None:
         self.function = function
         self.samples = samples
         self.declared = declared

@@ -41,9 +41,7 @@ def host(tensor: Any) -> Any:
         raise TypeError(f"{name} values are not supported: convert them to {', '.join(sorted(DTYPES))}")
     if torch is not None and isinstance(tensor, torch.Tensor):
         if tensor.layout is not torch.strided:
-            raise TypeError(
-                f"a {tensor.layout} tensor is not supported: pass its dense parts (indices, values)"
-            )
+            raise TypeError(f"a {tensor.layout} tensor is not supported: pass its dense parts (indices, values)")
         return tensor.detach().to("cpu").resolve_conj().resolve_neg()
     if isinstance(tensor, np.ndarray):
         # DLPack cannot say big-endian, read-only or negative strides; a copy says none of them.

@@ -169,11 +169,7 @@ class _Kept:
         """Puts it back; returns whether it had changed."""
         changed = self.changed(thoroughly)
         if changed:
-            if (
-                self.address is None
-                or _address(self.tensor) != self.address
-                or self.tensor.dtype != self.data.dtype
-            ):
+            if self.address is None or _address(self.tensor) != self.address or self.tensor.dtype != self.data.dtype:
                 self.tensor.data = self.data
             if self.values is not None:
                 self.tensor.data.copy_(self.values)
@@ -528,8 +524,7 @@ class TorchAdapter(Adapter):
             self.protected.restore(thoroughly=True)
         swapped = {id(swapped.tensor): swapped.data for swapped in self.swapped}
         return [
-            (name, trained, host(swapped.get(id(tensor), tensor)))
-            for name, trained, tensor in _readable(self.module)
+            (name, trained, host(swapped.get(id(tensor), tensor))) for name, trained, tensor in _readable(self.module)
         ]
 
     def with_state(self, values: list[tuple[int, Buffer]]) -> TorchAdapter:
@@ -629,9 +624,7 @@ def make(
             raise SpecificationError(f"`method`: {name} has no method `{method}`")
         # A compiled model is audited as it was given; state belongs to the module inside.
         function = model if method == "forward" else getattr(inner, method)
-        return TorchAdapter(
-            function, inner, samples, declared, name, mode=mode, method=method, factory=factory
-        )
+        return TorchAdapter(function, inner, samples, declared, name, mode=mode, method=method, factory=factory)
     if module is None and isinstance(getattr(model, "__self__", None), nn.Module):
         # A bound method: its module is known, and a copy's method can be taken.
         owner, bound = model.__self__, model.__name__

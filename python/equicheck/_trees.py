@@ -195,9 +195,7 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
         name = name_of(sample, path)
         if is_tensor(value):
             if _steps(layout) is not None:
-                raise SpecificationError(
-                    f"in_layouts: input `{name}` is one tensor, so its layout is one string"
-                )
+                raise SpecificationError(f"in_layouts: input `{name}` is one tensor, so its layout is one string")
             result.append((name, _text(layout, f"input `{name}`")))
             return
         below = _below(value, above)
@@ -278,9 +276,7 @@ def output_leaves(value: Any, declared: Layouts) -> list[tuple[str, bool, Any | 
             return
         above |= {id(value)}
         if is_named_tuple(value) and any(
-            name == _join(path, i) or name.startswith(_join(path, i) + ".")
-            for i in range(len(value))
-            for name in names
+            name == _join(path, i) or name.startswith(_join(path, i) + ".") for i in range(len(value)) for name in names
         ):
             below = [(str(i), v) for i, v in enumerate(value)]
         by_position = isinstance(value, (tuple, list))

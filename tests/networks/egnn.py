@@ -60,9 +60,7 @@ class EGNN(nn.Module):
         self.vector_output: nn.Module = KeepFirst()
         self.readout = mlp(HIDDEN, HIDDEN, 1)
 
-    def forward(
-        self, h: torch.Tensor, x: torch.Tensor, edges: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, h: torch.Tensor, x: torch.Tensor, edges: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         if edges is None:
             edges = (~torch.eye(len(x), dtype=torch.bool)).nonzero().T
         features = h

@@ -31,9 +31,7 @@ class PairNetwork(nn.Module):
         self.dipole = mlp(3, 16, 2)
         self.dipole_output: nn.Module = KeepFirst()
 
-    def pairs(
-        self, positions: torch.Tensor, charges: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def pairs(self, positions: torch.Tensor, charges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         first, second = torch.triu_indices(len(charges), len(charges), 1)
         difference = positions[first] - positions[second]
         a, b = charges[first], charges[second]

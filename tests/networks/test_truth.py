@@ -89,8 +89,7 @@ def test_every_part_of_the_group_moves_the_inputs(case: Case) -> None:
         nodes = size_of_nodes(case.inputs(1), case.in_layouts)
         element = draw(random, nodes, 1.0, (part,))
         assert any(
-            not np.allclose(act(value, case.in_layouts[name], element), value)
-            for name, value in sample.items()
+            not np.allclose(act(value, case.in_layouts[name], element), value) for name, value in sample.items()
         ), part
 
 
