@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils.dlpack import from_dlpack
 
 from . import _trees
@@ -87,6 +88,10 @@ class _Kept:
     """One tensor as it was before the audit."""
 
     def __init__(self, name: str, tensor: torch.Tensor) -> None:
+        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+            raise SpecificationError(
+                f"the model's parameter `{name}` is not initialised: call the model once before the audit"
+            )
         if tensor.is_inference():
             raise SpecificationError(
                 f"the model's tensor `{name}` was made under torch.inference_mode() and cannot be put back after a "
