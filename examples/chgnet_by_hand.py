@@ -6,6 +6,8 @@ Per output: norms of the whole tensor of each sample; a relative error divides b
 max(||T'f(x)||, 1e-3 * median over the crystals of ||f(x)||).
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import sys

@@ -59,7 +59,5 @@ def rattled_crystals(seed: int = 0) -> dict[str, Atoms]:
         positions = perfect.positions @ strain
         positions += DISPLACEMENT * generator.standard_normal(positions.shape)
         # Only species, positions and cell: nothing that `ase.spacegroup` attaches is kept.
-        rattled[name] = Atoms(
-            numbers=perfect.numbers, positions=positions, cell=perfect.cell.array @ strain, pbc=True
-        )
+        rattled[name] = Atoms(numbers=perfect.numbers, positions=positions, cell=perfect.cell.array @ strain, pbc=True)
     return rattled

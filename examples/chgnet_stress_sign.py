@@ -8,6 +8,8 @@ exchanged (no atom moves). Nothing of equicheck is used. Exits 0 if the sign is 
 left-handed cell alone, which is what `chgnet_audit.py` documents.
 """
 
+from __future__ import annotations
+
 import contextlib
 import sys
 
@@ -41,8 +43,7 @@ if __name__ == "__main__":
         for atoms in (right, left):
             determinant = np.linalg.det(atoms.cell.array)
             difference = (
-                evaluate(calculator, scaled(atoms, 1 + STEP))[0]
-                - evaluate(calculator, scaled(atoms, 1 - STEP))[0]
+                evaluate(calculator, scaled(atoms, 1 + STEP))[0] - evaluate(calculator, scaled(atoms, 1 - STEP))[0]
             ) / (2 * STEP * abs(determinant))
             trace = evaluate(calculator, atoms)[1]
             print(

@@ -121,9 +121,7 @@ def main() -> int:
         outcomes = {key: future.result() for key, future in pending.items()}
 
     as_documented = True
-    print(
-        f"{'model':37}{'calls':>6}  {'verdict':16}{'status':>6}  {'documented':>10}{'seconds':>9}"
-    )
+    print(f"{'model':37}{'calls':>6}  {'verdict':16}{'status':>6}  {'documented':>10}{'seconds':>9}")
     for audit in AUDITS:
         outcome = outcomes[audit.target]
         summary = outcome.report or {}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import equicheck
 import torch
-from networks import Case
 from torch import nn
+
+import equicheck
+from networks import Case
 
 
 def audit_case(
@@ -20,10 +21,7 @@ def audit_case(
     **options: Any,
 ) -> equicheck.Report:
     """Audit a case's network, or a variant of it, on the case's first samples."""
-    inputs = [
-        {name: prepare(value) for name, value in case.inputs(seed).items()}
-        for seed in range(samples)
-    ]
+    inputs = [{name: prepare(value) for name, value in case.inputs(seed).items()} for seed in range(samples)]
     return equicheck.audit(
         case.build() if model is None else model,
         inputs,
@@ -64,10 +62,7 @@ class Pull(nn.Module):
 def clouds(count: int, nodes: int = 5, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """Return random points, centred off the origin."""
     random = torch.Generator().manual_seed(7)
-    return [
-        (torch.randn(nodes, 3, generator=random, dtype=torch.float64) + 1).to(dtype)
-        for _ in range(count)
-    ]
+    return [(torch.randn(nodes, 3, generator=random, dtype=torch.float64) + 1).to(dtype) for _ in range(count)]
 
 
 #: The symmetry of ``pull``.

@@ -25,9 +25,7 @@ def allowed_skips() -> dict[str, str]:
         if line.strip() and not line.startswith("#"):
             node, separator, reason = line.partition("  # ")
             if not separator or not reason.strip():
-                raise pytest.UsageError(
-                    f"{ALLOWED_SKIPS.name}, line {number}: say why: NODE_ID, two blanks, # REASON"
-                )
+                raise pytest.UsageError(f"{ALLOWED_SKIPS.name}, line {number}: say why: NODE_ID, two blanks, # REASON")
             allowed[node.strip()] = reason.strip()
     return allowed
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from audits import pull
 from torch import nn
 from torch.nn.utils import weight_norm
 
 import equicheck
+from audits import pull
 
 GROUP = "E(3) x S(nodes)"
 PLAN: dict[str, Any] = {"transforms": 5, "samples": 2}
@@ -22,10 +22,7 @@ LAYOUTS = {"in_layouts": "nodes point", "out_layouts": "nodes vector"}
 
 
 def clouds(dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    return [
-        torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)).to(dtype)
-        for seed in range(2)
-    ]
+    return [torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in range(2)]
 
 
 def audit(model: Any, inputs: Any = None, **options: Any) -> equicheck.Report:
@@ -303,7 +300,10 @@ def test_copies_do_not_hold_their_parameters_twice() -> None:
         model,
         equicheck._model.Samples(torch.ones(2, 3), "nodes features"),
         [("output", "nodes features")],
-        module=None, factory=None, method="forward", mode="eval",
+        module=None,
+        factory=None,
+        method="forward",
+        mode="eval",
     )
     adapter.call(equicheck.Args(torch.ones(2, 3)))
     copied = adapter.double()

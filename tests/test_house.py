@@ -175,17 +175,13 @@ def test_a_run_stops_at_the_first_failed_stage(tmp_path: Path) -> None:
     tools.mkdir()
     (tools / "stage.py").write_text((ROOT / "tools" / "stage.py").read_text())
     (tmp_path / "Makefile").write_text(
-        "check-good:\n\t@echo fine\n"
-        "check-bad:\n\t@echo the reason; exit 7\n"
-        "check-late:\n\t@touch late\n"
+        "check-good:\n\t@echo fine\ncheck-bad:\n\t@echo the reason; exit 7\ncheck-late:\n\t@touch late\n"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
 
     def run(*stages: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(tools / "stage.py"), "test", *stages]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
     failed = run("good", "bad", "late")
     assert failed.returncode == 1

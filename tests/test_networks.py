@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from audits import audit_case
 from networks import CASES, Bug, Case
 
 BY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 BY_BUG = pytest.mark.parametrize(
     ("case", "bug"),
-    [
-        pytest.param(case, bug, id=f"{case.name}-{bug.name}")
-        for case in CASES
-        for bug in case.bugs.values()
-    ],
+    [pytest.param(case, bug, id=f"{case.name}-{bug.name}") for case in CASES for bug in case.bugs.values()],
 )
 SEVERITIES = (1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
 # One call of this network takes 5 ms, and each of the copies that probes of rounding need 200.
@@ -37,9 +34,7 @@ def test_a_healthy_network_passes_as_exact(case: Case) -> None:
     assert report.findings == []
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.factory], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", [case for case in CASES if case.factory], ids=lambda case: case.name)
 def test_a_factory_removes_the_floor_of_rounded_constants(case: Case) -> None:
     for output in audit_case(case, factory=case.factory, transforms=6).outputs.values():
         assert output.classification == "exact"

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from audits import modes
 from e3nn import o3
 from torch import nn
 
 import equicheck
+from audits import modes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports
@@ -91,9 +91,7 @@ def audit(
     inputs: Any = None,
     **options: Any,
 ) -> equicheck.Report:
-    samples: list[Any] | Callable[[int], Any] = (
-        [features(seed) for seed in range(4)] if inputs is None else inputs
-    )
+    samples: list[Any] | Callable[[int], Any] = [features(seed) for seed in range(4)] if inputs is None else inputs
     return equicheck.audit(
         model,
         samples,

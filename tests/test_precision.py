@@ -6,10 +6,10 @@ import re
 
 import pytest
 import torch
-from audits import FEW, SPACE, Pull, audit_case, clouds, floating, modes, pull
-from networks import CASES, precision
 
 import equicheck
+from audits import FEW, SPACE, Pull, audit_case, clouds, floating, modes, pull
+from networks import CASES, precision
 
 EGNN = next(case for case in CASES if case.name == "egnn")
 
@@ -188,12 +188,8 @@ def test_a_factory_takes_over_the_trained_parameters() -> None:
     assert report.outputs["output"].classification == "exact"
 
 
-@pytest.mark.parametrize(
-    ("dtype", "roundoff"), [(torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-11)]
-)
-def test_levels_grow_with_the_roundoff_of_low_precision(
-    dtype: torch.dtype, roundoff: float
-) -> None:
+@pytest.mark.parametrize(("dtype", "roundoff"), [(torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-11)])
+def test_levels_grow_with_the_roundoff_of_low_precision(dtype: torch.dtype, roundoff: float) -> None:
     samples = clouds(4, dtype=dtype)
     report = equicheck.audit(Pull().to(dtype), samples, **SPACE, **FEW)
     output = report.outputs["output"]

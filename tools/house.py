@@ -127,9 +127,7 @@ def versions(workspace: dict[str, Any], changelog: str, pyproject: str) -> Itera
         yield "pyproject.toml: the version must be dynamic, so that it is the one of Cargo.toml"
 
     sections = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
-    titles = [
-        match[1] if (match := re.match(r"\[(.+?)\]", section)) else "" for section in sections
-    ]
+    titles = [match[1] if (match := re.match(r"\[(.+?)\]", section)) else "" for section in sections]
     if not titles or titles[0] != "Unreleased":
         yield "CHANGELOG.md: the first section must be ## [Unreleased]"
         return
@@ -145,9 +143,7 @@ def links(files: list[Path]) -> Iterator[str]:
     for file in files:
         if file.suffix != ".md" or not file.is_file():
             continue
-        prose = re.sub(
-            r"```.*?```|`[^`\n]*`", "", file.read_text(encoding="utf-8"), flags=re.DOTALL
-        )
+        prose = re.sub(r"```.*?```|`[^`\n]*`", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)\s]+)\)", prose):
             path = target.partition("#")[0]
             if path and ":" not in path and not (file.parent / path).exists():
@@ -165,9 +161,7 @@ def main() -> int:
     )
     checks: dict[str, Callable[[], Iterator[str]]] = {
         f"sizes of {len(files)} files": lambda: too_large(files),
-        f"licences of {len(packages) - len(workspace['packages'])} crates": lambda: licences(
-            packages
-        ),
+        f"licences of {len(packages) - len(workspace['packages'])} crates": lambda: licences(packages),
         "versions": lambda: versions(workspace, changelog, pyproject),
         "links": lambda: links(files),
     }

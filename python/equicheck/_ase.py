@@ -131,12 +131,10 @@ def _arrays(structures: Sequence[Any]) -> dict[str, list[np.ndarray]]:
         without = [i for i, a in enumerate(structures) if name not in a.arrays]
         if without and name not in DEFAULT_ARRAYS:
             raise SpecificationError(
-                f"atoms: structure {without[0]} has no array `{name}`, others have: "
-                "give it to all of them or to none"
+                f"atoms: structure {without[0]} has no array `{name}`, others have: give it to all of them or to none"
             )
         values = [
-            np.array(a.arrays[name] if name in a.arrays else getattr(a, DEFAULT_ARRAYS[name])())
-            for a in structures
+            np.array(a.arrays[name] if name in a.arrays else getattr(a, DEFAULT_ARRAYS[name])()) for a in structures
         ]
         if all(v.dtype.name in DTYPES for v in values):
             if name in OWN_NAMES:
@@ -175,20 +173,15 @@ def audit_calculator(
         raise SpecificationError("atoms: the list is empty")
     periodic = [bool(a.pbc.any()) for a in structures]
     if len(set(periodic)) > 1:
-        raise SpecificationError(
-            "atoms: give periodic and isolated structures to two audits, their inputs differ"
-        )
+        raise SpecificationError("atoms: give periodic and isolated structures to two audits, their inputs differ")
     implemented = list(getattr(calc, "implemented_properties", DEFAULT_PROPERTIES))
     if properties is None:
         bulk = all(bool(a.pbc.all()) for a in structures)
-        properties = [
-            p for p in DEFAULT_PROPERTIES if p in implemented and (p != "stress" or bulk)
-        ]
+        properties = [p for p in DEFAULT_PROPERTIES if p in implemented and (p != "stress" or bulk)]
     for name in properties:
         if name not in PROPERTIES and name not in (out_layouts or {}):
             raise SpecificationError(
-                f"property `{name}` has no known layout: give it in out_layouts; "
-                f"known: {', '.join(PROPERTIES)}"
+                f"property `{name}` has no known layout: give it in out_layouts; known: {', '.join(PROPERTIES)}"
             )
     layouts: dict[str, str | None] = {"positions": "nodes point", "numbers": "nodes"}
     # Boxes around isolated structures turn with them.
@@ -197,17 +190,12 @@ def audit_calculator(
         layouts["cell"] = "3 vector"
     arrays = _arrays(structures)
     layouts.update((name, _layout(name, values[0])) for name, values in arrays.items())
-    ordered = any(
-        a.constraints or a.arrays.keys() - arrays.keys() - {"positions", "numbers"}
-        for a in structures
-    )
+    ordered = any(a.constraints or a.arrays.keys() - arrays.keys() - {"positions", "numbers"} for a in structures)
     if ordered:
         layouts["order"] = "nodes"
     for name, layout in (in_layouts or {}).items():
         if name not in layouts:
-            raise SpecificationError(
-                f"in_layouts names `{name}`; the inputs are {', '.join(layouts)}"
-            )
+            raise SpecificationError(f"in_layouts names `{name}`; the inputs are {', '.join(layouts)}")
         layouts[name] = layout
     samples = []
     for i, structure in enumerate(structures):
@@ -225,6 +213,4 @@ def audit_calculator(
     outputs = {name: (out_layouts or {}).get(name, PROPERTIES.get(name)) for name in properties}
     model = CalculatorModel(calc, properties)
     with _kept(calc):
-        return audit(
-            model, samples, group=group, in_layouts=layouts, out_layouts=outputs, **options
-        )
+        return audit(model, samples, group=group, in_layouts=layouts, out_layouts=outputs, **options)

@@ -95,9 +95,7 @@ def audit(
         "translation_scale": _number("translation_scale", translation_scale, None),
         "levels": _levels(levels),
         "tolerance": None if isinstance(tolerance, Mapping) else _number("tolerance", tolerance, None),
-        "tolerances": {
-            name: _number(f"tolerance[{name}]", bound, None) for name, bound in tolerance.items()
-        }
+        "tolerances": {name: _number(f"tolerance[{name}]", bound, None) for name, bound in tolerance.items()}
         if isinstance(tolerance, Mapping)
         else {},
         "precision": precision,
@@ -109,9 +107,7 @@ def audit(
         declared = _trees.flatten_outputs(out_layouts)
         source = Samples(inputs, in_layouts)
         _equicheck.check(group, source.declared, declared)
-        with _adapter(
-            model, source, declared, module=module, factory=factory, method=method, mode=mode
-        ) as adapter:
+        with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
             return _equicheck.audit(adapter, source, group, source.declared, declared, options, progress)
 
 

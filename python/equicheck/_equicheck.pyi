@@ -6,6 +6,21 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, final
 
+__all__ = [
+    "Buffer",
+    "EquicheckError",
+    "EquicheckWarning",
+    "Finding",
+    "ModelError",
+    "OutputReport",
+    "Report",
+    "SpecificationError",
+    "__version__",
+    "audit",
+    "check",
+    "command",
+]
+
 __version__: str
 
 class EquicheckError(Exception):
@@ -221,9 +236,7 @@ class _Samples(Protocol):
     def count(self) -> int | None: ...
     def tensors(self, index: int) -> list[Any]: ...
 
-def check(
-    group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequence[tuple[str, str | None]]
-) -> None:
+def check(group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequence[tuple[str, str | None]]) -> None:
     """Parses a group and layouts without running anything.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import warnings
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -75,7 +76,10 @@ def state_tensors(module: nn.Module) -> list[tuple[str, bool, torch.Tensor]]:
 
 def cast_to_double(module: nn.Module) -> None:
     """Parameters, buffers and floating tensor attributes to double precision, in place."""
-    module.double()
+    with warnings.catch_warnings():
+        # Parameters of a copied ScriptModule are no leaves, which torch's own cast then remarks on.
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+        module.double()
     for _, _, tensor in state_tensors(module):
         if tensor.is_floating_point() and tensor.dtype != torch.float64:
             tensor.data = tensor.data.double()
@@ -229,8 +233,7 @@ class _Containers:
         same = operator.is_
         for mapping, keys, values in self.mappings:
             if len(mapping) == len(keys) and (
-                not keys
-                or (all(map(same, mapping, keys)) and all(map(same, mapping.values(), values)))
+                not keys or (all(map(same, mapping, keys)) and all(map(same, mapping.values(), values)))
             ):
                 continue
             mapping.clear()
@@ -471,8 +474,13 @@ class TorchAdapter(Adapter):
             return self._from_factory(self.factory)
         if self.module is None:
             return TorchAdapter(
-                self.function, None, self.samples, self.declared, self.name,
-                mode=self.mode, default_dtype=torch.float64,
+                self.function,
+                None,
+                self.samples,
+                self.declared,
+                self.name,
+                mode=self.mode,
+                default_dtype=torch.float64,
             )
         module = self._copied()
         if module is not None:
@@ -496,9 +504,17 @@ class TorchAdapter(Adapter):
             if not callable(built):
                 raise Unavailable(f"factory(torch.float64) returned {type(built).__name__}, not a model")
             return TorchAdapter(
-                built, None, self.samples, self.declared, self.name, mode=self.mode, default_dtype=torch.float64
+                built,
+                None,
+                self.samples,
+                self.declared,
+                self.name,
+                mode=self.mode,
+                default_dtype=torch.float64,
             )
         if self.module is not None:
+            assert self.protected is not None
+            self.protected.restore(thoroughly=True)
             _copy_state(self.module, built)
         other = self._of(built, torch.float64)
         other.method = self.method or "forward"
@@ -512,8 +528,7 @@ class TorchAdapter(Adapter):
             self.protected.restore(thoroughly=True)
         swapped = {id(swapped.tensor): swapped.data for swapped in self.swapped}
         return [
-            (name, trained, host(swapped.get(id(tensor), tensor)))
-            for name, trained, tensor in _readable(self.module)
+            (name, trained, host(swapped.get(id(tensor), tensor))) for name, trained, tensor in _readable(self.module)
         ]
 
     def with_state(self, values: list[tuple[int, Buffer]]) -> TorchAdapter:
@@ -578,7 +593,7 @@ def _another_architecture(why: str) -> Unavailable:
 
 def _agree(given: torch.Tensor, exact: torch.Tensor) -> bool:
     """Whether ``given`` is ``exact`` rounded to its own precision."""
-    if not given.is_floating_point() and not given.is_complex() or exact.layout is not torch.strided:
+    if (not given.is_floating_point() and not given.is_complex()) or exact.layout is not torch.strided:
         return False
     wide = torch.complex128 if given.is_complex() or exact.is_complex() else torch.float64
     a, b = given.detach().to("cpu", wide), exact.detach().to("cpu", wide)
@@ -603,9 +618,7 @@ def make(
         if isinstance(given, nn.Module) and any(
             nn.parameter.is_lazy(tensor) for tensor in (*given.parameters(), *given.buffers())
         ):
-            raise SpecificationError(
-                "the model has uninitialised (lazy) parameters: call it once first"
-            )
+            raise SpecificationError("the model has uninitialised (lazy) parameters: call it once first")
     if isinstance(model, nn.Module):
         if module is not None and unwrapped(module) is not unwrapped(model):
             raise SpecificationError("`module`: the model is an nn.Module itself; `module=` is for callables")
@@ -615,9 +628,7 @@ def make(
             raise SpecificationError(f"`method`: {name} has no method `{method}`")
         # A compiled model is audited as it was given; state belongs to the module inside.
         function = model if method == "forward" else getattr(inner, method)
-        return TorchAdapter(
-            function, inner, samples, declared, name, mode=mode, method=method, factory=factory
-        )
+        return TorchAdapter(function, inner, samples, declared, name, mode=mode, method=method, factory=factory)
     if module is None and isinstance(getattr(model, "__self__", None), nn.Module):
         # A bound method: its module is known, and a copy's method can be taken.
         owner, bound = model.__self__, model.__name__
@@ -630,4 +641,3 @@ def make(
     name = getattr(model, "__qualname__", type(model).__name__)
     behind = None if module is None else unwrapped(module)
     return TorchAdapter(model, behind, samples, declared, name, mode=mode, factory=factory)
-

@@ -83,9 +83,7 @@ def _below(value: Any, above: frozenset[int]) -> list[tuple[str, Any]] | None:
     return None if id(value) in above else children(value)
 
 
-def leaves(
-    value: Any, path: str = "", above: frozenset[int] = frozenset()
-) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "", above: frozenset[int] = frozenset()) -> Iterator[tuple[str, Any]]:
     """Paths and values of all leaves."""
     below = _below(value, above)
     if below is None:
@@ -167,9 +165,7 @@ def _text(layout: Any, where: str) -> str | None:
     # e3nn's Irreps print in their own notation.
     if type(layout).__name__ in {"Irreps", "Irrep"}:
         return str(layout)
-    raise SpecificationError(
-        f"layout of {where}: expected a string or None, not {type(layout).__name__}"
-    )
+    raise SpecificationError(f"layout of {where}: expected a string or None, not {type(layout).__name__}")
 
 
 def _steps(layout: Any) -> dict[str, Any] | None:
@@ -280,9 +276,7 @@ def output_leaves(value: Any, declared: Layouts) -> list[tuple[str, bool, Any | 
             return
         above |= {id(value)}
         if is_named_tuple(value) and any(
-            name == _join(path, i) or name.startswith(_join(path, i) + ".")
-            for i in range(len(value))
-            for name in names
+            name == _join(path, i) or name.startswith(_join(path, i) + ".") for i in range(len(value)) for name in names
         ):
             below = [(str(i), v) for i, v in enumerate(value)]
         by_position = isinstance(value, (tuple, list))

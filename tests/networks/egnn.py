@@ -60,9 +60,7 @@ class EGNN(nn.Module):
         self.vector_output: nn.Module = KeepFirst()
         self.readout = mlp(HIDDEN, HIDDEN, 1)
 
-    def forward(
-        self, h: torch.Tensor, x: torch.Tensor, edges: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, h: torch.Tensor, x: torch.Tensor, edges: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         if edges is None:
             edges = (~torch.eye(len(x), dtype=torch.bool)).nonzero().T
         features = h
@@ -241,9 +239,7 @@ def bug(output: str, name: str, slot: str, defect: type[Planted], factors: tuple
     return Bug(name, partial(planted, output, slot, defect), factors, shown, slot)
 
 
-def bugs(
-    output: str, table: dict[str, tuple[str, type[Planted], tuple[str, ...]]]
-) -> dict[str, Bug]:
+def bugs(output: str, table: dict[str, tuple[str, type[Planted], tuple[str, ...]]]) -> dict[str, Bug]:
     return {name: bug(output, name, *rest) for name, rest in table.items()}
 
 

@@ -70,27 +70,21 @@ class Planted(nn.Module):
 class ExternalField(Planted):
     """A uniform field along z acts on the charges. The net charge is not zero."""
 
-    def forward(
-        self, energy: torch.Tensor, positions: torch.Tensor, charges: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, energy: torch.Tensor, positions: torch.Tensor, charges: torch.Tensor) -> torch.Tensor:
         return energy + self.severity * (charges * positions[..., 2]).sum(-1)
 
 
 class Confinement(Planted):
     """A harmonic confinement about the lab's origin."""
 
-    def forward(
-        self, energy: torch.Tensor, positions: torch.Tensor, charges: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, energy: torch.Tensor, positions: torch.Tensor, charges: torch.Tensor) -> torch.Tensor:
         return energy + self.severity * 0.3 * positions.square().sum((-1, -2))
 
 
 class TripleProduct(Planted):
     """A pseudoscalar, the handedness of three weighted dipoles, is added to the energy."""
 
-    def forward(
-        self, energy: torch.Tensor, positions: torch.Tensor, charges: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, energy: torch.Tensor, positions: torch.Tensor, charges: torch.Tensor) -> torch.Tensor:
         centred = positions - positions.mean(-2, keepdim=True)
         spread = centred.square().sum(-1)
         weights = torch.stack([charges.expand_as(spread), spread, charges * spread], -2)
@@ -161,9 +155,7 @@ def planted(module: str, defect: type[Planted], severity: float) -> ForceField:
     return model.eval()
 
 
-def bug(
-    name: str, module: str, defect: type[Planted], factors: tuple[str, ...], output: str
-) -> Bug:
+def bug(name: str, module: str, defect: type[Planted], factors: tuple[str, ...], output: str) -> Bug:
     return Bug(name, lambda s: planted(module, defect, s), factors, output, module)
 
 

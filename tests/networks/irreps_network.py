@@ -33,12 +33,8 @@ class Convolution(nn.Module):
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps) -> None:
         super().__init__()
         self.own = o3.Linear(irreps_in, irreps_out)
-        self.product = o3.FullyConnectedTensorProduct(
-            irreps_in, HARMONICS, irreps_out, shared_weights=False
-        )
-        self.radial = FullyConnectedNet(
-            [RADIAL, 16, self.product.weight_numel], torch.nn.functional.silu
-        )
+        self.product = o3.FullyConnectedTensorProduct(irreps_in, HARMONICS, irreps_out, shared_weights=False)
+        self.radial = FullyConnectedNet([RADIAL, 16, self.product.weight_numel], torch.nn.functional.silu)
 
     def forward(
         self,
@@ -171,8 +167,7 @@ def molecule(seed: int) -> Inputs:
     random = generator(seed)
     nodes = (7, 10, 11)[seed % 3]
     return {
-        "positions": 1.2 * torch.randn(nodes, 3, generator=random)
-        + torch.randn(3, generator=random),
+        "positions": 1.2 * torch.randn(nodes, 3, generator=random) + torch.randn(3, generator=random),
         "attributes": torch.randn(nodes, ATTRIBUTES, generator=random),
     }
 

@@ -94,9 +94,7 @@ def test_input_is_mutated(name: str) -> None:
     assert not torch.equal(x, points(0)["x"])
 
 
-@pytest.mark.parametrize(
-    "name", ["StateDrift", "HiddenDrift", "NoiseInEval", "RandomScale", "FlipsTraining"]
-)
+@pytest.mark.parametrize("name", ["StateDrift", "HiddenDrift", "NoiseInEval", "RandomScale", "FlipsTraining"])
 def test_second_call_differs(name: str) -> None:
     used = model(name)
     with torch.random.fork_rng(devices=[]):

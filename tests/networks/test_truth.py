@@ -11,11 +11,7 @@ import torch
 from . import CASES, Bug, Case, parts
 from .truth import Element, act, degree_2, draw, irreps_matrix, measure, size_of_nodes
 
-BUGS = [
-    pytest.param(case, bug, id=f"{case.name}-{bug.name}")
-    for case in CASES
-    for bug in case.bugs.values()
-]
+BUGS = [pytest.param(case, bug, id=f"{case.name}-{bug.name}") for case in CASES for bug in case.bugs.values()]
 # The calls of this network are slow, and each of its bugs acts on most elements.
 PLANS: dict[str, dict[str, Any]] = {"irreps_network": {"samples": 3, "elements": 4}}
 BY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -93,8 +89,7 @@ def test_every_part_of_the_group_moves_the_inputs(case: Case) -> None:
         nodes = size_of_nodes(case.inputs(1), case.in_layouts)
         element = draw(random, nodes, 1.0, (part,))
         assert any(
-            not np.allclose(act(value, case.in_layouts[name], element), value)
-            for name, value in sample.items()
+            not np.allclose(act(value, case.in_layouts[name], element), value) for name, value in sample.items()
         ), part
 
 

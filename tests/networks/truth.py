@@ -207,10 +207,7 @@ def measure(
         }
         for x in bases
     ]
-    least = {
-        name: share * float(np.median([np.linalg.norm(y[name][0]) for y in clean]))
-        for name in clean[0]
-    }
+    least = {name: share * float(np.median([np.linalg.norm(y[name][0]) for y in clean])) for name in clean[0]}
     worst = dict.fromkeys(least, 0.0)
     for x, y in zip(bases, clean, strict=True):
         scale = spread(x, in_layouts)

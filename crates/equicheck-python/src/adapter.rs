@@ -88,9 +88,24 @@ impl PyModel {
                     model.inspected = true;
                     Ok(Box::new(model) as Box<dyn Model>)
                 }
-                Err(error) => Err(Unavailable(one_line(py, &error))),
+                Err(error) => Err(self.unavailable(py, error)),
             }
         })
+    }
+
+    /// A capability that is not there, unless it was an interruption that stopped the host on the way: then the
+    /// next call ends the audit.
+    fn unavailable(&self, py: Python<'_>, error: PyErr) -> Unavailable {
+        let line = one_line(py, &error);
+        if !error.is_instance_of::<PyException>(py) {
+            *self.raised.borrow_mut() = Some(error);
+        }
+        Unavailable(line)
+    }
+
+    /// Whether something that is no `Exception` was raised and not yet answered.
+    fn interrupted(&self, py: Python<'_>) -> bool {
+        self.raised.borrow().as_ref().is_some_and(|error| !error.is_instance_of::<PyException>(py))
     }
 }
 
@@ -136,6 +151,9 @@ impl Model for PyModel {
 
     fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
         Python::attach(|py| {
+            if self.interrupted(py) {
+                return Err(CallError::Interrupted);
+            }
             let (outputs, after) = self.attempt(py, call).map_err(|error| self.call_error(py, error))?;
             let mut written_inputs = Vec::new();
             if !self.inspected {
@@ -168,7 +186,7 @@ impl Model for PyModel {
                     })
                     .collect::<PyResult<Vec<_>>>()
             });
-            tensors.map_err(|error| Unavailable(one_line(py, &error)))
+            tensors.map_err(|error| self.unavailable(py, error))
         })
     }
 

@@ -103,23 +103,23 @@ pub(crate) fn audit(
         Specification::parse(group, &inputs, &outputs).map_err(|error| to_python(py, &error, None))?;
     let mut model = PyModel::new(adapter, Rc::clone(&raised));
     let mut source = PySamples::new(samples, Rc::clone(&raised));
-    let mut shown: Option<PyErr> = None;
+    let mut broken = false;
     let mut show = |step: Progress| {
         if let Some(callback) = &progress
-            && shown.is_none()
+            && !broken
             && let Err(error) = callback.call1(py, (step.done, step.planned))
         {
-            shown = Some(error);
+            // A broken progress callback costs the display, not the audit; an interruption inside it ends the audit
+            // at the next call.
+            if error.is_instance_of::<PyException>(py) {
+                error.write_unraisable(py, None);
+                broken = true;
+            } else {
+                *raised.borrow_mut() = Some(error);
+            }
         }
     };
     let result = equicheck::audit(&specification, &options, &mut model, &mut source, &mut show);
-    if let Some(error) = shown {
-        // A broken progress callback costs the display, not the audit; an interruption inside it is one.
-        if !error.is_instance_of::<PyException>(py) {
-            return Err(error);
-        }
-        error.write_unraisable(py, None);
-    }
     let last = raised.borrow_mut().take();
     match result {
         Ok(record) => Ok(Report::new(record)),

@@ -27,8 +27,9 @@ impl Host for PythonHost<'_> {
             if error.is_instance_of::<PyKeyboardInterrupt>(self.py) {
                 CouldNotRun::Interrupted
             } else {
-                // The traceback is the user's own code: it says where to look.
-                error.print(self.py);
+                // The traceback is the user's own code: it says where to look. (`print` would leave the process by a
+                // SystemExit, with a status that is not ours.)
+                error.display(self.py);
                 CouldNotRun::Failed(format!("`{target}` failed: {}", one_line(self.py, &error)))
             }
         })

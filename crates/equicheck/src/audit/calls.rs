@@ -16,6 +16,13 @@ pub(crate) struct Value {
     pub(crate) values: ArrayD<f64>,
 }
 
+impl Value {
+    /// Whether two values can be subtracted: equal shapes, both complex or both not.
+    pub(crate) fn comparable(&self, other: &Self) -> bool {
+        self.values.shape() == other.values.shape()
+    }
+}
+
 /// The declared outputs in declared order, or why there are none.
 pub(crate) type Evaluation = Result<Vec<Value>, String>;
 

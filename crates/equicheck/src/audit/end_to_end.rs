@@ -24,7 +24,7 @@ const CONFIDENCE: f64 = 0.95;
 /// Samples on which the probes (noise, vacuity, precision) are run.
 const PROBED_SAMPLES: usize = 3;
 /// Samples for which the planned elements are tried.
-const PLANNED_SAMPLES: usize = 5;
+const PLANNED_SAMPLES: usize = 3;
 /// Fewer Haar-drawn pairs than this for any part of the group bound its violating share by no better than a
 /// quarter at 95 % confidence: a budget that cuts below it leaves the audit undetermined.
 const LEAST_PAIRS: usize = 11;
@@ -207,7 +207,6 @@ impl<'a> EndToEnd<'a> {
         }
         self.check_factors()?;
         self.decide_probed();
-        let repeatability = self.repeat(model, false)?;
         let translation_scale = self.set_translation_scale();
         self.scales = (0..self.outputs().len())
             .map(|o| Scales::new(self.cases.iter().map(|case| (&case.outputs[o], &case.base[o].values))))
@@ -228,8 +227,9 @@ impl<'a> EndToEnd<'a> {
             _ => self.scales.clone(),
         };
         let proven = self.prove(model, &mut double)?;
-        let vacuity = self.vacuity(model)?;
+        let vacuity = self.vacuity(model, &mut double)?;
         self.variation(model)?;
+        let repeatability = self.repeat(model, false)?;
         let mut noise = self.noise(model, &mut double, &proven)?;
         let repeat_double = match &mut double {
             DoubleModel::Copy(copy) => self.repeat(copy.as_mut(), true)?.iter().map(|r| r.seeded).collect(),
@@ -302,12 +302,23 @@ impl<'a> EndToEnd<'a> {
         Ok(())
     }
 
-    /// Unit roundoff of the precision under audit: the coarsest of the inputs' floating types, else the outputs',
+    /// Unit roundoff of the precision under audit: the coarsest of the transformed inputs' floating types, else the outputs',
     /// else the model's.
     fn roundoff(&self, model_dtype: &str) -> f64 {
-        let inputs = self.cases[0].inputs.iter().filter_map(|t| t.dtype().unit_roundoff());
+        let case = &self.cases[0];
+        let factors = self.specification.group().factors();
+        let moved = |layout: &Option<BoundLayout>| {
+            layout.as_ref().is_some_and(|layout| factors.iter().any(|f| layout.is_moved_by(f)))
+        };
+        let of = |which: bool| {
+            let tensors = case.inputs.iter().zip(&case.layouts);
+            tensors
+                .filter(|(_, layout)| moved(layout) == which)
+                .filter_map(|(t, _)| t.dtype().unit_roundoff())
+                .reduce(f64::max)
+        };
         let outputs = self.cases[0].base.iter().filter_map(|v| v.dtype.unit_roundoff());
-        inputs.reduce(f64::max).or_else(|| outputs.reduce(f64::max)).unwrap_or(match model_dtype {
+        of(true).or_else(|| of(false)).or_else(|| outputs.reduce(f64::max)).unwrap_or(match model_dtype {
             "float64" => 2f64.powi(-53),
             _ => 2f64.powi(-24),
         })
@@ -340,10 +351,13 @@ impl<'a> EndToEnd<'a> {
             };
             let case = &self.cases[index];
             for ((value, base), (name, _)) in values.iter().zip(&case.base).zip(self.outputs()) {
-                if value.shape != base.shape {
+                if !value.comparable(base) {
                     return Ok(DoubleModel::Unavailable(format!(
-                        "output `{name}` has shape {:?} in double precision and {:?} in the model's own",
-                        value.shape, base.shape
+                        "output `{name}` is {} {:?} in double precision and {} {:?} in the model's own",
+                        value.dtype.name(),
+                        value.shape,
+                        base.dtype.name(),
+                        base.shape
                     )));
                 }
             }
@@ -381,25 +395,35 @@ impl<'a> EndToEnd<'a> {
     /// samples and over the parts of the group.
     fn plan(&self, transforms: usize) -> Vec<Pair> {
         let group = self.specification.group();
-        let mut pairs = Vec::new();
-        for sample in 0..self.cases.len().min(PLANNED_SAMPLES) {
-            pairs.extend(self.planned_elements(sample).into_iter().enumerate().map(|(k, (kind, _))| Pair {
-                sample,
-                index: k as u64,
-                part: Part::Joint,
-                kind,
-            }));
+        let mut planned = Vec::new();
+        for sample in 0..self.probed.clamp(1, PLANNED_SAMPLES) {
+            planned.extend(
+                self.planned_elements(sample).into_iter().enumerate().map(|(k, (kind, _))| Pair {
+                    sample,
+                    index: k as u64,
+                    part: Part::Joint,
+                    kind,
+                }),
+            );
         }
-        // The identity of every planned sample first: it is the cheapest look at randomness and mutation.
-        pairs.sort_by_key(|pair| pair.kind != "identity");
+        // The identity first: it is the cheapest look at randomness and mutation.
+        planned.sort_by_key(|pair| pair.kind != "identity");
         let cycle = sampling::cycle(group);
-        for index in 0..transforms {
-            for sample in 0..self.cases.len() {
-                // Samples start at different places of the cycle, so that few elements per sample cover all parts.
+        let mut haar = (0..transforms).flat_map(|index| {
+            // Samples start at different places of the cycle, so that few elements per sample cover all parts.
+            let cycle = &cycle;
+            (0..self.cases.len()).map(move |sample| {
                 let part = cycle[(index + sample) % cycle.len()].clone();
-                pairs.push(Pair { sample, index: index as u64, part, kind: HAAR });
-            }
+                Pair { sample, index: index as u64, part, kind: HAAR }
+            })
+        });
+        // Two random elements for each planned one, so that a budget cuts both alike.
+        let mut pairs = Vec::new();
+        for pair in planned {
+            pairs.push(pair);
+            pairs.extend(haar.by_ref().take(2));
         }
+        pairs.extend(haar);
         pairs
     }
 
@@ -449,7 +473,18 @@ impl<'a> EndToEnd<'a> {
             DoubleModel::Copy(copy) => {
                 let inputs = self.transformed(pair.sample, &element, true);
                 let outcome = self.calls.evaluate("float64 audit", copy.as_mut(), pair.sample, &inputs)?;
-                Some(self.errors(pair.sample, &element, &outcome, true).0)
+                let (errors, failures) = self.errors(pair.sample, &element, &outcome, true);
+                // What fails in double precision alone is the copy's failure, not the model's.
+                let alone = failures
+                    .into_iter()
+                    .zip(&failure)
+                    .find_map(|(double, own)| double.filter(|_| own.is_none()));
+                if let Some(why) = alone {
+                    *double = DoubleModel::Unavailable(format!("in double precision {why}"));
+                    None
+                } else {
+                    Some(errors)
+                }
             }
             DoubleModel::Same => Some(working.clone()),
             _ => None,

@@ -211,7 +211,7 @@ fn help_for_idle(factor: &Factor, group: &Group) -> String {
                     other => Some(other.to_string()),
                 })
                 .collect();
-            let point = format!("declare coordinates as `point` (a `vector` is not translated)");
+            let point = "declare coordinates as `point` (a `vector` is not translated)";
             if terms.is_empty() {
                 point.to_owned()
             } else {

@@ -35,6 +35,12 @@ fn normal_range(dtype: DType) -> (f64, f64) {
     }
 }
 
+/// Whether a floating tensor holds labels: whole numbers that the group does not turn (atomic numbers, masks, one-hot
+/// features). Rounding does not touch them, and a model may look them up in a table.
+pub(crate) fn holds_labels(tensor: &Tensor, turned: bool) -> bool {
+    !turned && tensor.dtype().is_inexact() && tensor.to_real().iter().all(|v| v.fract() == 0.0)
+}
+
 /// The largest power of two not above `|v|`, read off the exponent; 0 for what is not finite or not normal.
 fn binade(v: f64) -> f64 {
     if v.is_finite() { f64::from_bits(v.to_bits() & f64::INFINITY.to_bits()) } else { 0.0 }

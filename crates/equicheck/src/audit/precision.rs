@@ -12,8 +12,8 @@ use super::sampling::{Draws, Purpose};
 
 /// Relative moves of an input that single precision cannot see, smallest first.
 const FINE: [i32; 4] = [-40, -36, -32, -28];
-/// Moves that single precision and a half-precision type see.
-const COARSE: [i32; 2] = [-20, -12];
+/// Moves that single precision sees, and that half-precision types see, smallest first.
+const COARSE: [i32; 5] = [-20, -16, -12, -8, -4];
 /// Unit roundoffs that a model may have dropped to: from single precision over half precision to bfloat16.
 const CANDIDATES: [i32; 6] = [-24, -21, -18, -14, -11, -8];
 
@@ -32,12 +32,14 @@ pub(crate) struct Proven {
     pub(crate) outputs: Vec<Proof>,
     /// By input: the unit roundoff that is left of it inside the model, where that is not its own.
     pub(crate) kept: Vec<Option<f64>>,
+    /// By output: whether a tiny move of an input made it jump.
+    pub(crate) jumps: Vec<bool>,
 }
 
 impl Proven {
     /// Nothing speaks against it.
     pub(crate) fn assumed(inputs: usize, outputs: usize) -> Self {
-        Self { outputs: vec![Proof::Double; outputs], kept: vec![None; inputs] }
+        Self { outputs: vec![Proof::Double; outputs], kept: vec![None; inputs], jumps: vec![false; outputs] }
     }
 
     /// What two samples showed together.
@@ -46,6 +48,9 @@ impl Proven {
             if *proof == Proof::Double {
                 *proof = found;
             }
+        }
+        for (jumps, found) in self.jumps.iter_mut().zip(other.jumps) {
+            *jumps |= found;
         }
         for (kept, found) in self.kept.iter_mut().zip(other.kept) {
             *kept = match (*kept, found) {
@@ -56,21 +61,23 @@ impl Proven {
     }
 }
 
-/// Moves each floating input along a random direction and compares the slopes of the response at moves far below
-/// single precision with those above it: in proportion, all slopes agree; where precision is dropped, small moves
-/// are swallowed (slope 0) or come out in steps.
+/// Moves each floating input that holds no labels along a random direction and compares the slopes of the response
+/// at moves far below single precision with those above it: in proportion, all slopes agree; where precision is
+/// dropped, small moves are swallowed (slope 0) or come out in steps.
+#[expect(clippy::too_many_arguments, reason = "what a sample is, in parts")]
 pub(crate) fn prove(
     calls: &mut Calls,
     model: &mut dyn Model,
     sample: usize,
     inputs: &[Tensor],
+    labels: &[bool],
     names: &[String],
     base: &[Value],
     seed: u64,
 ) -> Result<Result<Proven, String>, Error> {
     let mut proven = Proven::assumed(inputs.len(), base.len());
     for (j, input) in inputs.iter().enumerate() {
-        if !input.dtype().is_inexact() || input.is_empty() {
+        if !input.dtype().is_inexact() || input.is_empty() || labels[j] {
             continue;
         }
         let mut draws = Draws::new(seed, sample, j as u64, Purpose::Precision);
@@ -94,7 +101,7 @@ pub(crate) fn prove(
                         .iter()
                         .zip(base)
                         .map(|(after, before)| {
-                            if after.shape == before.shape {
+                            if after.comparable(before) {
                                 Ok((&after.values - &before.values) / step)
                             } else {
                                 Err("its output changes shape under a tiny change of an input".to_owned())
@@ -107,38 +114,21 @@ pub(crate) fn prove(
                 }
                 Ok(slope)
             };
-        let mut coarse = Vec::new();
-        for power in COARSE {
-            match respond(calls, power)? {
-                Ok(slope) => coarse.push(slope),
-                Err(why) => return Ok(Err(why)),
-            }
-        }
         let mut dropping = Vec::new();
         for (o, value) in base.iter().enumerate() {
             if proven.outputs[o] != Proof::Double {
                 continue;
             }
-            let expected = coarse.iter().map(|slope| norm(&slope[o])).fold(0.0, f64::max);
             // Rounding of the two evaluations, a few units in the last place, seen through a division by the step.
             let noise = |power: i32| 64.0 * 2f64.powi(-53) * norm(&value.values) / 2f64.powi(power);
-            if expected <= 4.0 * noise(COARSE[1]) {
-                continue;
-            }
-            let mut drops = false;
-            for power in FINE {
-                if noise(power) > 0.05 * expected && power != FINE[3] {
-                    continue;
-                }
-                let fine = match respond(calls, power)? {
-                    Ok(slope) => slope,
-                    Err(why) => return Ok(Err(why)),
-                };
-                drops = mismatch(&fine[o], &coarse[0][o]) > 0.1 || mismatch(&fine[o], &coarse[1][o]) > 0.5;
-                break;
-            }
-            if drops {
-                dropping.push(o);
+            let mut slope = |calls: &mut Calls, power: i32| -> Result<Result<ArrayD<f64>, String>, Error> {
+                Ok(respond(calls, power)?.map(|slopes| slopes[o].clone()))
+            };
+            match look(calls, &noise, &mut slope)? {
+                Ok(Look::Proportional) => {}
+                Ok(Look::Jump) => proven.jumps[o] = true,
+                Ok(Look::Drops) => dropping.push(o),
+                Err(why) => return Ok(Err(why)),
             }
         }
         if dropping.is_empty() {
@@ -152,7 +142,7 @@ pub(crate) fn prove(
             let mut moved = inputs.to_vec();
             moved[j] = moved_by_one_ulp(input, Some(unit), &mut draws);
             let Ok(values) = calls.evaluate("precision proof", model, sample, &moved)? else { break };
-            let felt = values.iter().zip(base).filter(|(after, before)| after.shape == before.shape).any(
+            let felt = values.iter().zip(base).filter(|(after, before)| after.comparable(before)).any(
                 |(after, before)| {
                     let changed = after.values.iter().zip(&before.values).filter(|(a, b)| a != b).count();
                     2 * changed >= before.values.len() && changed > 0
@@ -172,6 +162,61 @@ pub(crate) fn prove(
         }
     }
     Ok(Ok(proven))
+}
+
+/// What the slopes of one output say.
+enum Look {
+    /// Nothing speaks against double precision.
+    Proportional,
+    /// The smallest moves jump by as much as larger ones: the input sits on a discontinuity.
+    Jump,
+    /// Small moves are lost or come out in steps.
+    Drops,
+}
+
+fn look(
+    calls: &mut Calls,
+    noise: &impl Fn(i32) -> f64,
+    slope: &mut impl FnMut(&mut Calls, i32) -> Result<Result<ArrayD<f64>, String>, Error>,
+) -> Result<Result<Look, String>, Error> {
+    macro_rules! at {
+        ($power:expr) => {
+            match slope(calls, $power)? {
+                Ok(slope) => slope,
+                Err(why) => return Ok(Err(why)),
+            }
+        };
+    }
+    let visible = |slope: &ArrayD<f64>, power: i32| norm(slope) > 4.0 * noise(power);
+    let single = at!(COARSE[0]);
+    if !visible(&single, COARSE[0]) {
+        // An output that feels coarser moves only has lost the finer ones, unless noise would hide them.
+        for power in &COARSE[2..] {
+            let coarse = at!(*power);
+            if visible(&coarse, *power) {
+                let hidden = noise(COARSE[0]) > 0.1 * norm(&coarse);
+                return Ok(Ok(if hidden { Look::Proportional } else { Look::Drops }));
+            }
+        }
+        return Ok(Ok(Look::Proportional));
+    }
+    let expected = norm(&single);
+    let clean = |share: f64| FINE.into_iter().find(|power| noise(*power) <= share * expected);
+    // Where rounding hides every move below single precision, noise decides, not this proof.
+    let Some(power) = clean(0.002).or_else(|| clean(0.2)) else { return Ok(Ok(Look::Proportional)) };
+    let fine = at!(power);
+    // A smooth model bends by about 2^-20 of its slope over the coarse step; a branch of single precision that carries
+    // a hundredth of the response shows beside it.
+    if mismatch(&fine, &single) > 0.01 + 2.0 * noise(power) / expected {
+        let (small, large) = (norm(&fine) * 2f64.powi(power), expected * 2f64.powi(COARSE[0]));
+        return Ok(Ok(if small > 0.5 * large { Look::Jump } else { Look::Drops }));
+    }
+    // A branch of half precision is silent in both. Curvature fades in proportion to the step, steps do not.
+    let bend = mismatch(&single, &at!(COARSE[2]));
+    if bend > 0.5 && mismatch(&single, &at!(COARSE[1])) > 0.25 * bend {
+        return Ok(Ok(Look::Drops));
+    }
+    Ok(Ok(Look::Proportional))
 }
 
 /// Relative difference of two slopes, by the larger.

@@ -9,8 +9,8 @@ use super::measure::norm;
 use super::sampling::Draws;
 
 /// A change of a sample's inputs that is no symmetry and as large as what `element` does to them: floating inputs
-/// that it moves get normal noise of the size of `Tx - x`; where it moves no floating input, entries of the moved
-/// integer inputs are redrawn along their permuted axis with replacement. `None` if it moves nothing.
+/// that it moves get normal noise of the size of `Tx - x`, entries of integer inputs that it permutes are redrawn along
+/// that axis with replacement. `None` if it moves nothing.
 pub(crate) fn perturbed(
     inputs: &[Tensor],
     layouts: &[Option<BoundLayout>],
@@ -26,19 +26,19 @@ pub(crate) fn perturbed(
             continue;
         }
         let before = tensor.to_real();
-        let distance = norm(&(layout.act(element, tensor).to_real() - &before));
+        // Padding with NaN or infinity stays as it is.
+        let change = (layout.act(element, tensor).to_real() - &before).mapv(finite);
+        let distance = norm(&change);
         if distance > 0.0 {
             result[k] = Tensor::from_real(with_noise(&before, distance, draws), tensor.dtype());
             changed = true;
         }
     }
-    if changed {
-        return Some(result);
-    }
-    let Factor::Permutation { axis } = factor else { return None };
+    let Factor::Permutation { axis } = factor else { return changed.then_some(result) };
+    let floating = changed;
     for (k, (tensor, layout)) in inputs.iter().zip(layouts).enumerate() {
         let Some(layout) = layout else { continue };
-        if layout.act(element, tensor).same_bits(tensor) {
+        if tensor.dtype().is_inexact() || layout.act(element, tensor).same_bits(tensor) {
             continue;
         }
         if let Some(at) = layout.position_of(axis) {
@@ -46,8 +46,10 @@ pub(crate) fn perturbed(
             let drawn: Vec<usize> = (0..n).map(|_| draws.below(n)).collect();
             result[k] = tensor.select(at, &drawn);
             changed = true;
-        } else if let Some(values) = layout.layout().values() {
-            // An index tensor alone: each value goes to a random position.
+        } else if let Some(values) = layout.layout().values()
+            && !floating
+        {
+            // Index tensors alone: each value goes to a random position.
             let n = element.permutation(&values.axis).map_or(0, <[usize]>::len);
             let targets: Vec<i64> = (0..n).map(|_| draws.below(n) as i64).collect();
             let relabel = |v: i64| usize::try_from(v).ok().and_then(|v| targets.get(v)).copied().unwrap_or(v);
@@ -65,4 +67,18 @@ fn with_noise(values: &ArrayD<f64>, distance: f64, draws: &mut Draws) -> ArrayD<
     let noise = values.mapv(|_| draws.normal());
     let size = norm(&noise);
     if size == 0.0 { values.clone() } else { values + &(noise * (distance / size)) }
+}
+
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+/// `share` of the way from `own` to `changed`, for floating tensors; others stay changed.
+pub(crate) fn towards(own: &Tensor, changed: &Tensor, share: f64) -> Tensor {
+    if share == 1.0 || !own.dtype().is_inexact() {
+        return changed.clone();
+    }
+    let (from, to) = (own.to_real(), changed.to_real());
+    let step = (to - &from).mapv(finite) * share;
+    Tensor::from_real(from + step, own.dtype())
 }

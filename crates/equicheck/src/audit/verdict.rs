@@ -37,7 +37,9 @@ pub(crate) struct Evidence {
     pub(crate) relative: f64,
     /// Noise floor of the precision under audit.
     pub(crate) noise: f64,
-    /// Difference of two equal calls.
+    /// The part of it that moves of one unit in the last place explain.
+    pub(crate) rounding: f64,
+    /// Difference of two calls with the same input, whether seeds were equal or not.
     pub(crate) repeat: f64,
     /// Absent: no comparison that counts.
     pub(crate) double: Option<Double>,
@@ -61,7 +63,8 @@ pub(crate) struct Decision {
     pub(crate) reason: String,
 }
 
-pub(crate) fn decide(evidence: &Evidence, levels: &Levels) -> Decision {
+/// `levels` are scaled to the precision under audit; a violation is judged by the unscaled bound `broken`.
+pub(crate) fn decide(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
     let level = levels.level(evidence.scaled);
     let (floor, violation, scaled) = match &evidence.double {
         Some(double) => (double.floor(levels), double.relative, double.scaled),
@@ -82,7 +85,7 @@ pub(crate) fn decide(evidence: &Evidence, levels: &Levels) -> Decision {
             ..decision(Classification::Broken, Verdict::Fail, failure.clone())
         };
     }
-    let repeat = evidence.double.as_ref().map_or(evidence.repeat, |d| d.repeat);
+    let repeat = evidence.double.as_ref().map_or(evidence.repeat, |d| d.repeat.max(evidence.repeat));
     if scaled > allowance && repeat > floor && scaled <= MARGIN * repeat {
         return decision(
             Classification::Undetermined,
@@ -119,7 +122,7 @@ pub(crate) fn decide(evidence: &Evidence, levels: &Levels) -> Decision {
         if evidence.double.is_some() { "in double precision" } else { "in the model's own precision" };
     let seen =
         format!("a violation of {violation:.1e} {where_from}, rounding explains at most {allowance:.1e}");
-    if violation >= levels.approximate || violation.is_nan() {
+    if violation >= broken || violation.is_nan() {
         return decision(Classification::Broken, Verdict::Fail, seen);
     }
     match evidence.tolerance {
@@ -144,6 +147,21 @@ fn within_noise(
     }
     if let Some(why) = &evidence.cut_short {
         return decision(Classification::Undetermined, Verdict::NeedsAttention, why.clone());
+    }
+    if let Some(double) = &evidence.double
+        && evidence.scaled > CLEAR * evidence.rounding.max(double.scaled)
+    {
+        // METHOD 8: e_P <= e_64 + n_P always holds; but n_P may be a bug of this precision alone.
+        return decision(
+            Classification::Undetermined,
+            Verdict::NeedsAttention,
+            format!(
+                "the symmetry holds in double precision, but the error {:.1e} in the model's own is {:.0} times what \
+                 rounding of inputs and parameters explains: something else differs between the precisions",
+                evidence.scaled,
+                evidence.scaled / evidence.rounding
+            ),
+        );
     }
     let (classification, seen) = match &evidence.double {
         Some(double) => (
@@ -193,6 +211,7 @@ mod tests {
             scaled: 1e-7,
             relative: 2e-7,
             noise: 1e-7,
+            rounding: 1e-7,
             repeat: 0.0,
             double: Some(Double {
                 scaled: 1e-15,
@@ -208,7 +227,7 @@ mod tests {
     }
 
     fn outcome(evidence: &Evidence) -> (Classification, Verdict) {
-        let decision = decide(evidence, &Levels::default());
+        let decision = decide(evidence, &Levels::default(), Levels::default().approximate);
         (decision.classification, decision.verdict)
     }
 
@@ -225,8 +244,22 @@ mod tests {
 
     #[test]
     fn amplified_rounding_is_exact_but_needs_attention() {
-        let evidence = Evidence { scaled: 2e-4, ..exact() };
+        let evidence = Evidence { scaled: 2e-4, noise: 1e-4, rounding: 1e-4, ..exact() };
         assert_eq!(outcome(&evidence), (Classification::Exact, Verdict::NeedsAttention));
+    }
+
+    #[test]
+    fn an_error_of_this_precision_alone_is_not_called_rounding() {
+        let evidence = Evidence { scaled: 5e-5, noise: 5e-5, ..exact() };
+        assert_eq!(outcome(&evidence), (Classification::Undetermined, Verdict::NeedsAttention));
+    }
+
+    #[test]
+    fn a_violation_is_judged_by_the_unscaled_bound() {
+        let evidence = with_double(|d| (d.scaled, d.relative) = (0.45, 0.45));
+        let half = Levels { perfect: 8e-3, excellent: 0.8, approximate: 0.8 };
+        let decision = decide(&evidence, &half, Levels::default().approximate);
+        assert_eq!((decision.classification, decision.verdict), (Classification::Broken, Verdict::Fail));
     }
 
     #[test]

@@ -12,7 +12,11 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 mode: "rounding-amplification".to_owned(),
                 location: location.clone(),
                 severity: Severity::Medium,
-                message: "the symmetry holds, but rounding is amplified beyond the level of a pass".to_owned(),
+                message: if output.classification == Classification::Exact {
+                    "the symmetry holds, but rounding is amplified beyond the level of a pass".to_owned()
+                } else {
+                    "the error is no larger than the measured noise, which is beyond the level of a pass".to_owned()
+                },
                 evidence: vec![
                     figure("error at the output's scale", output.scaled_max),
                     figure("the two precisions differ by", *differ),

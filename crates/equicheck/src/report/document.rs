@@ -354,7 +354,7 @@ fn float64(comparison: &Float64) -> Inline {
         Float64::NotRequested => "not requested".into(),
         Float64::Unavailable { reason } => format!("not available: {reason}").into(),
         Float64::Void { effective_precision, input } => {
-            Inline::from("void: the model drops precision inside, changes of ")
+            Inline::from("void: the model drops precision inside, changes of input ")
                 .then_code(input)
                 .then(format!(" below {} relative are lost", figure(*effective_precision)))
         }

@@ -301,6 +301,11 @@ impl BoundLayout {
         }
     }
 
+    /// Whether the group's matrix or translations act on some axis.
+    pub(crate) fn is_spatial(&self) -> bool {
+        self.moved.iter().any(|(_, axis)| axis.is_spatial())
+    }
+
     /// Whether some block is a scalar.
     pub(crate) fn has_scalars(&self) -> bool {
         self.blocks().iter().any(|block| block.scalar)

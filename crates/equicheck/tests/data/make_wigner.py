@@ -176,10 +176,7 @@ SCALE = 10**34  # fixed point: sums of products of Python integers are fast and 
 
 
 def fixed(table: list) -> list:
-    return [
-        np.array([[int(mpmath.nint(v * SCALE)) for v in row] for row in rows], dtype=object)
-        for rows in table
-    ]
+    return [np.array([[int(mpmath.nint(v * SCALE)) for v in row] for row in rows], dtype=object) for rows in table]
 
 
 def by_mpmath(rotation: mpmath.matrix, base: list) -> list[np.ndarray]:

@@ -36,7 +36,7 @@ impl EndToEnd<'_> {
                 let Ok((outputs, _)) = self.calls.raw(purpose, model, &call)? else { continue };
                 let Ok(values) = self.calls.pick(outputs) else { continue };
                 for (o, (value, before)) in values.iter().zip(&reference).enumerate() {
-                    let difference = relative_difference(value, before);
+                    let difference = self.repeat_difference(o, value, before, double);
                     let slot = &mut result[o];
                     match (reset, restore) {
                         (true, true) => slot.seeded = slot.seeded.max(difference),
@@ -48,6 +48,26 @@ impl EndToEnd<'_> {
             }
         }
         Ok(result)
+    }
+
+    /// Difference of two calls on sample 0, in the units of errors; infinite where they cannot be compared.
+    fn repeat_difference(&self, o: usize, value: &Value, reference: &Value, double: bool) -> f64 {
+        if !value.comparable(reference) || !value.comparable(&self.cases[0].base[o]) {
+            return f64::INFINITY;
+        }
+        let same = value.values.iter().zip(&reference.values).all(|(a, b)| a.to_bits() == b.to_bits());
+        if same {
+            return 0.0;
+        }
+        let scales = if double { &self.own_scales_double } else { &self.own_scales };
+        let difference = &value.values - &reference.values;
+        scales[0][o].measure(&self.cases[0].outputs[o], &difference, &reference.values).scaled
+    }
+
+    fn holds_labels(&self, sample: usize, input: usize) -> bool {
+        let case = &self.cases[sample];
+        let turned = case.layouts[input].as_ref().is_some_and(BoundLayout::is_spatial);
+        noise::holds_labels(&case.inputs[input], turned)
     }
 
     /// How many samples are probed: a model so slow that the probes of three would eat a quarter of the budget is
@@ -69,10 +89,11 @@ impl EndToEnd<'_> {
                 _ => return Ok(proven),
             };
             let inputs = self.inputs(sample, is_copy);
+            let labels: Vec<bool> = (0..inputs.len()).map(|k| self.holds_labels(sample, k)).collect();
             let case = &self.cases[sample];
             let base = case.double.as_ref().unwrap_or(&case.base);
             let seed = self.options.seed;
-            match precision::prove(&mut self.calls, prover, sample, &inputs, &names, base, seed)? {
+            match precision::prove(&mut self.calls, prover, sample, &inputs, &labels, &names, base, seed)? {
                 Ok(found) => proven.join(found),
                 Err(why) => {
                     *double = DoubleModel::Unavailable(format!("the proof of precision failed: {why}"));
@@ -85,17 +106,32 @@ impl EndToEnd<'_> {
 
     /// For every factor and output, block by block: does it respond to a change of the inputs that is no symmetry,
     /// and does the declared action move it. The least responsive block counts.
-    pub(super) fn vacuity(&mut self, model: &mut dyn Model) -> Result<Vec<Vec<VacuityRow>>, Error> {
+    pub(super) fn vacuity(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+    ) -> Result<Vec<Vec<VacuityRow>>, Error> {
+        // In double precision where there is a copy: a small response is then not lost in rounding.
+        let wide = matches!(double, DoubleModel::Copy(_));
+        let model: &mut dyn Model = match double {
+            DoubleModel::Copy(copy) => copy.as_mut(),
+            _ => model,
+        };
+        let roundoff = if wide { 2f64.powi(-53) } else { self.roundoff("") };
         let group = self.specification.group().clone();
         let count = self.outputs().len();
         let mut rows: Vec<Vec<VacuityRow>> = vec![Vec::new(); count];
-        let least = 20.0 * self.roundoff("");
+        // Ten times a noise of a few units in the last place; order of summation alone makes hundreds of them.
+        let least = if wide { 1e4 * roundoff } else { 20.0 * roundoff };
         for (f, factor) in group.factors().iter().enumerate() {
             // By output and block: one figure per probed sample.
             let mut sensitivity: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut discrimination: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut acted = false;
             for sample in 0..self.probed {
+                if self.spent(0.5) && sample > 0 {
+                    break;
+                }
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
                 let part = Part::Alone(factor.clone());
                 let element = sampling::haar(&group, &part, &self.cases[sample].space, &mut draws);
@@ -112,14 +148,11 @@ impl EndToEnd<'_> {
                 let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
                 let Some(inputs) = inputs else { continue };
                 acted = true;
-                // A model may refuse inputs without symmetry; then nothing is known of it.
-                let Ok(values) = self.calls.evaluate("vacuity", model, sample, &inputs)? else { continue };
+                let Some(values) = self.perturbed_outputs(model, sample, &inputs, wide)? else { continue };
                 for (o, value) in values.iter().enumerate() {
                     let case = &self.cases[sample];
-                    if value.shape != case.base[o].shape {
-                        continue;
-                    }
-                    let base = &case.base[o].values;
+                    let base = if wide { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
+                    let base = &base[o].values;
                     for (block, size) in
                         self.scales[o].by_block(&case.outputs[o], &(&value.values - base), base)
                     {
@@ -134,6 +167,10 @@ impl EndToEnd<'_> {
                     |block: &str| if block.is_empty() { String::new() } else { format!("block {block}: ") };
                 let vacuous = match (&sensitive, &discriminates) {
                     _ if !acted => Some(format!("`{factor}` moves no test input")),
+                    (None, _) => Some(format!(
+                        "whether the output depends on what `{factor}` moves is unknown: the model gives no finite \
+                         output on inputs that are changed at random"
+                    )),
                     (Some((block, size)), _) if *size < least => Some(format!(
                         "{}the output does not change when the inputs that `{factor}` moves are changed at random",
                         of(block)
@@ -155,6 +192,34 @@ impl EndToEnd<'_> {
         Ok(rows)
     }
 
+    /// Outputs on changed inputs. A model may refuse inputs without symmetry or far from the data: then it is asked
+    /// again halfway, down to a thousandth of the change.
+    fn perturbed_outputs(
+        &mut self,
+        model: &mut dyn Model,
+        sample: usize,
+        changed: &[Tensor],
+        wide: bool,
+    ) -> Result<Option<Vec<Value>>, Error> {
+        for share in [1.0, 0.03, 0.001] {
+            let inputs: Vec<Tensor> = changed
+                .iter()
+                .zip(&self.cases[sample].inputs)
+                .map(|(changed, own)| vacuity::towards(own, changed, share))
+                .map(|tensor| if wide { tensor.double() } else { tensor })
+                .collect();
+            if let Ok(values) = self.calls.evaluate("vacuity", model, sample, &inputs)? {
+                let base = &self.cases[sample].base;
+                let usable =
+                    |(v, b): (&Value, &Value)| v.comparable(b) && v.values.iter().all(|x| x.is_finite());
+                if values.iter().zip(base).all(usable) {
+                    return Ok(Some(values));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// How much scalars vary around each sample, under a change as large as what a joint element does: a large
     /// constant offset must not make a violation look small (METHOD 7).
     pub(super) fn variation(&mut self, model: &mut dyn Model) -> Result<(), Error> {
@@ -166,6 +231,9 @@ impl EndToEnd<'_> {
             && self.cases.first().is_some_and(scalar)
         {
             for (sample, change) in changes.iter_mut().enumerate() {
+                if self.spent(0.5) {
+                    break;
+                }
                 let element = self.probe_element(sample);
                 let mut draws = Draws::new(self.options.seed, sample, u64::MAX, Purpose::Perturbation);
                 let case = &self.cases[sample];
@@ -173,7 +241,7 @@ impl EndToEnd<'_> {
                 let Some(inputs) = inputs else { continue };
                 let Ok(values) = self.calls.evaluate("variation", model, sample, &inputs)? else { continue };
                 let base = &self.cases[sample].base;
-                if values.iter().zip(base).all(|(v, b)| v.shape == b.shape) {
+                if values.iter().zip(base).all(|(v, b)| v.comparable(b)) {
                     let differences = values.iter().zip(base).map(|(v, b)| &v.values - &b.values);
                     *change = Some(differences.collect());
                 }
@@ -234,6 +302,9 @@ impl EndToEnd<'_> {
         let points: Vec<(usize, Element)> = (0..self.probed).map(|i| (i, self.probe_element(i))).collect();
         let mut noise = vec![Noise::default(); self.outputs().len()];
         self.probe_noise(model, double, proven, &points, &mut noise)?;
+        for (slot, jumps) in noise.iter_mut().zip(&proven.jumps) {
+            slot.discontinuous |= *jumps;
+        }
         Ok(noise)
     }
 
@@ -309,7 +380,7 @@ impl EndToEnd<'_> {
             let expected = self.expected(*sample, element, true);
             for (o, slot) in noise.iter_mut().enumerate() {
                 let case = &self.cases[*sample];
-                if low[o].shape != case.base[o].shape || high[o].shape != case.base[o].shape {
+                if !low[o].comparable(&case.base[o]) || !high[o].comparable(&case.base[o]) {
                     continue;
                 }
                 let layout = &case.outputs[o];
@@ -361,7 +432,13 @@ impl EndToEnd<'_> {
                 let moved: Vec<Tensor> = inputs
                     .iter()
                     .enumerate()
-                    .map(|(k, t)| noise::moved_by_one_ulp(t, kept.get(k).copied().flatten(), &mut draws))
+                    .map(|(k, t)| {
+                        if self.holds_labels(*sample, k) {
+                            t.clone()
+                        } else {
+                            noise::moved_by_one_ulp(t, kept.get(k).copied().flatten(), &mut draws)
+                        }
+                    })
                     .collect();
                 let target: &mut dyn Model = match &mut moved_state {
                     Some(copy) if round > 0 => copy.as_mut(),
@@ -371,7 +448,7 @@ impl EndToEnd<'_> {
                 let layouts = &self.cases[*sample].outputs;
                 let scales = &if double { &self.own_scales_double } else { &self.own_scales }[*sample];
                 for (o, (value, before)) in values.iter().zip(&reference).enumerate() {
-                    if value.shape != before.shape || value.shape != self.cases[*sample].base[o].shape {
+                    if !value.comparable(before) || !value.comparable(&self.cases[*sample].base[o]) {
                         continue;
                     }
                     let difference = &value.values - &before.values;
@@ -409,8 +486,8 @@ impl EndToEnd<'_> {
                 let expected = self.expected(*sample, element, double);
                 for (o, slot) in noise.iter_mut().enumerate() {
                     let layout = &self.cases[*sample].outputs[o];
-                    let shapes = [&before[o], &at_x[o], &at_tx[o]].map(|v| v.shape == layout.shape());
-                    if shapes.contains(&false) && !before[o].dtype.is_complex() {
+                    let base = &self.cases[*sample].base[o];
+                    if [&before[o], &at_x[o], &at_tx[o]].iter().any(|v| !v.comparable(base)) {
                         continue;
                     }
                     let error = &before[o].values - &expected[o];
@@ -434,18 +511,4 @@ fn least_block(figures: &mut BTreeMap<String, Vec<f64>>) -> Option<(String, f64)
         .iter_mut()
         .map(|(block, sizes)| (block.clone(), median(sizes)))
         .min_by(|(_, a), (_, b)| a.total_cmp(b))
-}
-
-/// Norm of the difference over the norm of the reference; infinite where they cannot be compared.
-fn relative_difference(value: &Value, reference: &Value) -> f64 {
-    if value.shape != reference.shape {
-        return f64::INFINITY;
-    }
-    let same = value.values.iter().zip(&reference.values).all(|(a, b)| a.to_bits() == b.to_bits());
-    if same {
-        return 0.0;
-    }
-    let difference = norm(&(&value.values - &reference.values));
-    let scale = norm(&reference.values);
-    if difference.is_nan() { f64::INFINITY } else { difference / scale.max(f64::MIN_POSITIVE) }
 }

@@ -215,7 +215,8 @@ impl EndToEnd<'_> {
             } else {
                 0.0
             }),
-            repeat: repeatability.seeded,
+            rounding: noise.rounding.max(2.0 * measured.roundoff),
+            repeat: repeatability.seeded.max(repeatability.unseeded),
             double: counts.then(|| Double {
                 scaled: maximum(&figures(&all, &double_scaled)),
                 relative: maximum(&figures(&all, &double_relative)),
@@ -227,7 +228,7 @@ impl EndToEnd<'_> {
             cut_short: self.cut_short(&haar, measured.planned > records.len()),
             tolerance: self.options.tolerances.get(name).copied().or(self.options.tolerance),
         };
-        let decision = decide(&evidence, &measured.levels);
+        let decision = decide(&evidence, &measured.levels, self.options.levels.approximate);
         let judged: &dyn Fn(&Record) -> f64 = if counts { &double_scaled } else { &scaled };
         let invariant =
             !self.specification.group().factors().iter().any(|f| self.cases[0].outputs[o].is_moved_by(f));
@@ -289,7 +290,8 @@ impl EndToEnd<'_> {
             parts.extend(factors.iter().cloned().map(Part::Alone));
         }
         // All bounds of the report hold together: each gets its part of the error probability.
-        let alpha = (1.0 - CONFIDENCE) / (parts.len() * self.outputs().len()) as f64;
+        let split = factors.iter().filter(|f| matches!(f, Factor::Linear { improper: true, .. })).count();
+        let alpha = (1.0 - CONFIDENCE) / ((parts.len() + 2 * split) * self.outputs().len()) as f64;
         let row = |label: String, records: Vec<&Record>| FactorRow {
             factor: label,
             pairs: records.len(),
