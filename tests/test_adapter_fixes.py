@@ -49,7 +49,7 @@ def test_a_factory_takes_over_buffers_that_were_set() -> None:
     model.offset.fill_(1e-4)
     model.count.fill_(5)
     report = audit(model, factory=Scaled)
-    assert report.outputs["output"].verdict != "PASS", report
+    assert report.outputs["output"].classification == "approximate", report
     # The double-precision copy has the offset too: it is no rounding.
     assert report.outputs["output"].violation > 1e-5
 

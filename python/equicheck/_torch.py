@@ -159,7 +159,7 @@ class _Kept:
             return True
         if self.values is None:
             return False
-        if thoroughly or version is None:
+        if thoroughly or version is None or self.address is None:
             return not _same_bits(self.tensor, self.values)
         if self.bytes is None or self.bytes_before is None:
             return False
@@ -169,10 +169,14 @@ class _Kept:
         """Puts it back; returns whether it had changed."""
         changed = self.changed(thoroughly)
         if changed:
-            if self.address is None or _address(self.tensor) != self.address or self.tensor.dtype != self.data.dtype:
-                self.tensor.data = self.data
-            if self.values is not None:
-                self.tensor.data.copy_(self.values)
+            if self.address is None and self.values is not None:
+                # Indices and values of a sparse tensor are replaced, not written to.
+                self.tensor.data = self.values.clone()
+            else:
+                if _address(self.tensor) != self.address or self.tensor.dtype != self.data.dtype:
+                    self.tensor.data = self.data
+                if self.values is not None:
+                    self.tensor.data.copy_(self.values)
             self.version = _version(self.tensor)
         if not self.tensor.is_leaf:
             return changed
@@ -207,7 +211,7 @@ class _Containers:
         # Exact types: a subclass may iterate, compare or change in its own way.
         if type(value) not in _CONTAINERS:
             return
-        if depth >= self.DEPTH or id(value) in self._seen:
+        if depth > self.DEPTH or id(value) in self._seen:
             return
         self._seen.add(id(value))
         if isinstance(value, np.ndarray):
@@ -259,7 +263,7 @@ class ModuleState:
         # Attributes, and parameters, buffers, children and hooks by name.
         every = [vars(m) for m in self.modules if not isinstance(m, torch.jit.ScriptModule)]
         own = [d for a in every for key, d in a.items() if key in _INTERNAL and isinstance(d, dict)]
-        self.attributes = _Containers([*every, *own], _Containers.DEPTH - 1)
+        self.attributes = _Containers([*every, *own], _Containers.DEPTH)
         # A user's own containers are caches that calls share; they are put back at the end alone.
         self.containers = _Containers(every, -1)
         self.training = [child.training for child in self.modules]

@@ -202,7 +202,8 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
         if below is None:
             if layout:
                 raise SpecificationError(
-                    f"in_layouts: input `{name}` is a {type(value).__name__}, not a numerical tensor: give None as its layout"
+                    f"in_layouts: input `{name}` is a {type(value).__name__}, not a numerical tensor: "
+                    "give None as its layout"
                 )
             return
         if layout is None:
