@@ -641,17 +641,16 @@ def test_a_lazy_model_has_to_be_called_first() -> None:
             return self.last(pull(x).square().sum(-1, keepdim=True))
 
     model = Lazy()
-    with pytest.raises(equicheck.SpecificationError, match=r"`last\.weight` is not initialised"):
+    with pytest.raises(equicheck.SpecificationError, match="uninitialised \\(lazy\\) parameters: call it once first"):
         audit(model, out_layouts="nodes 1")
     model(XS[0])
     assert audit(model, out_layouts="nodes 1").verdict == "PASS"
 
 
-def test_a_model_made_under_inference_mode_is_refused() -> None:
+def test_a_model_made_under_inference_mode_is_audited() -> None:
     with torch.inference_mode():
         model = Pull()
-    with pytest.raises(equicheck.SpecificationError, match="`strength` was made under"):
-        audit(model)
+    assert audit(model).verdict == "PASS"
 
 
 def test_gradients_are_on_and_inputs_are_leaves() -> None:

@@ -52,11 +52,11 @@ impl Scales {
         let mut blocks: Vec<Vec<f64>> = Vec::new();
         for (layout, values) in base {
             whole.push(norm(values));
-            for (k, block) in split(layout, values).into_iter().enumerate() {
-                if blocks.len() <= k {
-                    blocks.push(Vec::new());
+            for part in split(layout, values) {
+                if blocks.len() <= part.block {
+                    blocks.resize(part.block + 1, Vec::new());
                 }
-                blocks[k].push(norm(&block.values));
+                blocks[part.block].push(norm(&part.values));
             }
         }
         Self {
@@ -82,8 +82,12 @@ impl Scales {
     pub(crate) fn with_change(&self, layout: &BoundLayout, change: &ArrayD<f64>) -> Self {
         let mut scales = self.clone();
         if let Some(spread) = &mut scales.spread {
-            for (typical, block) in spread.iter_mut().zip(split(layout, change)) {
-                *typical = typical.max(norm(&block.values));
+            let parts = split(layout, change);
+            for (k, typical) in spread.iter_mut().enumerate() {
+                // Entries of a batch vary together or not: their median counts.
+                let mut sizes: Vec<f64> =
+                    parts.iter().filter(|part| part.block == k).map(|part| norm(&part.values)).collect();
+                *typical = typical.max(median(&mut sizes));
             }
         }
         scales
@@ -97,14 +101,13 @@ impl Scales {
         reference: &ArrayD<f64>,
     ) -> Vec<(String, f64)> {
         let references = split(layout, reference);
-        split(layout, difference)
-            .into_iter()
-            .zip(references)
-            .zip(&self.blocks)
-            .map(|((error, reference), scale)| {
-                (error.name, ratio(norm(&error.values), norm(&reference.values).max(*scale)))
-            })
-            .collect()
+        let names: Vec<String> = layout.blocks().into_iter().map(|block| block.name).collect();
+        let mut sizes: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+        for (error, reference) in split(layout, difference).into_iter().zip(references) {
+            let scale = self.blocks.get(error.block).copied().unwrap_or(0.0);
+            sizes[error.block].push(ratio(norm(&error.values), norm(&reference.values).max(scale)));
+        }
+        names.into_iter().zip(&mut sizes).map(|(name, sizes)| (name, median(sizes))).collect()
     }
 
     /// Measures `difference` against `reference`, which has the layout bound in `layout`.
@@ -120,7 +123,8 @@ impl Scales {
         let mut worst =
             Error { absolute: norm(difference), relative: 0.0, scaled: 0.0, place: String::new() };
         let references = split(layout, reference);
-        for (k, (error, reference)) in split(layout, difference).into_iter().zip(references).enumerate() {
+        for (error, reference) in split(layout, difference).into_iter().zip(references) {
+            let k = error.block;
             let scale = self.blocks.get(k).copied().unwrap_or(0.0);
             let own = norm(&reference.values);
             let spread = self
@@ -176,6 +180,8 @@ fn ratio(error: f64, denominator: f64) -> f64 {
 }
 
 struct Part {
+    /// Which block it is of, whatever the batch entry.
+    block: usize,
     name: String,
     values: ArrayD<f64>,
     /// Axis along which rows are judged one by one.
@@ -183,19 +189,30 @@ struct Part {
     scalar: bool,
 }
 
+/// Blocks of every independent sample: the entries of a batch are never averaged over. Parts of one block follow each
+/// other at a distance of the number of blocks.
 fn split(layout: &BoundLayout, values: &ArrayD<f64>) -> Vec<Part> {
     let rows = layout.row_axis();
-    layout
-        .blocks()
-        .into_iter()
-        .map(|block| {
+    let blocks = layout.blocks();
+    let entries: Vec<ArrayD<f64>> = match layout.batch_axis() {
+        None => vec![values.clone()],
+        Some(axis) => values.axis_chunks_iter(Axis(axis), 1).map(|entry| entry.to_owned()).collect(),
+    };
+    let several = entries.len() > 1;
+    let mut parts = Vec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        for (k, block) in blocks.iter().enumerate() {
             let values = match &block.range {
-                None => values.clone(),
-                Some((axis, range)) => values.slice_axis(Axis(*axis), Slice::from(range.clone())).to_owned(),
+                None => entry.clone(),
+                Some((axis, range)) => entry.slice_axis(Axis(*axis), Slice::from(range.clone())).to_owned(),
             };
-            Part { name: block.name, values, rows, scalar: block.scalar }
-        })
-        .collect()
+            let comma = if block.name.is_empty() { "" } else { ", " };
+            let name =
+                if several { format!("{}{comma}batch entry {i}", block.name) } else { block.name.clone() };
+            parts.push(Part { block: k, name, values, rows, scalar: block.scalar });
+        }
+    }
+    parts
 }
 
 fn rows(values: &ArrayD<f64>, axis: usize) -> Vec<f64> {

@@ -73,12 +73,21 @@ fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 
-/// `share` of the way from `own` to `changed`, for floating tensors; others stay changed.
-pub(crate) fn towards(own: &Tensor, changed: &Tensor, share: f64) -> Tensor {
-    if share == 1.0 || !own.dtype().is_inexact() {
-        return changed.clone();
+/// `share` of the way from `own` to `changed`: integers do not go along, unless nothing else does.
+pub(crate) fn towards(own: &[Tensor], changed: &[Tensor], share: f64) -> Vec<Tensor> {
+    let moves = |(own, changed): (&Tensor, &Tensor)| own.dtype().is_inexact() && !own.same_bits(changed);
+    if share == 1.0 || !own.iter().zip(changed).any(moves) {
+        return changed.to_vec();
     }
-    let (from, to) = (own.to_real(), changed.to_real());
-    let step = (to - &from).mapv(finite) * share;
-    Tensor::from_real(from + step, own.dtype())
+    own.iter()
+        .zip(changed)
+        .map(|(own, changed)| {
+            if !own.dtype().is_inexact() {
+                return own.clone();
+            }
+            let (from, to) = (own.to_real(), changed.to_real());
+            let step = (to - &from).mapv(finite) * share;
+            Tensor::from_real(from + step, own.dtype())
+        })
+        .collect()
 }

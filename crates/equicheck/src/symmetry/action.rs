@@ -339,6 +339,19 @@ impl BoundLayout {
         self.moved.iter().find(|(_, axis)| *axis == Axis::Vector).map(|(at, _)| *at)
     }
 
+    /// Position of the `batch` axis, or of `graphs` that nothing permutes: its entries are samples of their own.
+    pub(crate) fn batch_axis(&self) -> Option<usize> {
+        let axes = self.layout.axes();
+        let offset = self.shape.len() - axes.iter().filter(|axis| **axis != Axis::Ellipsis).count();
+        let named = axes.iter().filter(|axis| **axis != Axis::Ellipsis);
+        let batch = |axis: &Axis| match axis {
+            Axis::Batch => true,
+            Axis::Plain { name, marked: false } => name == "graphs",
+            _ => false,
+        };
+        named.enumerate().find(|(_, axis)| batch(axis)).map(|(k, _)| offset + k)
+    }
+
     /// Position of the first permuted axis: its entries are the rows judged one by one.
     pub(crate) fn row_axis(&self) -> Option<usize> {
         self.moved.iter().find(|(_, axis)| matches!(axis, Axis::Permuted(_))).map(|(at, _)| *at)

@@ -202,12 +202,9 @@ impl EndToEnd<'_> {
         wide: bool,
     ) -> Result<Option<Vec<Value>>, Error> {
         for share in [1.0, 0.03, 0.001] {
-            let inputs: Vec<Tensor> = changed
-                .iter()
-                .zip(&self.cases[sample].inputs)
-                .map(|(changed, own)| vacuity::towards(own, changed, share))
-                .map(|tensor| if wide { tensor.double() } else { tensor })
-                .collect();
+            let moved = vacuity::towards(&self.cases[sample].inputs, changed, share);
+            let inputs: Vec<Tensor> =
+                moved.iter().map(|tensor| if wide { tensor.double() } else { tensor.clone() }).collect();
             if let Ok(values) = self.calls.evaluate("vacuity", model, sample, &inputs)? {
                 let base = &self.cases[sample].base;
                 let usable =
