@@ -405,6 +405,28 @@ def test_entries_of_dicts_may_be_left_out() -> None:
     assert sorted(report.not_audited) == ["deep", "first", "odd"]
 
 
+def test_a_list_below_an_entry_that_is_left_out_asks_for_nothing() -> None:
+    """As transformers' outputs, whose hidden states are a tuple."""
+
+    def model(x: torch.Tensor) -> dict[str, Any]:
+        return {"forces": pull(x), "hidden": (x, [x, x]), "more": {"sizes": [1, 2]}}
+
+    report = audit(model, out_layouts={"forces": "nodes vector"})
+    assert list(report.outputs) == ["forces"]
+    assert sorted(report.not_audited) == [
+        "hidden.0",
+        "hidden.1.0",
+        "hidden.1.1",
+        "more.sizes.0",
+        "more.sizes.1",
+    ]
+    # One of them declared: then the others are asked for.
+    with pytest.raises(equicheck.SpecificationError, match=r"output `hidden\.1\.0` is an entry"):
+        audit(model, out_layouts={"forces": "nodes vector", "hidden": ("nodes point",)})
+    with pytest.raises(equicheck.SpecificationError, match=r"output `1\.0` is an entry of a tuple"):
+        audit(lambda x: (pull(x), [x]), out_layouts=("nodes vector",))
+
+
 def test_irreps_objects_are_layouts() -> None:
     o3 = pytest.importorskip("e3nn.o3")
     irreps = o3.Irreps("2x0e+1x1o")
@@ -548,7 +570,6 @@ FLAGS: set[tuple[bool, bool]] = set()
     ("mode", "flags", "verdict"),
     [
         ("eval", (False, False), "PASS"),
-        # Dropout under a permutation: the order decides who is dropped, which is no bug and no proof either.
         ("train", (True, True), "NEEDS_ATTENTION"),
         ("as_is", (True, False), "PASS"),
     ],
@@ -560,6 +581,7 @@ def test_modes(mode: str, flags: tuple[bool, bool], verdict: str) -> None:
     report = audit(model, mode=mode)
     assert {flags} == FLAGS  # copies in f64 included
     assert report.verdict == verdict
+    assert modes(report) == ({"randomness"} if mode == "train" else set())
     assert (model.training, model.inner.training) == (True, False)
 
 
@@ -607,6 +629,22 @@ def test_forces_from_autograd_under_a_callers_mode(
         inside = {"grad": torch.is_grad_enabled(), "inference": torch.is_inference_mode_enabled()}
     assert inside == {"grad": False, "inference": context is torch.inference_mode}
     assert not any(parameter.is_inference() for parameter in model.parameters())
+
+
+def test_a_lazy_model_has_to_be_called_first() -> None:
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.LazyLinear(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(pull(x).square().sum(-1, keepdim=True))
+
+    model = Lazy()
+    with pytest.raises(equicheck.SpecificationError, match=r"`last\.weight` is not initialised"):
+        audit(model, out_layouts="nodes 1")
+    model(XS[0])
+    assert audit(model, out_layouts="nodes 1").verdict == "PASS"
 
 
 def test_a_model_made_under_inference_mode_is_refused() -> None:

@@ -181,7 +181,7 @@ class Adapter:
         return outputs, [host(tensor) for tensor in fresh]
 
     def _host(self, name: str, tensor: Any) -> Any | None:
-        """An output in host memory; None for what is no tensor, or one that nobody declared and that has no such form."""
+        """An output in host memory; None for what is no tensor, or undeclared and without such a form."""
         try:
             return None if tensor is None else host(tensor)
         except TypeError as error:

@@ -202,7 +202,8 @@ def match_inputs(sample: Any, layouts: Any) -> Layouts:
         if below is None:
             if layout:
                 raise SpecificationError(
-                    f"in_layouts: input `{name}` is a {type(value).__name__}, not a numerical tensor: give None as its layout"
+                    f"in_layouts: input `{name}` is a {type(value).__name__}, not a numerical tensor: "
+                    "give None as its layout"
                 )
             return
         if layout is None:
@@ -279,7 +280,9 @@ def output_leaves(value: Any, declared: Layouts) -> list[tuple[str, bool, Any | 
             name == _join(path, i) or name.startswith(_join(path, i) + ".") for i in range(len(value)) for name in names
         ):
             below = [(str(i), v) for i, v in enumerate(value)]
-        by_position = isinstance(value, (tuple, list))
+        # Below an entry of a dict that nobody declared, a list asks for nothing.
+        asked = not path or positional or any(name.startswith(path + ".") for name in names)
+        by_position = isinstance(value, (tuple, list)) and asked
         for step, child in below:
             walk(child, _join(path, step), by_position, above)
 
