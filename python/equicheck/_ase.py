@@ -70,7 +70,8 @@ class CalculatorModel:
         full: Any = voigt_6_to_full_3x3_stress  # ase is not fully typed
 
         atoms = structure.atoms.copy()
-        if order is not None:
+        # Inputs that were changed at random are no order.
+        if order is not None and np.array_equal(np.sort(order), np.arange(len(atoms))):
             # Takes arrays that are no numbers and the atoms that constraints name along.
             atoms = atoms[order]
         for name, values in arrays.items():

@@ -335,10 +335,6 @@ class TorchAdapter(Adapter):
         #: Other data for the module's tensors during a call, for callables that hold the module themselves.
         self.swapped: list[_Swapped] = []
         self._called = False
-        # Parameters made under inference mode can be read, but nothing can be differentiated through them.
-        self._differentiable = self.protected is None or not any(
-            kept.tensor.is_inference() for kept in self.protected.kept
-        )
 
     def __enter__(self) -> TorchAdapter:
         super().__enter__()
@@ -394,7 +390,7 @@ class TorchAdapter(Adapter):
             if self.default_dtype is not None:
                 torch.set_default_dtype(self.default_dtype)
             # Force fields differentiate inside their forward, whatever the caller's own mode is.
-            with torch.inference_mode(False), torch.set_grad_enabled(self._differentiable):
+            with torch.inference_mode(False), torch.enable_grad():
                 return self.function(*arguments.args, **arguments.kwargs)
         finally:
             torch.set_default_dtype(default)
@@ -603,6 +599,20 @@ def _agree(given: torch.Tensor, exact: torch.Tensor) -> bool:
     return bool((near | (a == b) | (a.isnan() & b.isnan())).all())
 
 
+def _refuse_unprotectable(module: nn.Module) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise SpecificationError(
+                f"the model's tensor `{name}` is not initialised (lazy): call the model once first"
+            )
+    for name, _, tensor in state_tensors(module):
+        if tensor.is_inference():
+            raise SpecificationError(
+                f"the model's tensor `{name}` was made under torch.inference_mode() and cannot be put back after a "
+                "call: build the model outside of it"
+            )
+
+
 def make(
     model: Any,
     samples: Samples,
@@ -615,10 +625,8 @@ def make(
 ) -> TorchAdapter:
     """The adapter for a module or a callable."""
     for given in (model, module):
-        if isinstance(given, nn.Module) and any(
-            nn.parameter.is_lazy(tensor) for tensor in (*given.parameters(), *given.buffers())
-        ):
-            raise SpecificationError("the model has uninitialised (lazy) parameters: call it once first")
+        if isinstance(given, nn.Module):
+            _refuse_unprotectable(given)
     if isinstance(model, nn.Module):
         if module is not None and unwrapped(module) is not unwrapped(model):
             raise SpecificationError("`module`: the model is an nn.Module itself; `module=` is for callables")

@@ -104,25 +104,24 @@ def test_results_that_were_there_are_still_there() -> None:
 
 
 class Everything(Calculator):
-    """Needs everything of a structure; `checks` fails the call if something did not come along."""
+    """Depends on everything of a structure, each part in its own way."""
 
     implemented_properties = ("energy", "forces")
 
     def calculate(self, atoms=None, properties=(), system_changes=()) -> None:  # type: ignore[no-untyped-def]
         super().calculate(atoms, properties, system_changes)
-        assert atoms.info["charge"] == 2
-        assert atoms.get_celldisp().shape == (3, 1)
         (fixed,) = atoms.constraints
-        marked = atoms.arrays["label"] == "x"
-        assert sorted(fixed.index) == sorted(np.flatnonzero(marked))
-        assert np.array_equal(atoms.get_tags() == 7, marked)
+        free = np.ones(len(atoms))
+        free[fixed.index] = 0.5
+        label = np.where(atoms.arrays["label"] == "x", 2.0, 1.0)
+        weight = free * label * (1 + atoms.get_tags()) * atoms.numbers * atoms.info["charge"]
         moments = atoms.get_initial_magnetic_moments()
         velocities = atoms.arrays["momenta"] / atoms.get_masses()[:, None]
-        centred = atoms.positions - atoms.positions.mean(0)
-        turned = np.cross(centred, moments)
+        turned = np.cross(atoms.positions - atoms.positions.mean(0), moments)
+        forces = weight[:, None] * (turned * (1 + atoms.arrays["flag"][:, None]) + velocities)
         self.results = {
-            "energy": float((turned * velocities).sum() + atoms.arrays["table"].sum(1) @ marked),
-            "forces": turned * atoms.arrays["flag"][:, None] + velocities,
+            "energy": float((forces * velocities).sum() + atoms.arrays["table"].sum(1) @ weight),
+            "forces": forces,
         }
 
 
@@ -131,7 +130,7 @@ def everything() -> Atoms:
     random = np.random.default_rng(0)
     count = len(atoms)
     atoms.info["charge"] = 2
-    atoms.set_constraint(FixAtoms([1, 4]))
+    atoms.set_constraint(FixAtoms([1, 4, 5]))
     atoms.set_tags([7 if i in (1, 4) else 0 for i in range(count)])
     atoms.set_array("label", np.array(["x" if i in (1, 4) else "y" for i in range(count)]))
     atoms.set_masses(random.uniform(1, 9, count))
