@@ -647,10 +647,11 @@ def test_a_lazy_model_has_to_be_called_first() -> None:
     assert audit(model, out_layouts="nodes 1").verdict == "PASS"
 
 
-def test_a_model_made_under_inference_mode_is_audited() -> None:
+def test_a_model_made_under_inference_mode_is_refused() -> None:
     with torch.inference_mode():
         model = Pull()
-    assert audit(model).verdict == "PASS"
+    with pytest.raises(equicheck.SpecificationError, match="`strength` was made under"):
+        audit(model)
 
 
 def test_gradients_are_on_and_inputs_are_leaves() -> None:
