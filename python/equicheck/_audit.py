@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -85,13 +86,16 @@ def audit(
         raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
     if not callable(model):
         raise SpecificationError(f"the model is a {type(model).__name__}, which cannot be called")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+    if factory is not None and not callable(factory):
+        raise SpecificationError("`factory`: expected a function dtype -> model")
+    whole = _whole(seed)
+    if whole is None or not 0 <= whole < 2**64:
         raise SpecificationError(f"`seed`: expected a whole number from 0 to 2**64 - 1, not {seed!r}")
     options = {
         "samples": _count("samples", samples),
         "transforms": _count("transforms", transforms),
         "budget": _number("budget", budget, DEFAULT_BUDGET),
-        "seed": seed,
+        "seed": whole,
         "translation_scale": _number("translation_scale", translation_scale, None),
         "levels": _levels(levels),
         "tolerance": None if isinstance(tolerance, Mapping) else _number("tolerance", tolerance, None),
@@ -134,9 +138,18 @@ def _adapter(model: Any, source: Samples, declared: _trees.Layouts, **options: A
 def _count(name: str, value: int | None) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    whole = _whole(value)
+    if whole is None or whole < 1:
         raise SpecificationError(f"`{name}`: expected a whole number of at least 1, not {value!r}")
-    return value
+    return whole
+
+
+def _whole(value: Any) -> int | None:
+    """A Python or numpy integer as an int; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _number(name: str, value: Any, default: float | None) -> float | None:
