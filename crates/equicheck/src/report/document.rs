@@ -317,6 +317,8 @@ fn details(output: &OutputResult, report: &Report, blocks: &mut Document) {
     );
     blocks.push(item("Relative error", spread));
     blocks.push(item("Violation (what rounding does not explain)", figure(output.violation)));
+    // The level is read off this one, and the noise floor compares with it: a scalar near zero does not disturb it.
+    blocks.push(item("Max error at the output's scale", figure(output.scaled_max)));
     blocks.push(item("Noise floor (relative)", figure(output.noise)));
     blocks.push(item("Median norm of the output", figure(output.scale)));
     blocks.push(item("Double precision", float64(&output.float64)));
