@@ -5,6 +5,7 @@
 
 mod action;
 mod element;
+pub mod finite;
 mod group;
 mod irreps;
 mod layout;
