@@ -183,6 +183,7 @@ impl PointGroupName {
             ("C", "") => C,
             ("C", "v") => Cv,
             ("C", "h") => |n| if n == 1 { Cs } else { Ch(n) },
+            ("C", "i") => |n| if n == 1 { Ci } else { S(n) },
             ("D", "") => D,
             ("D", "h") => Dh,
             ("D", "d") => Dd,
@@ -199,6 +200,14 @@ impl PointGroupName {
                 "for larger groups give the generators' matrices",
             )
         })?;
+        if suffix == "i" && n.is_multiple_of(2) {
+            return Err(FiniteError::new(
+                format!(
+                    "`{text}` with even {n} is not written so: it holds the inversion already in `C{n}h`"
+                ),
+                format!("write `C{n}h`"),
+            ));
+        }
         if letter == "S" && !n.is_multiple_of(2) {
             let proper = Self { family: if n == 1 { Cs } else { Ch(n) }, turned: false };
             return Err(FiniteError::new(

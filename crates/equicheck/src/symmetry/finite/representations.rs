@@ -16,7 +16,7 @@ pub enum Subgroup {
     Dihedral {
         /// `m`; 1 for a single reflection.
         turns: usize,
-        /// Number of the reflection, from 0 to `n - 1`; those that differ by `n / m` give the same subgroup.
+        /// Number of the reflection, from 0 to `n / m - 1`.
         axis: usize,
     },
 }
@@ -271,9 +271,9 @@ impl FiniteGroup {
                 format!("`{subgroup}` is no subgroup of {}, which has no reflections", self.name()),
                 format!("did you mean `quotient(C{turns})`?"),
             )),
-            Subgroup::Dihedral { axis, .. } if axis >= n => Err(FiniteError::new(
-                format!("{} has no reflection number {axis}", self.name()),
-                format!("reflections are numbered from 0 to {}", n - 1),
+            Subgroup::Dihedral { turns, axis } if axis >= n / turns => Err(FiniteError::new(
+                format!("`{subgroup}` is no subgroup of {}", self.name()),
+                format!("its subgroups D{turns} have reflection numbers from 0 to {}", n / turns - 1),
             )),
             _ => Ok(()),
         }
