@@ -506,6 +506,21 @@ fn generated_groups_close() {
 }
 
 #[test]
+fn generated_groups_close_in_many_dimensions() {
+    // A cyclic shift of 60 coordinates, seen from a frame in which no entry is exact.
+    let n = 60;
+    let shift = Array2::from_shape_fn((n, n), |(i, j)| if (j + 1) % n == i { 1.0 } else { 0.0 });
+    let v = ndarray::Array1::from_shape_fn(n, |i| 1.0 / (i as f64 + 3.0).sqrt());
+    let square = v.dot(&v);
+    let mirror =
+        Array2::from_shape_fn((n, n), |(i, j)| f64::from(u8::from(i == j)) - 2.0 * v[i] * v[j] / square);
+    let turned = mirror.dot(&shift).dot(&mirror);
+    let group = FiniteGroup::generated("shifts", &[turned], 1000).unwrap().unwrap();
+    assert_eq!(group.order(), n);
+    assert!(group.has_improper());
+}
+
+#[test]
 fn infinite_groups_are_told() {
     let cases = [
         array![[2.0, 0.0], [0.0, 0.5]],

@@ -204,35 +204,59 @@ impl FiniteGroup {
 
     /// The matrix of each element, in the order of the elements: `matrix . channels` transforms a feature.
     ///
+    /// Takes `order * dimension^2` numbers; for large groups ask for one element at a time.
+    ///
     /// # Errors
     /// As [`dimension_of`](Self::dimension_of).
     pub fn representation(
         &self,
         representation: &FiniteRepresentation,
     ) -> Result<Vec<Array2<f64>>, FiniteError> {
+        (0..self.order()).map(|g| self.representation_at(representation, g)).collect()
+    }
+
+    /// The matrix of element `g`. Panics if `g` is not below the order.
+    ///
+    /// # Errors
+    /// As [`dimension_of`](Self::dimension_of).
+    pub fn representation_at(
+        &self,
+        representation: &FiniteRepresentation,
+        g: usize,
+    ) -> Result<Array2<f64>, FiniteError> {
         let d = self.dimension_of(representation)?;
-        let cosets = match representation {
-            Regular => Some(((0..self.order()).collect(), (0..self.order()).collect())),
-            Quotient(subgroup) => Some(self.cosets(*subgroup)),
+        if let Some(p) = self.channel_permutation(representation, g)? {
+            return Ok(Array2::from_shape_fn((d, d), |(i, j)| if p[i] == j { 1.0 } else { 0.0 }));
+        }
+        Ok(match *representation {
+            CyclicIrrep(k) => self.irrep(g, 0, k, d),
+            DihedralIrrep(j, k) => self.irrep(g, j, k, d),
+            _ => Array2::from_elem((1, 1), self.signs.as_ref().map_or(1.0, |signs| signs[g])),
+        })
+    }
+
+    /// For the representations that permute channels (`trivial`, `regular`, quotients), the permutation `p` of
+    /// element `g`, which acts as `x'[i] = x[p[i]]`; `None` for the others. Panics if `g` is not below the order.
+    ///
+    /// # Errors
+    /// As [`dimension_of`](Self::dimension_of).
+    pub fn channel_permutation(
+        &self,
+        representation: &FiniteRepresentation,
+        g: usize,
+    ) -> Result<Option<Vec<usize>>, FiniteError> {
+        self.dimension_of(representation)?;
+        // Channel h H of the result is channel g^-1 h H.
+        let back = self.inverse(g);
+        Ok(match *representation {
+            Trivial => Some(vec![0]),
+            Regular => Some((0..self.order()).map(|h| self.multiply(back, h)).collect()),
+            Quotient(subgroup) => {
+                let (firsts, coset_of) = self.cosets(subgroup);
+                Some(firsts.iter().map(|&h| coset_of[self.multiply(back, h)]).collect())
+            }
             _ => None,
-        };
-        let matrix = |g: usize| {
-            if let Some((firsts, coset_of)) = &cosets {
-                let (firsts, coset_of): (&Vec<usize>, &Vec<usize>) = (firsts, coset_of);
-                let mut matrix = Array2::zeros((d, d));
-                for (from, &first) in firsts.iter().enumerate() {
-                    matrix[[coset_of[self.multiply(g, first)], from]] = 1.0;
-                }
-                return matrix;
-            }
-            match *representation {
-                CyclicIrrep(k) => self.irrep(g, 0, k, d),
-                DihedralIrrep(j, k) => self.irrep(g, j, k, d),
-                Sign => Array2::from_elem((1, 1), self.signs.as_ref().map_or(1.0, |signs| signs[g])),
-                _ => Array2::eye(1),
-            }
-        };
-        Ok((0..self.order()).map(matrix).collect())
+        })
     }
 
     fn irrep(&self, g: usize, j: usize, k: usize, d: usize) -> Array2<f64> {
