@@ -5,6 +5,7 @@
 
 mod action;
 mod element;
+pub mod grid;
 mod group;
 mod irreps;
 mod layout;
