@@ -329,10 +329,10 @@ fn a_fourier_turn_of_a_blob_is_exact_inside_the_disc() {
 
 #[test]
 fn exact_warps_move_the_bits_of_every_type() {
-    // Half-integer shifts that land on pixels: 4 x 6, flipped about a point between pixels.
     let flip = array![[-1.0, 0.0], [0.0, 1.0]];
     let quarter = turn(FRAC_PI_2);
-    let nan = f32::from_bits(0x7fc1_2345);
+    // A signalling NaN: arithmetic and conversions would make it a quiet one.
+    let nan = f32::from_bits(0x7f81_2345);
     let float = Tensor::Float32(array![[[nan, -0.0], [1.0, f32::MIN_POSITIVE / 4.0]]].into_dyn());
     let turned = Tensor::Float32(array![[[-0.0, f32::MIN_POSITIVE / 4.0], [nan, 1.0]]].into_dyn());
     let warp2 = warp(&[2, 2], Open, Cubic, &quarter, &[0.0, 0.0]);
@@ -416,8 +416,9 @@ fn rounding_in_a_matrix_or_shift_is_forgiven_and_small_turns_are_not() {
         [0, 3, 6].map(|i| noise(&[7], 3)[[i]])
     );
     // A shift so large that all is lost, and one that wraps a million times.
-    let lost = warp(&[3], Open, Fourier, &Array2::eye(1), &[1e300]);
+    let lost = warp(&[3], Open, Fourier, &Array2::eye(1), &[-1e300]);
     assert_eq!(lost.defined_share(), 0.0);
+    assert_eq!(warp(&[3, 3], Open, Linear, &turn(0.3), &[1e300, 1e308]).defined_share(), 0.0);
     assert_eq!(warp(&[3], Periodic, Linear, &Array2::eye(1), &[3e6 + 1.0]).source(0), Some(2));
     assert_eq!(lost.apply(&noise(&[3], 1), &[0]), ArrayD::<f64>::zeros(IxDyn(&[3])));
 }
@@ -450,13 +451,14 @@ fn errors_say_what_to_do() {
     assert_eq!(
         error(&[4, 6], Open, Linear, &quarter, &[0.0, 0.0]),
         "height (4 pixels) and width (6 pixels) are exchanged by this transformation: a rotation by 90 degrees (or a \
-         diagonal reflection) needs equal height and width; crop or pad the grid to equal sizes, or use a group without \
-         it (C2, flips)"
+         diagonal reflection) needs equal height and width; crop or pad the grid to equal sizes, or use a group \
+         without it (C2, flips)"
     );
     assert_eq!(
         error(&[6, 6], Periodic, Linear, &turn(PI / 6.0), &[0.0, 0.0]),
-        "a periodic domain has only the symmetries of its lattice (shifts, flips and rotations by 90 degrees), and the \
-         matrix [[0.866, -0.500], [0.500, 0.866]] is none of them: use domain=\"open\", or a group such as C4, D4 or T(2)"
+        "a periodic domain has only the symmetries of its lattice (shifts, flips and rotations by 90 degrees), and \
+         the matrix [[0.866, -0.500], [0.500, 0.866]] is none of them: use domain=\"open\", or a group such as C4, \
+         D4 or T(2)"
     );
     assert_eq!(
         error(&[257, 256], Open, Fourier, &turn(0.3), &[0.0, 0.0]),

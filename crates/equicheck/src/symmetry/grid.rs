@@ -192,8 +192,8 @@ pub enum GridError {
 const MAX_FOURIER: u64 = 1 << 32;
 /// Pixels in a grid; beyond, indices and masks alone take gigabytes.
 const MAX_PIXELS: usize = 1 << 31;
-/// Rounding that is forgiven in an entry of a matrix that is meant to be of the lattice, such as cos 90 degrees = 6e-17,
-/// and, times the grid's extent, in a coordinate that is meant to be a pixel's.
+/// Rounding that is forgiven in an entry of a matrix that is meant to be of the lattice (cos 90 degrees is 6e-17) and,
+/// times the grid's extent, in a coordinate that is meant to be a pixel's.
 const ROUNDING: f64 = 1e-12;
 
 /// The action of one affine transformation on grids of one shape.
@@ -207,7 +207,7 @@ pub struct GridWarp {
     sizes: Vec<usize>,
     domain: Domain,
     interpolation: Interpolation,
-    /// The source of pixel i has coordinate `base[a] + sum_b step[a][b] i[b]` along axis a, in pixels from the first one.
+    /// Along axis a the source of pixel i is at `base[a] + sum_b step[a][b] i[b]`, in pixels from the first one.
     step: Vec<Vec<f64>>,
     base: Vec<f64>,
     /// Two coordinates this close are one.
@@ -294,7 +294,7 @@ impl GridWarp {
             if lattice.is_some() {
                 base[a] = snapped(base[a], tolerance);
             }
-            // Far outside is outside; integers stay exact.
+            // Far outside is outside, however far: this fits an i64 with room for an index.
             base[a] = base[a].clamp(-1e12, 1e12);
         }
         if base.iter().any(|b| b.is_nan()) {
@@ -813,11 +813,10 @@ fn clear(channel: &mut [f64], mask: &[bool]) {
     }
 }
 
-/// The weight, at distance x from a sample, of trigonometric interpolation on n points with period n (Dirichlet's
-/// kernel; for even n its Nyquist mode counts as a cosine).
+/// The weight, at distance x from a sample, |x| < n, of trigonometric interpolation on n points with period n
+/// (Dirichlet's kernel; for even n its Nyquist mode counts as a cosine).
 fn trigonometric(x: f64, n: usize) -> f64 {
     let period = n as f64;
-    let x = x - period * (x / period).round();
     if x == 0.0 {
         return 1.0;
     }

@@ -2,8 +2,9 @@
 
     python make_grid.py > grid.json        (seconds)
 
-Needs numpy, scipy, torch and escnn (escnn-atompaint 1.1, a build for current Python); equicheck is not used. Each case holds a transformation
-T p = linear p + translation in coordinates (x, y, z), the input, and what it becomes: null where undefined.
+Needs numpy, scipy, torch and escnn (escnn-atompaint 1.1, a build for current Python); equicheck is
+not used. Each case holds a transformation T p = linear p + translation in coordinates (x, y, z), the
+input, and what it becomes: null where undefined.
 
 numpy    moves: rot90, flip, roll and slices, applied in turn.
 escnn    quarter turns and reflections: `GeometricTensor.transform` of trivial fields, with the
@@ -176,7 +177,8 @@ def scipy_cases() -> None:
     linear("turn", "open", turn(0.4), [0, 0], smooth(7, 8))
     linear("turn and shift", "open", turn(-2.1), [0.7, -1.2], smooth(7, 7))
     linear("shear and scale", "open", [[1.3, 0.4], [-0.1, 0.8]], [0.25, 0.1], smooth(6, 8))
-    linear("turn in space", "open", turn3("z", 0.3) @ turn3("x", -0.5) @ turn3("y", 0.2), [0.1, 0.2, -0.3], smooth(4, 5, 5))
+    tumble = turn3("z", 0.3) @ turn3("x", -0.5) @ turn3("y", 0.2)
+    linear("turn in space", "open", tumble, [0.1, 0.2, -0.3], smooth(4, 5, 5))
     linear("stretch", "open", [[1.7]], [0.3], smooth(9))
     linear("shift", "periodic", np.eye(2), [0.3, -1.6], smooth(5, 6))
     linear("quarter turn and shift", "periodic", turn(QUARTER), [2.3, 0.4], smooth(5, 5))
