@@ -6,6 +6,7 @@
 mod action;
 mod element;
 pub mod finite;
+pub mod grid;
 mod group;
 mod irreps;
 mod layout;
