@@ -8,6 +8,8 @@ mod element;
 mod group;
 mod irreps;
 mod layout;
+pub mod lie;
+pub mod tensors;
 mod wigner;
 
 pub use action::BoundLayout;
