@@ -127,7 +127,7 @@ proptest! {
         let small: Vec<f64> = all[..planes(n)].iter().map(|c| c * 10.0_f64.powi(scale)).collect();
         let log = rotation_log(&rotation_exp(&small, n));
         let error = log.iter().zip(&small).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        prop_assert!(error < 1e-15 * n as f64, "{error:e}");
+        prop_assert!(error < 1e-15 * n as f64 * largest(&small), "{error:e}");
     }
 
     #[test]
@@ -170,7 +170,7 @@ proptest! {
         let c = c.map(|x| x * 10.0_f64.powi(scale));
         let log = lorentz_log(&lorentz_exp(c));
         let error = log.iter().zip(&c).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
-        prop_assert!(error <= 4e-16 * largest(&c), "{c:?} came back as {log:?}");
+        prop_assert!(error <= 1e-15 * largest(&c), "{c:?} came back as {log:?}");
     }
 
     #[test]
@@ -253,7 +253,8 @@ fn generators_turn_the_first_axis_towards_the_second() {
     let four = so_generators(4);
     assert_eq!(four.len(), 6);
     assert_eq!(four[1].dot(&array![1.0, 0.0, 0.0, 0.0]), array![0.0, 0.0, 1.0, 0.0]);
-    assert_eq!(rotation_log(&rotation_exp(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.5], 4))[5], 0.5);
+    let log = rotation_log(&rotation_exp(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.5], 4));
+    assert!((log[5] - 0.5).abs() < 1e-14 && largest(&log[..5]) < 1e-14, "{log:?}");
 
     // [K_x, K_y] = -J_z: the sign that makes Thomas precession, and tells so(1,3) from so(4).
     let g = lorentz_generators();

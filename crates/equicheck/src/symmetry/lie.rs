@@ -13,7 +13,7 @@
 //! Everything is active. A matrix that is not in the group, beyond rounding, gives NaN; a matrix of another shape
 //! panics. Reflections are split off first: [`split_improper`], [`split_lorentz`].
 
-use nalgebra::{DMatrix, Schur};
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use ndarray::{Array1, Array2, array};
 use num_complex::Complex64;
 
@@ -98,83 +98,136 @@ pub fn rotation_log(m: &Array2<f64>) -> Vec<f64> {
             let scale = if sine == 0.0 { 2.0 } else { 2.0 * sine.atan2(w) / sine };
             v.iter().map(|c| c * scale).collect()
         }
-        _ => general_log(m).unwrap_or(unknown),
+        _ => small_log(m).or_else(|| general_log(m)).unwrap_or(unknown),
     }
 }
 
-/// The logarithm from the real Schur form `m = Q T Q^T`: `T` is block diagonal because `m` is normal, its blocks are
-/// plane rotations, 1, and -1 an even number of times.
+/// Close to the identity, the logarithm to a *relative* error of rounding.
+fn small_log(m: &Array2<f64>) -> Option<Vec<f64>> {
+    let n = m.nrows();
+    let away = m - &Array2::<f64>::eye(n);
+    if away.iter().map(|x| x * x).sum::<f64>() > 0.04 {
+        return None;
+    }
+    let log = asinh_of_skew_part(&to_nalgebra(m));
+    Some(planes(n).iter().map(|&(i, j)| log[(j, i)]).collect())
+}
+
+/// The logarithm of a rotation by angles up to 0.2: its skew part `a` is `sinh` of it, and
+/// `asinh(a) = a - a^3/6 + 3 a^5/40 - ...`
+fn asinh_of_skew_part(m: &DMatrix<f64>) -> DMatrix<f64> {
+    let skew = (m - m.transpose()) / 2.0;
+    let square = &skew * &skew;
+    let mut power = skew.clone();
+    let mut log = skew;
+    let mut coefficient = 1.0;
+    // 0.04 to the power 12 is 2e-17.
+    for k in 1..12 {
+        let k = f64::from(k);
+        coefficient *= -(2.0 * k - 1.0) / (2.0 * k);
+        power *= &square;
+        log += &power * (coefficient / (2.0 * k + 1.0));
+    }
+    log
+}
+
+/// The logarithm by splitting off invariant planes, each where it is best determined.
+///
+/// General Schur iterations stall on clusters of eigenvalues, which is what lattice rotations have; eigenvectors of
+/// symmetric matrices are always found. With `c = cos(angle)` an eigenvalue of the symmetric part and `v` its vector,
+/// `v` and `m v` span an invariant plane up to rounding / sin(angle), whatever the multiplicity of `c`. What is left
+/// when all sines are small is close to 1 on one subspace and to -1 on another, far apart. On the first the series
+/// of [`small_log`] serves. On the second, it gives the small logarithm of `-m`, whose planes are split off by
+/// falling angle, and each angle is moved by a half turn.
 fn general_log(m: &Array2<f64>) -> Option<Vec<f64>> {
     let n = m.nrows();
     let matrix = to_nalgebra(m);
-    let mut best: Option<(f64, DMatrix<f64>)> = None;
-    // The iteration can stall on the very regular: shifts taken from a permutation matrix are all zero. In another
-    // basis the matrix is as good as any, and a few bases are tried.
-    for attempt in 0..8 {
-        let basis = generic_basis(n, attempt);
-        let turned = basis.transpose() * &matrix * &basis;
-        let Some(schur) = Schur::try_new(turned, f64::EPSILON, 100 * n) else { continue };
-        let (q, t) = schur.unpack();
-        let Some(blocks) = block_log(&t) else { continue };
-        let q = basis * q;
-        let log = &q * blocks * q.transpose();
-        let error = (log.exp() - &matrix).amax();
-        if best.as_ref().is_none_or(|(least, _)| error < *least) {
-            best = Some((error, log));
-        }
-        if error < 1e-14 * n as f64 {
-            break;
-        }
-    }
-    // Off by as much as the matrix itself is off a rotation, at most.
-    let (_, log) = best.filter(|(error, _)| *error < 10.0 * MEMBERSHIP)?;
-    Some(planes(n).iter().map(|&(i, j)| (log[(j, i)] - log[(i, j)]) / 2.0).collect())
-}
-
-/// The logarithm of a quasi-triangular orthogonal matrix; `None` if it is improper.
-fn block_log(t: &DMatrix<f64>) -> Option<DMatrix<f64>> {
-    let n = t.nrows();
     let mut log = DMatrix::zeros(n, n);
-    let mut half_turn: Option<usize> = None;
-    let mut i = 0;
-    while i < n {
-        if i + 1 < n && t[(i + 1, i)] != 0.0 {
-            let (c, s) = (t[(i, i)] + t[(i + 1, i + 1)], t[(i + 1, i)] - t[(i, i + 1)]);
-            // A reflection has real eigenvalues and should have been split.
-            if c.hypot(s) < 1.0 {
-                return None;
-            }
-            log[(i + 1, i)] = s.atan2(c);
-            log[(i, i + 1)] = -log[(i + 1, i)];
-            i += 2;
-            continue;
-        }
-        if t[(i, i)] < 0.0 {
-            half_turn = match half_turn {
-                Some(first) => {
-                    log[(i, first)] = std::f64::consts::PI;
-                    log[(first, i)] = -std::f64::consts::PI;
-                    None
-                }
-                None => Some(i),
+    // An orthonormal basis, as columns, of what is left.
+    let mut frame = DMatrix::identity(n, n);
+    loop {
+        let rest = frame.transpose() * &matrix * &frame;
+        let (cosines, vectors) = eigen((&rest + rest.transpose()) / 2.0)?;
+        let middle = (0..cosines.len()).min_by(|&a, &b| cosines[a].abs().total_cmp(&cosines[b].abs()));
+        let Some(middle) = middle.filter(|&k| cosines[k].abs() < SMALL_ANGLE_COSINE) else {
+            let side = |positive: bool| {
+                let columns: Vec<usize> =
+                    (0..cosines.len()).filter(|&k| (cosines[k] > 0.0) == positive).collect();
+                &frame * vectors.select_columns(&columns)
             };
-        }
-        i += 1;
+            let (near, far) = (side(true), side(false));
+            log += &near * asinh_of_skew_part(&(near.transpose() * &matrix * &near)) * near.transpose();
+            let opposite = asinh_of_skew_part(&-(far.transpose() * &matrix * &far));
+            log += &far * less_a_half_turn(opposite)? * far.transpose();
+            return Some(planes(n).iter().map(|&(i, j)| (log[(j, i)] - log[(i, j)]) / 2.0).collect());
+        };
+        let v = vectors.column(middle).into_owned();
+        let image = &rest * &v;
+        let cosine = v.dot(&image);
+        let w = image - &v * cosine;
+        let sine = w.norm();
+        let (v, w) = (&frame * v, &frame * (w / sine));
+        log += plane(&v, &w) * sine.atan2(cosine);
+        frame = complement(&frame, &v, &w)?;
     }
-    half_turn.is_none().then_some(log)
 }
 
-/// An orthogonal matrix with nothing special about it: a product of reflections in fixed, irregular directions.
-fn generic_basis(n: usize, attempt: usize) -> DMatrix<f64> {
-    let mut basis = DMatrix::identity(n, n);
-    for k in 0..2 {
-        let direction = nalgebra::DVector::from_fn(n, |i, _| {
-            (((attempt * 2 + k) * n + i + 1) as f64 * 0.618_033_988_749_894_9).fract() - 0.5
-        });
-        let scale = 2.0 / direction.norm_squared();
-        basis -= (&basis * &direction) * direction.transpose() * scale;
+/// Planes that turn by less, or by less than a half turn less this, count as close to 1 and -1: an angle of 0.2.
+const SMALL_ANGLE_COSINE: f64 = 0.98;
+
+/// For a small logarithm `x` of `-m`, the logarithm of `m`; `None` if the dimension is odd, when `m` is improper.
+fn less_a_half_turn(mut x: DMatrix<f64>) -> Option<DMatrix<f64>> {
+    let n = x.nrows();
+    let mut log = DMatrix::zeros(n, n);
+    let mut frame = DMatrix::identity(n, n);
+    while frame.ncols() > 1 {
+        let size = x.amax();
+        let (v, w, angle) = if size == 0.0 {
+            // A half turn by any plane.
+            (frame.column(0).into_owned(), frame.column(1).into_owned(), 0.0)
+        } else {
+            // The plane of the largest angle: best determined, relative to what is left.
+            let unit = &x / size;
+            let (squares, vectors) = eigen(unit.transpose() * &unit)?;
+            let v = vectors.column(squares.imax());
+            let w = &x * v;
+            let angle = w.norm();
+            (&frame * v, &frame * (w / angle), angle)
+        };
+        log += plane(&v, &w) * (angle - std::f64::consts::PI);
+        let rest = complement(&frame, &v, &w)?;
+        let change = frame.transpose() * &rest;
+        x = change.transpose() * x * change;
+        x = (&x - x.transpose()) / 2.0;
+        frame = rest;
     }
-    basis
+    (frame.ncols() == 0).then_some(log)
+}
+
+/// The generator of the turn from `v` towards `w`, orthonormal.
+fn plane(v: &DVector<f64>, w: &DVector<f64>) -> DMatrix<f64> {
+    w * v.transpose() - v * w.transpose()
+}
+
+/// An orthonormal basis of the part of `frame`'s span that is orthogonal to `v` and `w`, which lie in it.
+fn complement(frame: &DMatrix<f64>, v: &DVector<f64>, w: &DVector<f64>) -> Option<DMatrix<f64>> {
+    let (v, w) = (frame.transpose() * v, frame.transpose() * w);
+    let (_, vectors) = eigen(&v * v.transpose() + &w * w.transpose())?;
+    // The eigenvalues are 1, twice, and 0.
+    let kept: Vec<usize> = (0..vectors.ncols())
+        .filter(|&k| vectors.column(k).dot(&v).hypot(vectors.column(k).dot(&w)) < 0.5)
+        .collect();
+    Some(frame * vectors.select_columns(&kept))
+}
+
+/// Eigenvalues and eigenvectors (columns) of a symmetric matrix.
+fn eigen(m: DMatrix<f64>) -> Option<(DVector<f64>, DMatrix<f64>)> {
+    if m.is_empty() {
+        return Some((DVector::zeros(0), m));
+    }
+    let steps = 1000 * m.nrows();
+    let decomposition = SymmetricEigen::try_new(m, f64::EPSILON, steps)?;
+    Some((decomposition.eigenvalues, decomposition.eigenvectors))
 }
 
 /// The rotation (n x n) whose logarithm has these coordinates: `exp(sum_k c_k G_k)`.
