@@ -8,6 +8,27 @@ use equicheck::symmetry::lie::{
 };
 use ndarray::{Array1, Array2, array, s};
 use proptest::prelude::*;
+use serde_json::Value;
+
+fn reference() -> Value {
+    serde_json::from_str(include_str!("data/lie.json")).expect("the reference data are JSON")
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn matrix(value: &Value) -> Array2<f64> {
+    let rows: Vec<Vec<f64>> = value.as_array().unwrap().iter().map(numbers).collect();
+    Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| rows[i][j])
+}
+
+/// Largest difference, relative to the largest of `b`.
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let difference: Vec<f64> = a.iter().zip(b).map(|(x, y)| x - y).collect();
+    largest(&difference) / largest(b).max(f64::MIN_POSITIVE)
+}
 
 fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
     values.into_iter().fold(0.0, |m, v| if v.abs() <= m { m } else { v.abs() })
@@ -81,6 +102,55 @@ fn direction() -> impl Strategy<Value = [f64; 3]> {
 
 fn coordinates(n: usize) -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(-1.5..1.5_f64, planes(n))
+}
+
+#[test]
+fn rotation_vectors_agree_with_scipy() {
+    for case in reference()["rotation_vectors"].as_array().unwrap() {
+        let (vector, m) = (numbers(&case["vector"]), matrix(&case["matrix"]));
+        assert!(distance(&rotation_exp(&vector, 3), &m) < 1e-15, "{vector:?}");
+        let error = relative(&rotation_log(&m), &vector);
+        assert!(error < 2e-15, "{vector:?}: {error:e}");
+    }
+}
+
+#[test]
+fn rotations_in_any_dimension_agree_with_mpmath() {
+    for case in reference()["rotations"].as_array().unwrap() {
+        let n = case["n"].as_u64().unwrap() as usize;
+        let (coordinates, m) = (numbers(&case["coordinates"]), matrix(&case["matrix"]));
+        let error = distance(&rotation_exp(&coordinates, n), &m);
+        assert!(error < 1e-14, "so({n}): {error:e}");
+        let error = relative(&rotation_log(&m), &coordinates);
+        assert!(error < 1e-14, "so({n}), {coordinates:?}: {error:e}");
+    }
+}
+
+#[test]
+fn lorentz_matrices_agree_with_mpmath() {
+    for case in reference()["lorentz"].as_array().unwrap() {
+        let (c, m) = (numbers(&case["coordinates"]), matrix(&case["matrix"]));
+        let c: [f64; 6] = c.try_into().unwrap();
+        // Rounding of the entries, amplified by the products that cancel.
+        let bar = 2e-15 * (2.0 * rapidity(&m)).exp();
+        assert!(is_lorentz(&m, 1e-15));
+        let error = distance(&lorentz_exp(c), &m) / m[[0, 0]];
+        assert!(error < 2e-15 * m[[0, 0]], "{c:?}: {error:e}");
+        let error = relative(&lorentz_log(&m), &c);
+        assert!(error < bar, "{c:?}: {error:e} above {bar:e}");
+    }
+}
+
+#[test]
+fn boosts_agree_with_pylorentz() {
+    for case in reference()["boosts"].as_array().unwrap() {
+        let [before, after] = ["before", "after"].map(|key| Array1::from_vec(numbers(&case[key])));
+        let eta: [f64; 3] = numbers(&case["rapidity"]).try_into().unwrap();
+        let ours = boost(eta).dot(&before);
+        // pylorentz takes the velocity from sqrt(1 - 1/gamma^2), which loses digits when it is small.
+        let error = largest(&(&ours - &after)) / largest(&after);
+        assert!(error < 1e-12, "{eta:?}: {error:e}");
+    }
 }
 
 proptest! {
