@@ -240,7 +240,7 @@ proptest! {
         let c = c.map(|x| x * 10.0_f64.powi(scale));
         let log = lorentz_log(&lorentz_exp(c));
         let error = log.iter().zip(&c).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
-        prop_assert!(error <= 1e-15 * largest(&c), "{c:?} came back as {log:?}");
+        prop_assert!(error <= 4e-15 * largest(&c), "{c:?} came back as {log:?}");
     }
 
     #[test]

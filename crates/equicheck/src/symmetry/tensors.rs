@@ -317,8 +317,9 @@ pub fn fractional_to_cartesian(
 /// Rounding the fractional coordinates to the nearest integers is not enough when the cell is skewed. The cell is
 /// first reduced (the same lattice, shorter vectors), the rounded difference then compared with every image that can
 /// be shorter: an image of length at most `d` has fractional coordinates at most `d` times the lengths of the
-/// reciprocal vectors. The result is the true minimum; of equally short images (to a relative 1e-12) the rounded
-/// one, or else the first in the order of the search, is returned: there, as for half a cell, compare lengths.
+/// reciprocal vectors. The result is the true minimum; of equally short images (to a relative 1e-12, as at half
+/// a cell) it is the difference itself where that is one of them, otherwise any: compare lengths there. What is not
+/// finite, or too long for its digits to resolve the cell, gives NaN.
 ///
 /// # Errors
 /// If the shapes do not fit, or the cell is singular.
@@ -400,12 +401,12 @@ fn shortest_image(
     reciprocal: &[f64],
 ) -> Array1<f64> {
     let rounded = difference.dot(inverse).mapv(f64::round);
-    // From the difference, not from its fractional part: where nothing is to be wrapped, nothing is rounded.
     let start = difference - &rounded.dot(cell);
-    let mut best = start.clone();
     let length = start.dot(&start).sqrt();
-    if !length.is_finite() {
-        return best;
+    // Rounding leaves half of each vector at most, unless the difference has no digits left at this scale.
+    let longest: f64 = cell.rows().into_iter().map(|row| row.dot(&row).sqrt()).sum();
+    if length.is_nan() || length > longest {
+        return Array1::from_elem(cell.nrows(), f64::NAN);
     }
     let fraction = start.dot(inverse);
     let bounds: Vec<(i64, i64)> = fraction
@@ -416,6 +417,7 @@ fn shortest_image(
             ((-reach - f).ceil() as i64, (reach - f).floor() as i64)
         })
         .collect();
+    let mut best = start.clone();
     for_each_integer_point(&bounds, |shift| {
         let mut candidate = start.clone();
         for (row, c) in cell.rows().into_iter().zip(shift) {
@@ -425,7 +427,8 @@ fn shortest_image(
             best = candidate;
         }
     });
-    best
+    // Where nothing needs to be wrapped, nothing is rounded.
+    if difference.dot(difference) <= best.dot(&best) * (1.0 + 1e-12) { difference.to_owned() } else { best }
 }
 
 /// Visits every integer point of a box, both bounds included.
