@@ -403,9 +403,10 @@ fn shortest_image(
     let rounded = difference.dot(inverse).mapv(f64::round);
     let start = difference - &rounded.dot(cell);
     let length = start.dot(&start).sqrt();
-    // Rounding leaves half of each vector at most, unless the difference has no digits left at this scale.
+    // Beyond 2^50 cells no digit says where in the cell; and rounding leaves half of each vector at most.
     let longest: f64 = cell.rows().into_iter().map(|row| row.dot(&row).sqrt()).sum();
-    if length.is_nan() || length > longest {
+    let resolved = rounded.iter().all(|r| r.abs() < 1e15) && length <= longest;
+    if !resolved {
         return Array1::from_elem(cell.nrows(), f64::NAN);
     }
     let fraction = start.dot(inverse);
