@@ -81,7 +81,7 @@ fn cell() -> impl Strategy<Value = Array2<f64>> {
 }
 
 fn length(v: &ArrayView1<f64>) -> f64 {
-    v.dot(&v).sqrt()
+    v.dot(v).sqrt()
 }
 
 fn tensor_of(components: &[f64], kind: Voigt) -> Array2<f64> {
