@@ -10,6 +10,8 @@ pub mod grid;
 mod group;
 mod irreps;
 mod layout;
+pub mod lie;
+pub mod tensors;
 mod wigner;
 
 pub use action::BoundLayout;
