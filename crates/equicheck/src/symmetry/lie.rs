@@ -383,8 +383,8 @@ pub fn is_orthochronous(m: &Array2<f64>) -> bool {
 #[must_use]
 pub fn is_proper(m: &Array2<f64>) -> bool {
     assert_lorentz_shape(m);
-    // A space-time reflection is told by its sign on time and its orientation of space: for orthochronous matrices
-    // the determinant is that of the spatial block up to a positive factor, well away from zero.
+    // By Cramer's rule the spatial block's determinant is det(m) times the inverse's [0, 0], which is m[0, 0]: at
+    // least 1 in size, where that of a strongly boosted matrix itself would be lost to cancellation.
     let spatial = DMatrix::from_fn(3, 3, |i, j| m[[i + 1, j + 1]]).determinant();
     is_orthochronous(m) == (spatial > 0.0)
 }
@@ -420,7 +420,8 @@ pub fn lorentz_exp(coordinates: [f64; 6]) -> Array2<f64> {
 }
 
 /// The logarithm of a proper orthochronous Lorentz matrix (4 x 4): rotation vector, then rapidity vector; all NaN if
-/// `m` is none. The inverse of [`lorentz_exp`], with the rotation's angle in `[0, pi]`.
+/// `m` is none. An inverse of [`lorentz_exp`]: the principal one, `|Im sqrt(w.w)| <= pi` for the `w` defined there,
+/// which is the rotation's angle where rotation and boost commute.
 ///
 /// These are the coordinates of the *matrix* logarithm. Where rotation and boost do not commute they differ from
 /// those of a boost after a rotation; see [`rapidity`] for the size of the latter.
