@@ -1,7 +1,7 @@
 //! The small languages of groups and layouts: what they read, print and refuse, and where their errors point.
 
 use equicheck::ParseError;
-use equicheck::symmetry::{Axis, Factor, Group, IndexValues, Layout, Term};
+use equicheck::symmetry::{Axis, Factor, Group, IndexValues, Layout, Representation, Term};
 use proptest::prelude::*;
 
 fn group(text: &str) -> Group {
@@ -178,19 +178,22 @@ did you mean `vector`? a plain axis of that name is written `véctor!`";
 #[test]
 fn layouts_are_read_word_by_word() {
     let plain = |name: &str, marked| Axis::Plain { name: name.to_owned(), marked };
-    let irreps = |text: &str| Axis::Irreps(text.parse().unwrap());
+    let irreps = |text: &str| Axis::of(Representation::Irreps(text.parse().unwrap()));
     let nodes = || Axis::Permuted("nodes".to_owned());
     let all = "E(3) x S(nodes)";
     for (text, axes) in [
         ("", vec![]),
         (" ", vec![]),
-        ("nodes vector", vec![nodes(), Axis::Vector]),
-        ("  nodes\tpoint\n", vec![nodes(), Axis::Point]),
-        ("... batch 3 pseudovector", vec![Axis::Ellipsis, Axis::Batch, Axis::Size(3), Axis::Pseudovector]),
+        ("nodes vector", vec![nodes(), Axis::of(Representation::Vector)]),
+        ("  nodes\tpoint\n", vec![nodes(), Axis::of(Representation::Point)]),
+        (
+            "... batch 3 pseudovector",
+            vec![Axis::Ellipsis, Axis::Batch, Axis::Size(3), Axis::of(Representation::Pseudovector)],
+        ),
         ("edges bins! nodes!", vec![plain("edges", false), plain("bins", true), plain("nodes", true)]),
         ("nodes nodes channel", vec![nodes(), nodes(), plain("channel", false)]),
         ("8x0e+4x1o", vec![irreps("8x0e+4x1o")]),
-        ("nodes 8x0e + 4x1o vector", vec![nodes(), irreps("8x0e+4x1o"), Axis::Vector]),
+        ("nodes 8x0e + 4x1o vector", vec![nodes(), irreps("8x0e+4x1o"), Axis::of(Representation::Vector)]),
         ("0e +1o+ 2e 4", vec![irreps("0e+1o+2e"), Axis::Size(4)]),
         ("1y 2y", vec![irreps("1y"), irreps("2y")]),
         ("0 18446744073709551615", vec![Axis::Size(0), Axis::Size(usize::MAX)]),
@@ -203,7 +206,7 @@ fn layouts_are_read_word_by_word() {
     // The group decides what is permuted; a permuted axis may bear any other word's name.
     assert_eq!(layout("nodes", "E(3)").axes(), [plain("nodes", false)]);
     assert_eq!(layout("batch", "S(batch)").axes(), [Axis::Permuted("batch".to_owned())]);
-    assert_eq!(layout("vector 1o", "S(nodes)").axes(), [Axis::Vector, irreps("1o")]);
+    assert_eq!(layout("vector 1o", "S(nodes)").axes(), [Axis::of(Representation::Vector), irreps("1o")]);
 }
 
 #[test]
@@ -319,7 +322,7 @@ fn term() -> impl Strategy<Value = Term> {
         (2_usize..=64).prop_map(Term::Orthogonal),
         (2_usize..=64).prop_map(Term::SpecialEuclidean),
         (2_usize..=64).prop_map(Term::Euclidean),
-        (1_usize..=64).prop_map(Term::Translation),
+        (1_usize..=64).prop_map(|n| Term::Translation(equicheck::symmetry::Shift::of(n))),
     ]
 }
 

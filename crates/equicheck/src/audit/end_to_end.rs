@@ -61,6 +61,8 @@ struct Record {
     determinant: f64,
     /// Tells elements apart; `None` for the identity.
     fingerprint: Option<u64>,
+    /// Whether some grid had to be interpolated: its error is not the model's alone.
+    interpolated: bool,
     working: Vec<measure::Error>,
     double: Option<Vec<measure::Error>>,
     failure: Vec<Option<String>>,
@@ -429,7 +431,13 @@ impl<'a> EndToEnd<'a> {
 
     fn planned_elements(&self, sample: usize) -> Vec<(&'static str, Element)> {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::NearIdentity);
-        sampling::planned(self.specification.group(), &self.cases[sample].space, &mut draws)
+        let mut elements =
+            sampling::planned(self.specification.group(), &self.cases[sample].space, &mut draws);
+        // A grid with unequal sides has no quarter turns.
+        let case = &self.cases[sample];
+        let layouts = || case.layouts.iter().flatten().chain(&case.outputs);
+        elements.retain(|(_, element)| layouts().all(|layout| layout.admits(element).is_ok()));
+        elements
     }
 
     /// The element of a pair: the same whenever it is asked for.
@@ -437,7 +445,9 @@ impl<'a> EndToEnd<'a> {
         if pair.kind == HAAR {
             let mut draws = Draws::new(self.options.seed, pair.sample, pair.index, Purpose::Haar);
             let space = &self.cases[pair.sample].space;
-            sampling::haar(self.specification.group(), &pair.part, space, &mut draws)
+            let group = self.specification.group();
+            let turn = sampling::turn(&sampling::cycle(group), &pair.part, pair.sample, pair.index);
+            sampling::haar(group, &pair.part, space, Some(turn), &mut draws)
         } else {
             self.planned_elements(pair.sample).swap_remove(pair.index as usize).1
         }
@@ -489,8 +499,12 @@ impl<'a> EndToEnd<'a> {
             DoubleModel::Same => Some(working.clone()),
             _ => None,
         };
+        let case = &self.cases[pair.sample];
+        let mut layouts = case.layouts.iter().flatten().chain(&case.outputs);
+        let interpolated = layouts.any(|layout| layout.interpolates(&element));
         Ok(Record {
             pair,
+            interpolated,
             determinant: element.determinant(),
             fingerprint: (!element.is_identity()).then(|| element.fingerprint()),
             working,
@@ -540,7 +554,7 @@ impl<'a> EndToEnd<'a> {
             errors.push(if failure.is_some() {
                 measure::Error::infinite("the whole output")
             } else {
-                scales[o].measure(layout, &(&value.values - expected), expected)
+                scales[o].measure(layout, &layout.difference(element, &value.values, expected), expected)
             });
             failures.push(failure);
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::model::{Model, Samples};
 use crate::report::{Levels, Report};
+use crate::symmetry::grid::{Domain, Interpolation};
 use crate::symmetry::{Factor, Group, Layout, Term};
 
 pub use statistics::{clopper_pearson_upper, quantile};
@@ -112,6 +113,12 @@ pub struct Options {
     pub precision: Precision,
     /// Permuted axis -> input whose integer values label the segments within which it is permuted.
     pub segments: BTreeMap<String, String>,
+    /// How grids end, for all inputs: needed where translations act on grids.
+    pub domain: Option<Domain>,
+    /// How values between pixels are found.
+    pub interpolation: Interpolation,
+    /// Largest rapidity of drawn boosts.
+    pub rapidity: f64,
 }
 
 impl Default for Options {
@@ -127,6 +134,9 @@ impl Default for Options {
             tolerances: BTreeMap::new(),
             precision: Precision::Both,
             segments: BTreeMap::new(),
+            domain: None,
+            interpolation: Interpolation::Linear,
+            rapidity: 2.0,
         }
     }
 }
@@ -156,6 +166,9 @@ pub fn audit(
     end_to_end::run(specification, options, model, samples, progress)
 }
 
+/// Beyond it, a boost multiplies rounding by `e^(2 rapidity)` = 2e4 and more, and single precision has nothing left.
+const LARGEST_RAPIDITY: f64 = 5.0;
+
 impl Options {
     fn check(&self, specification: &Specification) -> Result<(), Error> {
         let fail = |option: &str, why: String| Err(Error::Option { option: option.to_owned(), why });
@@ -167,6 +180,9 @@ impl Options {
         }
         if self.translation_scale.is_some_and(|s| !(s > 0.0 && s.is_finite())) {
             return fail("translation_scale", "a positive, finite length is needed".to_owned());
+        }
+        if !(self.rapidity > 0.0 && self.rapidity <= LARGEST_RAPIDITY) {
+            return fail("rapidity", format!("a number above 0 and up to {LARGEST_RAPIDITY} is needed"));
         }
         let tolerances = self.tolerances.values().chain(&self.tolerance);
         if tolerances.into_iter().any(|t| t.is_nan() || *t < 0.0) {
@@ -199,7 +215,10 @@ impl Options {
 /// The word that helps a user whose group has a factor that moves nothing.
 fn help_for_idle(factor: &Factor, group: &Group) -> String {
     match factor {
-        Factor::Translation { .. } => {
+        Factor::Translation(shift) if shift.along.is_some() || shift.step > 1 => {
+            format!("`{shift}` shifts grids: declare an input's axes as `height width`, `length` or `depth height width`")
+        }
+        Factor::Translation(_) => {
             // The group without its translations, if anything is left of it.
             let terms: Vec<String> = group
                 .terms()
@@ -207,7 +226,7 @@ fn help_for_idle(factor: &Factor, group: &Group) -> String {
                 .filter_map(|term| match term {
                     Term::SpecialEuclidean(n) => Some(Term::SpecialOrthogonal(*n).to_string()),
                     Term::Euclidean(n) => Some(Term::Orthogonal(*n).to_string()),
-                    Term::Translation(_) => None,
+                    Term::Translation(shift) if shift.along.is_none() => None,
                     other => Some(other.to_string()),
                 })
                 .collect();
@@ -218,7 +237,19 @@ fn help_for_idle(factor: &Factor, group: &Group) -> String {
                 format!("{point}, or audit under `{}`", terms.join(" x "))
             }
         }
-        Factor::Linear { .. } => "declare an input as `vector`, `point` or irreps".to_owned(),
-        Factor::Permutation { axis } => format!("name an axis `{axis}` in an input's layout"),
+        Factor::Linear { .. } | Factor::Lorentz { .. } | Factor::Generated(_) => {
+            "declare an input as `vector`, `point` or irreps, or a grid's axes as `height width`".to_owned()
+        }
+        Factor::Finite(_) => {
+            "declare an input as `vector`, `regular` or another representation, or a grid's axes as `height width`"
+                .to_owned()
+        }
+        Factor::Sign => "declare an input as `sign`".to_owned(),
+        Factor::Phase => "declare a complex input as `charge^1`".to_owned(),
+        Factor::Scale => "declare an input as `scale^1`".to_owned(),
+        Factor::Permutation { axis } | Factor::Permutations { axis, .. } => {
+            format!("name an axis `{axis}` in an input's layout")
+        }
+        Factor::Custom(name) => format!("the functions of `{name}` return every input as it is"),
     }
 }

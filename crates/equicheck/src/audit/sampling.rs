@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
 use nalgebra::DMatrix;
 use ndarray::{Array1, Array2};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::symmetry::{Element, Factor, Group};
+use crate::symmetry::{Element, Factor, Group, Shift, lie};
 
 /// What a stream of random numbers is for; streams of different purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub(crate) enum Purpose {
     Precision = 5,
     Constants = 6,
     Parameters = 7,
+    Order = 8,
 }
 
 /// A counter-based stream of draws.
@@ -59,6 +61,33 @@ impl Draws {
                 return (draw % n) as usize;
             }
         }
+    }
+
+    /// A name for an element of the user's own functions; 0 is the identity's.
+    fn key(&mut self) -> u64 {
+        self.0.next_u64().max(1)
+    }
+
+    /// A Lorentz transformation of (t, x, y, z): rotation, boost, rotation, and with `improper` each of parity and
+    /// time reversal half of the times.
+    fn lorentz(&mut self, rapidity: f64, improper: bool) -> Array2<f64> {
+        let turn = |draws: &mut Self| {
+            let r = draws.orthogonal(3, false);
+            Array2::from_shape_fn((4, 4), |(i, j)| match (i, j) {
+                (0, 0) => 1.0,
+                (0, _) | (_, 0) => 0.0,
+                _ => r[[i - 1, j - 1]],
+            })
+        };
+        let (first, second) = (turn(self), turn(self));
+        let boost = lie::boost([0.0, 0.0, rapidity * self.uniform()]);
+        let mut g = second.dot(&boost).dot(&first);
+        if improper {
+            let (time, parity) = (self.sign(), self.sign());
+            let reflection = Array2::from_diag(&Array1::from(vec![time, parity, parity, parity]));
+            g = reflection.dot(&g);
+        }
+        g
     }
 
     /// +1 or -1.
@@ -124,6 +153,14 @@ pub(crate) struct Space {
     pub(crate) segments: BTreeMap<String, Vec<i64>>,
     /// Standard deviation of a translation's components.
     pub(crate) translation_scale: f64,
+    /// Sizes of the grid that translations shift by whole pixels, by the names of its axes; empty without a grid.
+    pub(crate) grid: BTreeMap<String, usize>,
+    /// Whether the grid wraps around.
+    pub(crate) periodic: bool,
+    /// Largest rapidity of a drawn boost.
+    pub(crate) rapidity: f64,
+    /// Seed of the order in which small finite groups are enumerated.
+    pub(crate) order: u64,
     /// A few directions from the origin to points of the sample, unit length.
     pub(crate) directions: Vec<Array1<f64>>,
 }
@@ -135,7 +172,7 @@ impl Space {
 }
 
 /// Which part of the group acts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Part {
     Joint,
     Alone(Factor),
@@ -167,8 +204,46 @@ pub(crate) fn cycle(group: &Group) -> Vec<Part> {
     factors.into_iter().flat_map(|factor| [Part::Joint, Part::Alone(factor)]).collect()
 }
 
-/// A Haar-drawn element of a part of the group; translations are normal with the declared scale.
-pub(crate) fn haar(group: &Group, part: &Part, space: &Space, draws: &mut Draws) -> Element {
+/// Finite groups of fewer elements are enumerated (DESIGN 4).
+const ENUMERATED: usize = 50;
+/// Standard deviation of the logarithm of a drawn dilation: most lie between 1/4 and 4.
+const SCALE_SPREAD: f64 = 0.7;
+/// Longest random word in generators.
+const LONGEST_WORD: usize = 12;
+
+/// How often this part of the group has come before pair `index` of a sample whose cycle starts at `sample`.
+pub(crate) fn turn(cycle: &[Part], part: &Part, sample: usize, index: u64) -> u64 {
+    let n = cycle.len() as u64;
+    let is_part = |k: u64| u64::from(cycle[((k + sample as u64) % n) as usize] == *part);
+    let per_cycle: u64 = (0..n).map(is_part).sum();
+    let rest: u64 = (0..index % n).map(is_part).sum();
+    index / n * per_cycle + rest
+}
+
+/// Which element of a finite group comes at this turn: every one once before any comes again, in an order of the
+/// sample's own, if there are few; uniform otherwise.
+fn listed(order: usize, space: &Space, turn: Option<u64>, draws: &mut Draws) -> usize {
+    match turn.filter(|_| order < ENUMERATED) {
+        None => draws.below(order),
+        Some(turn) => {
+            let mut shuffled: Vec<usize> = (0..order).collect();
+            Draws::new(space.order, 0, 0, Purpose::Order).shuffle(&mut shuffled);
+            shuffled[(turn % order as u64) as usize]
+        }
+    }
+}
+
+/// A Haar-drawn element of a part of the group; translations of points are normal with the declared scale, those of
+/// grids whole pixels: uniform where the grid wraps around, up to a quarter of its size where it does not. Boosts have
+/// uniform direction and uniform rapidity up to the cap. `turn` counts the draws of this part for the sample, by which
+/// small finite groups are enumerated; without it they are drawn uniformly.
+pub(crate) fn haar(
+    group: &Group,
+    part: &Part,
+    space: &Space,
+    turn: Option<u64>,
+    draws: &mut Draws,
+) -> Element {
     let mut element = space.identity();
     for factor in group.factors() {
         if !part.includes(&factor) {
@@ -179,19 +254,93 @@ pub(crate) fn haar(group: &Group, part: &Part, space: &Space, draws: &mut Draws)
                 let g = draws.orthogonal(*dimension, *improper);
                 element.with_linear(g)
             }
-            Factor::Translation { dimension } => {
-                let scale = space.translation_scale;
-                let t = Array1::from_shape_fn(*dimension, |_| scale * draws.normal());
-                element.with_translation(t)
+            Factor::Lorentz { improper } => element.with_lorentz(draws.lorentz(space.rapidity, *improper)),
+            Factor::Finite(finite) => {
+                let index = listed(finite.order(), space, turn, draws);
+                element.with_finite(Arc::clone(finite), index)
             }
+            Factor::Generated(generators) => {
+                let n = generators.matrices.len();
+                let mut g = Array2::eye(space.dimension);
+                for _ in 0..=draws.below(LONGEST_WORD) {
+                    let k = draws.below(n);
+                    let letter =
+                        if draws.sign() > 0.0 { &generators.matrices[k] } else { &generators.inverses[k] };
+                    g = g.dot(letter);
+                }
+                element.with_general(g)
+            }
+            Factor::Translation(shift) => shifted(element, shift, space, |reach| match reach {
+                Reach::Scale(scale) => scale * draws.normal(),
+                Reach::Pixels { size, step } => {
+                    let steps = if space.periodic { size / step } else { size / 4 / step };
+                    if space.periodic {
+                        (draws.below(steps.max(1)) * step) as f64
+                    } else {
+                        draws.below(2 * steps.max(1) + 1) as f64 * step as f64 - (steps.max(1) * step) as f64
+                    }
+                }
+            }),
             Factor::Permutation { axis } => {
                 let n = space.axes.get(axis).copied().unwrap_or(0);
                 let p = draws.permutation(n, space.segments.get(axis).map(Vec::as_slice));
                 element.with_permutation(axis, p)
             }
+            Factor::Permutations { axis, group } => {
+                let index = listed(group.order(), space, turn, draws);
+                match group.permutation(index) {
+                    Some(p) => element.with_permutation(axis, p.to_vec()),
+                    None => element,
+                }
+            }
+            Factor::Sign => {
+                let sign = draws.sign();
+                element.with_sign(sign)
+            }
+            Factor::Phase => {
+                let phase = TAU * draws.uniform();
+                element.with_phase(phase)
+            }
+            Factor::Scale => {
+                let scale = (SCALE_SPREAD * draws.normal()).exp();
+                element.with_scale(scale)
+            }
+            Factor::Custom(_) => {
+                let key = draws.key();
+                element.with_custom(key)
+            }
         };
     }
     element
+}
+
+/// How far a component of a translation goes.
+enum Reach {
+    Scale(f64),
+    Pixels { size: usize, step: usize },
+}
+
+/// The element with every component of a translation that `component` gives: one per dimension of space, pixels where
+/// there is a grid.
+fn shifted(
+    element: Element,
+    shift: &Shift,
+    space: &Space,
+    mut component: impl FnMut(Reach) -> f64,
+) -> Element {
+    if let Some(axis) = &shift.along {
+        let size = space.grid.get(axis).copied().unwrap_or(1);
+        let pixels = component(Reach::Pixels { size, step: shift.step });
+        return element.with_shift(axis, pixels);
+    }
+    let names: &[&str] = if shift.dimension == 1 { &["length"] } else { &["width", "height", "depth"] };
+    let t = Array1::from_shape_fn(shift.dimension, |k| {
+        component(match names.get(k).and_then(|name| space.grid.get(*name)) {
+            Some(size) => Reach::Pixels { size: *size, step: shift.step },
+            None => Reach::Scale(space.translation_scale),
+        })
+    });
+    element.with_translation(t)
 }
 
 /// Elements that random draws are unlikely to hit, each with the name of its kind (DESIGN 4).
@@ -213,6 +362,16 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
                     }));
                     elements.push(("half-turn", identity.clone().with_linear(half)));
                 }
+                if !space.grid.is_empty() && *n <= 3 {
+                    // Lattice symmetries need no interpolation: they decide whether a grid's action is exact.
+                    for k in 0..if *n == 2 { 1 } else { *n } {
+                        let (i, j) = (k, (k + 1) % n);
+                        let mut quarter = Array2::eye(*n);
+                        (quarter[[i, i]], quarter[[j, j]]) = (0.0, 0.0);
+                        (quarter[[i, j]], quarter[[j, i]]) = (-1.0, 1.0);
+                        elements.push(("quarter-turn", identity.clone().with_linear(quarter)));
+                    }
+                }
                 if *n == 3 {
                     for (pole, direction) in [1, 2].into_iter().zip(space.directions.iter().cycle()) {
                         let turn = turn_onto_axis(direction, pole);
@@ -228,9 +387,48 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
                     }
                 }
             }
-            Factor::Translation { dimension } => {
-                let far = Array1::from_elem(*dimension, 2.0 * space.translation_scale);
-                elements.push(("translation", identity.clone().with_translation(far)));
+            Factor::Lorentz { improper } => {
+                let lorentz = |m| identity.clone().with_lorentz(m);
+                let mut small = Array2::eye(4);
+                small.slice_mut(ndarray::s![1.., 1..]).assign(&small_rotation(3, draws));
+                elements.push(("near-identity", lorentz(lie::boost([0.0, 0.0, 1e-3]).dot(&small))));
+                let far = space.rapidity / 3f64.sqrt();
+                elements.push(("boost", lorentz(lie::boost([far, far, far]))));
+                if *improper {
+                    for (kind, d) in
+                        [("parity", [1.0, -1.0, -1.0, -1.0]), ("time-reversal", [-1.0, 1.0, 1.0, 1.0])]
+                    {
+                        elements.push((kind, lorentz(Array2::from_diag(&Array1::from(d.to_vec())))));
+                    }
+                }
+            }
+            Factor::Finite(group) => {
+                let one = |g: &usize| ("generator", identity.clone().with_finite(Arc::clone(group), *g));
+                elements.extend(group.generators().iter().map(one));
+            }
+            Factor::Generated(generators) => {
+                let one = |m: &Array2<f64>| ("generator", identity.clone().with_general(m.clone()));
+                elements.extend(generators.matrices.iter().map(one));
+            }
+            Factor::Translation(shift) => {
+                let along = shift.along.as_ref();
+                let on_grid = match along {
+                    Some(_) => true,
+                    None => !space.grid.is_empty(),
+                };
+                if !on_grid {
+                    let far = Array1::from_elem(shift.dimension, 2.0 * space.translation_scale);
+                    elements.push(("translation", identity.clone().with_translation(far)));
+                } else if along.is_some() || shift.dimension <= 3 {
+                    // A stride of 2 shows under odd shifts alone.
+                    for (kind, steps) in [("odd-shift", 1), ("even-shift", 2)] {
+                        let by = |reach| match reach {
+                            Reach::Pixels { step, .. } => (steps * step) as f64,
+                            Reach::Scale(scale) => 2.0 * scale,
+                        };
+                        elements.push((kind, shifted(identity.clone(), shift, space, by)));
+                    }
+                }
             }
             Factor::Permutation { axis } => {
                 let n = space.axes.get(axis).copied().unwrap_or(0);
@@ -239,6 +437,23 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
                     identity.clone().with_permutation(axis, p)
                 }));
             }
+            Factor::Permutations { axis, group } => {
+                for g in group.generators() {
+                    if let Some(p) = group.permutation(*g) {
+                        elements.push(("generator", identity.clone().with_permutation(axis, p.to_vec())));
+                    }
+                }
+            }
+            Factor::Sign => elements.push(("sign-flip", identity.clone().with_sign(-1.0))),
+            Factor::Phase => {
+                elements.push(("quarter-phase", identity.clone().with_phase(TAU / 4.0)));
+                elements.push(("near-identity", identity.clone().with_phase(1e-3)));
+            }
+            Factor::Scale => {
+                elements.push(("doubling", identity.clone().with_scale(2.0)));
+                elements.push(("near-identity", identity.clone().with_scale(1.001)));
+            }
+            Factor::Custom(_) => {}
         }
     }
     elements
@@ -314,7 +529,7 @@ mod tests {
     }
 
     fn draw(group: &Group, space: &Space, seed: u64, sample: usize, index: u64) -> Element {
-        haar(group, &Part::Joint, space, &mut Draws::new(seed, sample, index, Purpose::Haar))
+        haar(group, &Part::Joint, space, None, &mut Draws::new(seed, sample, index, Purpose::Haar))
     }
 
     /// Matrices drawn for indices 0..n.
@@ -350,6 +565,7 @@ mod tests {
             Purpose::Precision,
             Purpose::Constants,
             Purpose::Parameters,
+            Purpose::Order,
         ] {
             assert!(seen.insert(Draws::new(3, 5, 8, purpose).uniform().to_bits()), "{purpose:?}");
         }
@@ -373,7 +589,7 @@ mod tests {
         let names: Vec<String> = cycle(&group).iter().map(Part::name).collect();
         assert_eq!(names, ["joint", "O(3)", "joint", "T(3)", "joint", "S(nodes)"]);
         for part in cycle(&group) {
-            let element = haar(&group, &part, &space, &mut Draws::new(0, 0, 0, Purpose::Haar));
+            let element = haar(&group, &part, &space, None, &mut Draws::new(0, 0, 0, Purpose::Haar));
             let turned = *element.linear() != Array2::<f64>::eye(3);
             let shifted = element.translation().iter().any(|t| *t != 0.0);
             let permuted = element.permutation("nodes").unwrap() != (0..30).collect::<Vec<_>>();

@@ -34,7 +34,7 @@ pub(crate) fn perturbed(
             changed = true;
         }
     }
-    let Factor::Permutation { axis } = factor else { return changed.then_some(result) };
+    let Some(axis) = factor.permuted_axis() else { return changed.then_some(result) };
     let floating = changed;
     for (k, (tensor, layout)) in inputs.iter().zip(layouts).enumerate() {
         let Some(layout) = layout else { continue };

@@ -47,6 +47,9 @@ pub(crate) struct Evidence {
     pub(crate) vacuous: Option<String>,
     /// Why it was cut too short to mean anything.
     pub(crate) cut_short: Option<String>,
+    /// Largest error under elements that had to interpolate a grid, if there were any: what of it is interpolation is
+    /// not known, so that it decides nothing (METHOD 10). They are left out of the other figures.
+    pub(crate) interpolated: Option<f64>,
     /// The user's tolerance.
     pub(crate) tolerance: Option<f64>,
 }
@@ -65,6 +68,24 @@ pub(crate) struct Decision {
 
 /// `levels` are scaled to the precision under audit; a violation is judged by the unscaled bound `broken`.
 pub(crate) fn decide(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
+    let decision = decide_exact(evidence, levels, broken);
+    match evidence.interpolated {
+        Some(error) if decision.verdict == Verdict::Pass => Decision {
+            classification: Classification::Undetermined,
+            verdict: Verdict::NeedsAttention,
+            reason: format!(
+                "it holds under the elements that move pixels onto pixels; under all others the grid is interpolated, and \
+                 how much of the error {error:.1e} is the interpolation's is not known: audit under the group of the \
+                 lattice (`C4`, `D4`, `Oh`) for a verdict"
+            ),
+            ..decision
+        },
+        _ => decision,
+    }
+}
+
+/// The decision on what needed no interpolation.
+fn decide_exact(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
     let level = levels.level(evidence.scaled);
     let (floor, violation, scaled) = match &evidence.double {
         Some(double) => (double.floor(levels), double.relative, double.scaled),
@@ -222,6 +243,7 @@ mod tests {
             }),
             vacuous: None,
             cut_short: None,
+            interpolated: None,
             tolerance: None,
         }
     }

@@ -6,7 +6,7 @@ use super::{Evidence, Finding, figure, only_breaking, severity, violated};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     violated(evidence)
-        .filter(|output| matches!(only_breaking(evidence, output), Some((Factor::Translation { .. }, _))))
+        .filter(|output| matches!(only_breaking(evidence, output), Some((Factor::Translation(_), _))))
         .map(|output| Finding {
             mode: "translation-leak".to_owned(),
             location: format!("output `{}`", output.name),

@@ -9,7 +9,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             !only_improper(evidence, output)
                 && !matches!(
                     only_breaking(evidence, output),
-                    Some((Factor::Translation { .. } | Factor::Permutation { .. }, _))
+                    Some((Factor::Translation(_) | Factor::Permutation { .. }, _))
                 )
         })
         .map(|output| {

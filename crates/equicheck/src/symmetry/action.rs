@@ -1,28 +1,53 @@
 //! The action of an element on a tensor: the product of the actions on its axes.
 //!
-//! Arithmetic is in f64 with one rounding into the tensor's type at the end.
+//! Arithmetic is in f64 with one rounding into the tensor's type at the end; where an element only moves entries (a
+//! permutation, a lattice symmetry of a grid, a regular representation) they keep their bits, whatever their type.
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, ArrayD, IxDyn};
+use ndarray::{Array2, ArrayD, Dimension, IxDyn};
 
 use crate::error::Error;
 use crate::model::{DType, Tensor};
 
 use super::element::{Element, inverse_permutation};
-use super::group::{Factor, Group};
-use super::irreps::{Irrep, Irreps, Parity};
-use super::layout::{Axis, IndexValues, Layout};
+use super::grid::{Domain, GridWarp, Interpolation};
+use super::group::{Factor, GRID_AXES, Group};
+use super::layout::{Axis, IndexValues, Layout, UpTo};
+use super::representation::{Representation, Segment};
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoundLayout {
     layout: Layout,
     shape: Vec<usize>,
-    /// Position in the shape, and the axis; plain ones left out.
-    moved: Vec<(usize, Axis)>,
-    /// Whether the group's matrices may be improper; `None` when it has none.
-    improper: Option<bool>,
+    /// Position in the shape, and the axis; plain ones left out. Weights have no position.
+    moved: Vec<(Option<usize>, Moved)>,
+    grid: Option<Grid>,
+    /// The factors of the group.
+    factors: Vec<Factor>,
+}
+
+/// How an axis moves.
+#[derive(Debug, Clone, PartialEq)]
+enum Moved {
+    Permuted(String),
+    /// Runs of representations along the axis.
+    Components(Vec<Segment>),
+}
+
+/// The axes of a sampled domain.
+#[derive(Debug, Clone, PartialEq)]
+struct Grid {
+    /// Positions in the shape, in the order of the names.
+    axes: Vec<usize>,
+    /// A tail of depth, height, width; or length.
+    names: Vec<String>,
+    sizes: Vec<usize>,
+    domain: Domain,
+    interpolation: Interpolation,
+    /// Pixels of the reference grid per pixel here, by axis: 2 behind a stride of 2, 1/2 behind an upsampling.
+    strides: Vec<f64>,
 }
 
 /// Components `start..end` of the one axis that irreps or vectors live on, which turn among themselves.
@@ -38,7 +63,11 @@ pub(crate) struct Block {
 }
 
 impl BoundLayout {
-    /// Binds `layout` to `shape`; `tensor` names it in errors, e.g. "input `pos`".
+    /// Binds `layout` to `shape`; `tensor` names it in errors, e.g. "input `pos`". Grids are open and interpolated
+    /// linearly unless [`on_grid`](Self::on_grid) says otherwise.
+    ///
+    /// A weight (`pseudoscalar`, `scale^2`) has no axis where the tensor has one axis per other word, and one of any
+    /// length where the tensor has an axis for it too.
     ///
     /// # Errors
     /// A rank or a length that does not fit.
@@ -52,38 +81,81 @@ impl BoundLayout {
         let axes = layout.axes();
         let leading = axes.first() == Some(&Axis::Ellipsis);
         let named = if leading { &axes[1..] } else { axes };
-        if leading && shape.len() < named.len() {
-            return Err(fail(format!(
-                "it names {} axes after `...`, the tensor has {}",
-                named.len(),
-                shape.len()
-            )));
+        let is_weight =
+            |axis: &Axis| axis.components().is_some_and(super::representation::DirectSum::is_weight);
+        let weights = named.iter().filter(|axis| is_weight(axis)).count();
+        let without = named.len() - weights;
+        let bare = weights > 0 && (leading || shape.len() == without);
+        let rank = if bare { without } else { named.len() };
+        if leading && shape.len() < rank {
+            return Err(fail(format!("it names {rank} axes after `...`, the tensor has {}", shape.len())));
         }
-        if !leading && shape.len() != named.len() {
-            return Err(fail(format!("it names {} axes, the tensor has {}", named.len(), shape.len())));
+        if !leading && shape.len() != rank {
+            return Err(fail(format!("it names {rank} axes, the tensor has {}", shape.len())));
         }
-        let offset = shape.len() - named.len();
+        let mut at = shape.len() - rank;
         let mut moved = Vec::new();
-        for (k, axis) in named.iter().enumerate() {
-            let length = shape[offset + k];
-            let expected = match axis {
-                Axis::Size(n) => Some(*n),
-                Axis::Vector | Axis::Point | Axis::Pseudovector => group.dimension(),
-                Axis::Irreps(irreps) => Some(irreps.dim()),
-                _ => None,
-            };
-            if let Some(n) = expected.filter(|n| *n != length) {
-                return Err(fail(format!("`{axis}` needs length {n}, axis {} has {length}", offset + k)));
+        let mut grid_axes: Vec<(String, usize)> = Vec::new();
+        for axis in named {
+            if bare && is_weight(axis) {
+                let segments =
+                    axis.components().map(|sum| sum.segments(group, 1)).transpose().map_err(&fail)?;
+                moved.push((None, Moved::Components(segments.unwrap_or_default())));
+                continue;
             }
-            if axis.is_spatial() && group.dimension().is_some() || matches!(axis, Axis::Permuted(_)) {
-                moved.push((offset + k, axis.clone()));
+            let length = shape[at];
+            match axis {
+                Axis::Size(n) if *n != length => {
+                    return Err(fail(format!("`{axis}` needs length {n}, axis {at} has {length}")));
+                }
+                Axis::Permuted(name) => moved.push((Some(at), Moved::Permuted(name.clone()))),
+                Axis::Grid(name) => grid_axes.push((name.clone(), at)),
+                Axis::Components(sum) => {
+                    let mut segments =
+                        if is_weight(axis) { sum.segments(group, 1) } else { sum.segments(group, length) }
+                            .map_err(|why| fail(format!("{why}, axis {at} has {length}")))?;
+                    if is_weight(axis)
+                        && let Some(segment) = segments.first_mut()
+                    {
+                        segment.range = 0..length;
+                    }
+                    moved.push((Some(at), Moved::Components(segments)));
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        let factors = group.factors();
+        let grid = Grid::new(grid_axes, shape, group).map_err(fail)?;
+        let bound = Self { layout: layout.clone(), shape: shape.to_vec(), moved, grid, factors };
+        if layout.up_to().is_some() && bound.grid.is_some() {
+            return Err(fail("`~` is not supported on grids".to_owned()));
+        }
+        Ok(bound)
+    }
+
+    /// The same with a grid's domain, interpolation, and the sizes of the grid that translations are counted on, by
+    /// the names of its axes.
+    #[must_use]
+    pub fn on_grid(
+        mut self,
+        domain: Domain,
+        interpolation: Interpolation,
+        reference: &BTreeMap<String, usize>,
+    ) -> Self {
+        if let Some(grid) = &mut self.grid {
+            grid.domain = domain;
+            grid.interpolation = interpolation;
+            for (k, name) in grid.names.iter().enumerate() {
+                let (own, of) = (grid.sizes[k].max(1) as f64, reference.get(name).map_or(0.0, |n| *n as f64));
+                grid.strides[k] = match () {
+                    () if of == 0.0 => 1.0,
+                    () if of >= own => (of / own).round(),
+                    () => 1.0 / (own / of).round(),
+                };
             }
         }
-        let improper = group.factors().iter().find_map(|factor| match factor {
-            Factor::Linear { improper, .. } => Some(*improper),
-            _ => None,
-        });
-        Ok(Self { layout: layout.clone(), shape: shape.to_vec(), moved, improper })
+        self
     }
 
     /// The layout.
@@ -98,63 +170,134 @@ impl BoundLayout {
 
     /// Permuted axes and their lengths.
     pub fn permuted_lengths(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.moved.iter().filter_map(|(at, axis)| match axis {
-            Axis::Permuted(name) => Some((name.as_str(), self.shape[*at])),
+        self.moved.iter().filter_map(|(at, axis)| match (at, axis) {
+            (Some(at), Moved::Permuted(name)) => Some((name.as_str(), self.shape[*at])),
             _ => None,
+        })
+    }
+
+    /// Axes of the grid and their sizes.
+    pub fn grid_sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.grid
+            .iter()
+            .flat_map(|grid| grid.names.iter().map(String::as_str).zip(grid.sizes.iter().copied()))
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.moved.iter().flat_map(|(_, moved)| match moved {
+            Moved::Components(segments) => &segments[..],
+            Moved::Permuted(_) => &[],
         })
     }
 
     /// Whether `factor` can move a tensor of this layout. Irreps `0e` alone, say, are moved by nothing.
     pub fn is_moved_by(&self, factor: &Factor) -> bool {
+        if let Some(axis) = factor.permuted_axis() {
+            return self.layout.permuted_axes().any(|name| name == axis);
+        }
+        self.grid_is_moved_by(factor) || self.segments().any(|s| s.representation.is_moved_by(factor))
+    }
+
+    fn grid_is_moved_by(&self, factor: &Factor) -> bool {
+        let Some(grid) = &self.grid else { return false };
         match factor {
-            Factor::Linear { improper, .. } => self.moved.iter().any(|(_, axis)| match axis {
-                Axis::Irreps(irreps) => irreps.blocks().iter().any(|b| turns(b.irrep, *improper)),
-                axis => axis.is_spatial(),
-            }),
-            Factor::Translation { .. } => self.moved.iter().any(|(_, axis)| *axis == Axis::Point),
-            Factor::Permutation { axis } => self.layout.permuted_axes().any(|name| name == axis),
+            Factor::Translation(shift) => shift.along.as_ref().is_none_or(|axis| grid.names.contains(axis)),
+            Factor::Finite(group) => group.order() > 1,
+            factor => factor.is_linear(),
         }
     }
 
     /// How it transforms, in words, one clause per moving axis.
     pub fn describe(&self, group: &Group) -> String {
-        let improper = group.factors().iter().any(|f| matches!(f, Factor::Linear { improper: true, .. }));
-        let turns = group.factors().iter().any(|f| matches!(f, Factor::Linear { .. }));
-        let shifts = group.factors().iter().any(|f| matches!(f, Factor::Translation { .. }));
+        let improper = group.has_improper();
+        let moves = |representation: &Representation| {
+            self.factors.iter().any(|factor| representation.is_moved_by(factor))
+        };
+        let shifts = self.factors.iter().any(|f| matches!(f, Factor::Translation(s) if s.along.is_none()));
+        let turns = self.factors.iter().any(Factor::is_linear);
         let mut clauses: Vec<String> = Vec::new();
-        for (at, axis) in &self.moved {
-            let clause = match axis {
-                Axis::Permuted(name) => Some(format!("permuted with `{name}`")),
-                Axis::Vector if turns => Some("turned as a vector (g v), not translated".to_owned()),
-                Axis::Point if turns && shifts => {
-                    Some("turned and translated as a point (g v + t)".to_owned())
+        for (at, moved) in &self.moved {
+            let clause = match moved {
+                Moved::Permuted(name) => Some(format!("permuted with `{name}`")),
+                Moved::Components(segments) => {
+                    let moving: Vec<&Segment> =
+                        segments.iter().filter(|s| moves(&s.representation)).collect();
+                    let text =
+                        |s: &Segment| describe_representation(&s.representation, improper, turns, shifts);
+                    match moving[..] {
+                        [] => None,
+                        [Segment { representation: Representation::Irreps(_), .. }, ..]
+                            if segments
+                                .iter()
+                                .all(|s| matches!(s.representation, Representation::Irreps(_))) =>
+                        {
+                            let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
+                            let names: Vec<&str> = segments.iter().map(|s| s.name.as_str()).collect();
+                            Some(format!("turned by {rule} of {}, e3nn basis", names.join("+")))
+                        }
+                        [one] if segments.len() == 1 => Some(text(one)),
+                        _ => Some(
+                            segments
+                                .iter()
+                                .map(|s| {
+                                    let range = format!("{}..{}", s.range.start, s.range.end);
+                                    let words = if moves(&s.representation) {
+                                        text(s)
+                                    } else {
+                                        "not moved".to_owned()
+                                    };
+                                    format!("{range} ({}) {words}", s.name)
+                                })
+                                .collect::<Vec<_>>()
+                                .join(", "),
+                        ),
+                    }
                 }
-                Axis::Point if turns => Some("turned as a point (g v)".to_owned()),
-                Axis::Point if shifts => Some("translated as a point (v + t)".to_owned()),
-                Axis::Pseudovector if improper => Some("turned as an axial vector (det(g) g v)".to_owned()),
-                Axis::Pseudovector if turns => Some("turned as a vector (g v)".to_owned()),
-                Axis::Irreps(irreps) if turns => {
-                    let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
-                    Some(format!("turned by {rule} of {irreps}, e3nn basis"))
-                }
-                _ => None,
             };
             if let Some(clause) = clause {
-                clauses.push(format!("axis {at} {clause}"));
+                clauses.push(match at {
+                    Some(at) => format!("axis {at} {clause}"),
+                    None => format!("every entry {clause}"),
+                });
+            }
+        }
+        if let Some(grid) = &self.grid {
+            let moving: Vec<String> =
+                self.factors.iter().filter(|f| self.grid_is_moved_by(f)).map(ToString::to_string).collect();
+            if !moving.is_empty() {
+                let axes: Vec<String> = grid.axes.iter().map(ToString::to_string).collect();
+                clauses.push(format!(
+                    "axes {} warped as a grid about its centre by {} ({} domain)",
+                    axes.join(" "),
+                    moving.join(" and "),
+                    grid.domain
+                ));
             }
         }
         if let Some(values) = self.layout.values() {
             let kept = values.sentinel.map_or(String::new(), |s| format!(", {s} kept"));
             clauses.push(format!("values relabelled as positions along `{}`{kept}", values.axis));
         }
+        if let Some(up_to) = self.up_to() {
+            clauses.push(format!("compared up to {up_to}"));
+        }
         if clauses.is_empty() { "not moved".to_owned() } else { clauses.join("; ") }
+    }
+
+    /// What values are compared up to: as declared, or a quaternion's sign.
+    fn up_to(&self) -> Option<UpTo> {
+        let quaternion = |s: &Segment| s.representation == Representation::Quaternion;
+        let turned = self.factors.iter().any(|f| Representation::Quaternion.is_moved_by(f));
+        self.layout.up_to().or_else(|| (turned && self.segments().any(quaternion)).then_some(UpTo::Sign))
     }
 
     /// Plain axes whose length is the dimension of space, in a tensor that the group's matrix does not touch: the
     /// usual slip of writing `3` for `vector`.
     pub fn suspicious_axes(&self, group: &Group) -> Vec<String> {
-        let Some(dimension) = group.dimension() else { return Vec::new() };
-        if self.layout.axes().iter().any(Axis::is_spatial) || self.layout.values().is_some() {
+        let Some(dimension) = group.dimension().filter(|n| *n > 1) else { return Vec::new() };
+        let transforms =
+            self.layout.axes().iter().any(|axis| axis.is_spatial() || matches!(axis, Axis::Grid(_)));
+        if transforms || self.layout.values().is_some() {
             return Vec::new();
         }
         self.layout
@@ -167,9 +310,104 @@ impl BoundLayout {
             .collect()
     }
 
+    /// Whether the action computes new values, rather than moving entries about: integers then have no place.
+    pub(crate) fn computes(&self) -> bool {
+        let moves_entries = |s: &Segment| match &s.representation {
+            Representation::Finite(representation) => {
+                let group = self.factors.iter().find_map(|factor| match factor {
+                    Factor::Finite(group) => Some(group),
+                    _ => None,
+                });
+                group.is_none_or(|g| matches!(g.channel_permutation(representation, 0), Ok(Some(_))))
+            }
+            representation => !self.factors.iter().any(|factor| representation.is_moved_by(factor)),
+        };
+        let interpolated = self.grid.is_some()
+            && self.factors.iter().any(|f| matches!(f, Factor::Linear { .. } | Factor::Generated(_)));
+        interpolated
+            || self.segments().any(|s| !moves_entries(s))
+            || self.layout.axes().iter().any(|axis| {
+                axis.is_spatial()
+                    && self.factors.iter().any(|f| f.is_linear() || matches!(f, Factor::Translation(_)))
+            })
+    }
+
+    /// Whether values must be complex: charges are multiplied by a phase.
+    pub(crate) fn needs_complex(&self) -> bool {
+        self.segments().any(|s| s.representation.is_moved_by(&Factor::Phase))
+    }
+
+    /// The warp of the grid, if there is one and the element moves it.
+    ///
+    /// # Errors
+    /// What the grid does not admit, in words.
+    fn warp(&self, element: &Element) -> Result<Option<GridWarp>, String> {
+        let Some(grid) = &self.grid else { return Ok(None) };
+        let n = grid.names.len();
+        let acts = element.linear().nrows() == n;
+        let linear = if acts { element.linear().clone() } else { Array2::eye(n) };
+        // The translation is (x, y, z); the axes stand in the order depth, height, width.
+        let mut shift = vec![0.0; n];
+        for (k, name) in grid.names.iter().enumerate() {
+            let component = n - 1 - k;
+            let along = match name.as_str() {
+                "height" | "depth" => -element.shift(name),
+                _ => element.shift(name),
+            };
+            let own = if acts { element.translation()[component] } else { 0.0 };
+            shift[component] = (own + along) / grid.strides[k];
+        }
+        if linear == Array2::<f64>::eye(n) && shift.iter().all(|t| *t == 0.0) {
+            return Ok(None);
+        }
+        GridWarp::new(&grid.sizes, grid.domain, grid.interpolation, &linear, &shift)
+            .map(Some)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Whether the grid admits the element.
+    ///
+    /// # Errors
+    /// Why it does not, in words.
+    pub(crate) fn admits(&self, element: &Element) -> Result<(), String> {
+        self.warp(element).map(|_| ())
+    }
+
+    /// Whether the element's action has to interpolate between pixels.
+    pub(crate) fn interpolates(&self, element: &Element) -> bool {
+        self.warp(element).ok().flatten().is_some_and(|warp| !warp.is_exact())
+    }
+
+    /// Whole-pixel shifts must stay whole pixels here.
+    ///
+    /// # Errors
+    /// Why they do not, and what to write instead.
+    pub(crate) fn check_shifts(&self, group: &Group) -> Result<(), String> {
+        let Some(grid) = &self.grid else { return Ok(()) };
+        for shift in group.shifts() {
+            for (name, stride) in grid.names.iter().zip(&grid.strides) {
+                let concerned = shift.along.as_ref().is_none_or(|axis| axis == name);
+                if concerned && *stride > 1.0 && (shift.step as f64 / stride).fract() != 0.0 {
+                    let along = shift.along.as_ref().map_or(String::new(), |axis| format!(" @ {axis}"));
+                    return Err(format!(
+                        "its grid has 1/{stride} of the input's resolution along `{name}`, where a shift by {} is no \
+                         whole number of pixels: write `{stride}T({}){along}`",
+                        shift.step, shift.dimension
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Acts on a tensor of this shape. The identity returns the same bits.
     pub fn act(&self, element: &Element, tensor: &Tensor) -> Tensor {
         let mut result = self.permute(element, tensor);
+        if let Ok(Some(warp)) = self.warp(element)
+            && let Some(grid) = &self.grid
+        {
+            result = warp.apply_tensor(&result, &grid.axes);
+        }
         if self.moves_values(element) {
             let real = self.act_on_components(element, &result.to_real());
             let dtype = if result.dtype().is_inexact() { result.dtype() } else { DType::Float64 };
@@ -183,25 +421,159 @@ impl BoundLayout {
         let Tensor::Float64(permuted) = self.permute(element, &Tensor::Float64(values.clone())) else {
             unreachable!("a permutation keeps the element type")
         };
-        let permuted = self.relabel(element, &permuted);
-        if self.moves_values(element) { self.act_on_components(element, &permuted) } else { permuted }
+        let mut result = self.relabel(element, &permuted);
+        if let Ok(Some(warp)) = self.warp(element)
+            && let Some(grid) = &self.grid
+        {
+            result = warp.apply(&result, &grid.axes);
+        }
+        if self.moves_values(element) { self.act_on_components(element, &result) } else { result }
+    }
+
+    /// The transpose of the action's linear part, exactly: `<act(x), y> = <x, act_transposed(y)>` (METHOD 15). Complex
+    /// values are pairs of reals, so that a phase is conjugated.
+    pub fn act_transposed(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
+        let mut result = values.clone();
+        if self.moves_values(element) {
+            result = self.components(element, &result, true);
+        }
+        if let Ok(Some(warp)) = self.warp(element)
+            && let Some(grid) = &self.grid
+        {
+            result = warp.apply_transposed(&result, &grid.axes);
+        }
+        let mut inverse = element.clone();
+        for (axis, _) in self.permuted_lengths() {
+            if let Some(p) = element.permutation(axis) {
+                inverse = inverse.with_permutation(axis, inverse_permutation(p));
+            }
+        }
+        for (at, index) in self.channel_moves(element) {
+            result = result.select(ndarray::Axis(at), &inverse_permutation(&index));
+        }
+        for (at, moved) in &self.moved {
+            if let (Some(at), Moved::Permuted(name)) = (at, moved)
+                && let Some(p) = inverse.permutation(name)
+            {
+                result = result.select(ndarray::Axis(*at), p);
+            }
+        }
+        result
+    }
+
+    /// `value - expected` where both are defined: 0 where a grid's entries were moved in from outside, and after the
+    /// choice that `~` leaves open.
+    pub fn difference(&self, element: &Element, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
+        let mut difference = match self.up_to() {
+            Some(UpTo::Sign) => self.difference_up_to_sign(value, expected),
+            None => value - expected,
+        };
+        if let Ok(Some(warp)) = self.warp(element)
+            && let Some(grid) = &self.grid
+            && warp.mask().iter().any(|defined| !defined)
+        {
+            let sizes = &grid.sizes;
+            for (index, entry) in difference.indexed_iter_mut() {
+                let pixel =
+                    grid.axes.iter().zip(sizes).fold(0, |pixel, (at, size)| pixel * size + index[*at]);
+                if !warp.mask()[pixel] {
+                    *entry = 0.0;
+                }
+            }
+        }
+        difference
+    }
+
+    /// One sign per vector: over the axes of representations, or over the permuted ones where there is none, the one
+    /// that makes the difference smaller.
+    fn difference_up_to_sign(&self, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
+        let mut within: Vec<usize> = self
+            .moved
+            .iter()
+            .filter(|(_, moved)| matches!(moved, Moved::Components(_)))
+            .filter_map(|(at, _)| *at)
+            .collect();
+        if within.is_empty() {
+            within = self.moved.iter().filter_map(|(at, _)| *at).collect();
+        }
+        if within.is_empty() {
+            within = (0..self.shape.len()).collect();
+        }
+        // A complex number's two parts share their sign.
+        within.extend(self.shape.len()..value.ndim());
+        let key = |index: &IxDyn| -> Vec<usize> {
+            (0..index.ndim()).map(|k| if within.contains(&k) { 0 } else { index[k] }).collect()
+        };
+        let mut products: BTreeMap<Vec<usize>, f64> = BTreeMap::new();
+        for (index, v) in value.indexed_iter() {
+            *products.entry(key(&index)).or_insert(0.0) += v * expected[&index];
+        }
+        let mut difference = value.clone();
+        for (index, entry) in difference.indexed_iter_mut() {
+            let sign = if products[&key(&index)] < 0.0 { -1.0 } else { 1.0 };
+            *entry -= sign * expected[&index];
+        }
+        difference
     }
 
     fn moves_values(&self, element: &Element) -> bool {
-        let n = element.linear().nrows();
-        let spatial = self.moved.iter().any(|(_, axis)| axis.is_spatial());
-        spatial
-            && (*element.linear() != Array2::<f64>::eye(n) || element.translation().iter().any(|t| *t != 0.0))
+        self.moved.iter().any(|(_, moved)| match moved {
+            Moved::Permuted(_) => false,
+            Moved::Components(segments) => segments.iter().any(|s| self.changes(element, &s.representation)),
+        })
+    }
+
+    /// Whether the element computes with what this acts on.
+    fn changes(&self, element: &Element, representation: &Representation) -> bool {
+        match representation {
+            Representation::Scalar => false,
+            Representation::Charge(k) => *k != 0 && element.phase() != 0.0,
+            Representation::Sign => element.sign() != 1.0,
+            Representation::Scale(k) => *k != 0 && element.scale() != 1.0,
+            Representation::Finite(finite) => element.finite().is_some_and(|(group, g)| {
+                g != group.identity() && !matches!(group.channel_permutation(finite, g), Ok(Some(_)))
+            }),
+            Representation::Point => element.turns() || element.translation().iter().any(|t| *t != 0.0),
+            _ => element.turns(),
+        }
+    }
+
+    /// Axes along which a finite group moves whole channels, with where each entry comes from.
+    fn channel_moves(&self, element: &Element) -> Vec<(usize, Vec<usize>)> {
+        let Some((group, g)) = element.finite().filter(|(group, g)| *g != group.identity()) else {
+            return Vec::new();
+        };
+        let mut moves = Vec::new();
+        for (at, moved) in &self.moved {
+            let (Some(at), Moved::Components(segments)) = (at, moved) else { continue };
+            let mut index: Vec<usize> = (0..self.shape[*at]).collect();
+            for segment in segments {
+                let Representation::Finite(representation) = &segment.representation else { continue };
+                let Ok(Some(p)) = group.channel_permutation(representation, g) else { continue };
+                for start in segment.range.clone().step_by(segment.dimension.max(1)) {
+                    for (k, from) in p.iter().enumerate() {
+                        index[start + k] = start + from;
+                    }
+                }
+            }
+            if index.iter().enumerate().any(|(k, from)| k != *from) {
+                moves.push((*at, index));
+            }
+        }
+        moves
     }
 
     fn permute(&self, element: &Element, tensor: &Tensor) -> Tensor {
         let mut result = tensor.clone();
-        for (at, axis) in &self.moved {
-            if let Axis::Permuted(name) = axis
+        for (at, moved) in &self.moved {
+            if let (Some(at), Moved::Permuted(name)) = (at, moved)
                 && let Some(p) = element.permutation(name)
             {
                 result = result.select(*at, p);
             }
+        }
+        for (at, index) in self.channel_moves(element) {
+            result = result.select(at, &index);
         }
         if let Some(relabel) = self.relabelling(element)
             && let Some(relabelled) = result.map_integers(relabel)
@@ -232,78 +604,123 @@ impl BoundLayout {
     }
 
     fn act_on_components(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
+        self.components(element, values, false)
+    }
+
+    fn components(&self, element: &Element, values: &ArrayD<f64>, transposed: bool) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
+        let complex = shape.len() > self.shape.len();
         let mut data: Vec<f64> = values.iter().copied().collect();
-        // A translation alone must not touch vectors: 0 times an infinite component is nan.
-        let turns = *element.linear() != Array2::<f64>::eye(element.linear().nrows());
-        for (at, axis) in &self.moved {
-            let length = self.shape[*at];
-            let inner: usize = shape[at + 1..].iter().product();
+        for (at, moved) in &self.moved {
+            let Moved::Components(segments) = moved else { continue };
+            // A weight acts on every entry.
+            let (length, inner) = match at {
+                Some(at) => (self.shape[*at], shape[at + 1..].iter().product()),
+                None => (data.len(), 1),
+            };
             let mut blocks = Blocks { data: &mut data, length, inner };
-            match axis {
-                Axis::Vector if turns => blocks.apply(0, element.linear()),
-                Axis::Pseudovector if turns => {
-                    blocks.apply(0, &(element.linear() * element.determinant()));
+            for segment in segments {
+                if !self.changes(element, &segment.representation) {
+                    continue;
                 }
-                Axis::Point => {
-                    if turns {
-                        blocks.apply(0, element.linear());
+                let range = if at.is_some() { segment.range.clone() } else { 0..length };
+                match &segment.representation {
+                    Representation::Charge(k) => {
+                        let angle = f64::from(*k) * element.phase();
+                        let angle = if transposed { -angle } else { angle };
+                        blocks.rotate_complex(range, angle, at.is_none());
+                        continue;
                     }
-                    // A complex number's imaginary part does not move: it has an inner axis of length 2.
-                    let real_parts_only = shape.len() > self.shape.len();
-                    blocks.shift(element.translation().as_slice().unwrap_or(&[]), real_parts_only);
+                    Representation::Point if !transposed => {
+                        let turn = element.turns().then(|| element.linear().clone());
+                        for start in range.step_by(segment.dimension.max(1)) {
+                            if let Some(matrix) = &turn {
+                                blocks.apply(start, matrix);
+                            }
+                            // A complex number's imaginary part does not move: it has an inner axis of length 2.
+                            blocks.shift(start, element.translation().as_slice().unwrap_or(&[]), complex);
+                        }
+                        continue;
+                    }
+                    _ => {}
                 }
-                Axis::Irreps(irreps) if turns => blocks.apply_irreps(irreps, element),
-                _ => {}
+                let Some(matrix) = segment.representation.matrix(element) else { continue };
+                let matrix = if transposed { matrix.reversed_axes() } else { matrix };
+                if matrix.nrows() == 1 {
+                    blocks.scale(range, matrix[[0, 0]]);
+                    continue;
+                }
+                for start in range.step_by(segment.dimension.max(1)) {
+                    blocks.apply(start, &matrix);
+                }
             }
         }
         ArrayD::from_shape_vec(IxDyn(&shape), data).expect("the action keeps the shape")
     }
 
-    /// The blocks of an output that are judged apart: its irreps by type; one block otherwise.
+    /// The blocks of an output that are judged apart: its representations along the first axis that holds several;
+    /// one block otherwise.
     pub(crate) fn blocks(&self) -> Vec<Block> {
-        for (at, axis) in &self.moved {
-            if let Axis::Irreps(irreps) = axis {
-                let mut blocks: Vec<Block> = Vec::new();
-                let others = self.moved.iter().any(|(other, axis)| other != at && self.transforms(axis));
-                for b in irreps.blocks() {
-                    blocks.push(Block {
-                        name: format!("{}x{}", b.multiplicity, b.irrep),
-                        range: Some((*at, b.range())),
-                        scalar: !others && !self.improper.is_some_and(|improper| turns(b.irrep, improper)),
-                    });
-                }
-                blocks.retain(|b| b.range.as_ref().is_none_or(|(_, r)| !r.is_empty()));
-                if !blocks.is_empty() {
-                    return blocks;
-                }
+        for (at, moved) in &self.moved {
+            let (Some(at), Moved::Components(segments)) = (at, moved) else { continue };
+            let irreps =
+                matches!(segments.first(), Some(Segment { representation: Representation::Irreps(_), .. }));
+            if segments.len() < 2 && !irreps {
+                continue;
+            }
+            let others = self.segments_off(*at).any(|s| self.transforms(&s.representation));
+            let mut blocks: Vec<Block> = segments
+                .iter()
+                .map(|s| Block {
+                    name: s.name.clone(),
+                    range: Some((*at, s.range.clone())),
+                    scalar: !others && !self.transforms(&s.representation),
+                })
+                .collect();
+            blocks.retain(|b| b.range.as_ref().is_none_or(|(_, r)| !r.is_empty()));
+            if !blocks.is_empty() {
+                return blocks;
             }
         }
-        let scalar = !self.moved.iter().any(|(_, axis)| self.transforms(axis));
+        let scalar = !self.segments().any(|s| self.transforms(&s.representation));
         vec![Block { name: String::new(), range: None, scalar }]
+    }
+
+    /// Representations along other axes than this one.
+    fn segments_off(&self, at: usize) -> impl Iterator<Item = &Segment> {
+        self.moved.iter().filter(move |(other, _)| *other != Some(at)).flat_map(|(_, moved)| match moved {
+            Moved::Components(segments) => &segments[..],
+            Moved::Permuted(_) => &[],
+        })
     }
 
     /// By block: whether `factor` moves it.
     pub(crate) fn blocks_moved_by(&self, factor: &Factor) -> Vec<bool> {
-        let irreps = self.moved.iter().find_map(|(_, axis)| match axis {
-            Axis::Irreps(irreps) => Some(irreps),
-            _ => None,
-        });
-        match (factor, irreps) {
-            // Other spatial axes turn every block.
-            (Factor::Linear { improper, .. }, Some(irreps))
-                if self.moved.iter().filter(|(_, axis)| axis.is_spatial()).count() == 1 =>
-            {
-                let blocks = irreps.blocks().iter().filter(|b| !b.range().is_empty());
-                blocks.map(|b| turns(b.irrep, *improper)).collect()
-            }
-            _ => vec![self.is_moved_by(factor); self.blocks().len()],
-        }
+        let whole = factor.permuted_axis().is_some() || self.grid_is_moved_by(factor);
+        self.blocks()
+            .iter()
+            .map(|block| {
+                let Some((at, range)) = &block.range else { return self.is_moved_by(factor) };
+                if whole {
+                    return self.is_moved_by(factor);
+                }
+                let own = self.segments_along(*at).filter(|s| s.range == *range);
+                let mut all = own.chain(self.segments_off(*at));
+                all.any(|s| s.representation.is_moved_by(factor))
+            })
+            .collect()
+    }
+
+    fn segments_along(&self, at: usize) -> impl Iterator<Item = &Segment> {
+        self.moved.iter().filter(move |(own, _)| *own == Some(at)).flat_map(|(_, moved)| match moved {
+            Moved::Components(segments) => &segments[..],
+            Moved::Permuted(_) => &[],
+        })
     }
 
     /// Whether the group's matrix or translations act on some axis.
     pub(crate) fn is_spatial(&self) -> bool {
-        self.moved.iter().any(|(_, axis)| axis.is_spatial())
+        self.grid.is_some() || self.segments().any(|s| self.transforms(&s.representation))
     }
 
     /// Whether some block is a scalar.
@@ -311,56 +728,128 @@ impl BoundLayout {
         self.blocks().iter().any(|block| block.scalar)
     }
 
-    /// Whether the group turns or shifts components along this axis.
-    fn transforms(&self, axis: &Axis) -> bool {
-        match axis {
-            Axis::Point => true,
-            Axis::Vector | Axis::Pseudovector => self.improper.is_some(),
-            Axis::Irreps(irreps) => {
-                self.improper.is_some_and(|improper| irreps.blocks().iter().any(|b| turns(b.irrep, improper)))
-            }
-            _ => false,
-        }
+    /// Whether the group turns or shifts components.
+    fn transforms(&self, representation: &Representation) -> bool {
+        self.factors.iter().any(|factor| representation.is_moved_by(factor))
     }
 
     /// Position of the axis that is permuted under this name.
     pub(crate) fn position_of(&self, name: &str) -> Option<usize> {
-        let permuted = Axis::Permuted(name.to_owned());
-        self.moved.iter().find(|(_, axis)| *axis == permuted).map(|(at, _)| *at)
+        self.moved.iter().find_map(|(at, moved)| match moved {
+            Moved::Permuted(own) if own == name => *at,
+            _ => None,
+        })
+    }
+
+    fn position(&self, wanted: &Representation) -> Option<usize> {
+        self.moved.iter().find_map(|(at, moved)| match moved {
+            Moved::Components(segments) if matches!(&segments[..], [s] if s.representation == *wanted) => *at,
+            _ => None,
+        })
     }
 
     /// Position of the `point` axis.
     pub(crate) fn point_axis(&self) -> Option<usize> {
-        self.moved.iter().find(|(_, axis)| *axis == Axis::Point).map(|(at, _)| *at)
+        self.position(&Representation::Point)
     }
 
     /// Position of the first `vector` axis.
     pub(crate) fn vector_axis(&self) -> Option<usize> {
-        self.moved.iter().find(|(_, axis)| *axis == Axis::Vector).map(|(at, _)| *at)
+        self.position(&Representation::Vector)
     }
 
     /// Position of the `batch` axis, or of `graphs` that nothing permutes: its entries are samples of their own.
     pub(crate) fn batch_axis(&self) -> Option<usize> {
         let axes = self.layout.axes();
-        let offset = self.shape.len() - axes.iter().filter(|axis| **axis != Axis::Ellipsis).count();
-        let named = axes.iter().filter(|axis| **axis != Axis::Ellipsis);
+        // Weights without an axis make the positions of what follows uncertain: count from the front.
+        let leading = axes.first() == Some(&Axis::Ellipsis);
+        let named: Vec<&Axis> = axes.iter().filter(|axis| **axis != Axis::Ellipsis).collect();
+        let bare = self.moved.iter().filter(|(at, _)| at.is_none()).count();
+        let offset = if leading { self.shape.len() + bare - named.len() } else { 0 };
         let batch = |axis: &Axis| match axis {
             Axis::Batch => true,
             Axis::Plain { name, marked: false } => name == "graphs",
             _ => false,
         };
-        named.enumerate().find(|(_, axis)| batch(axis)).map(|(k, _)| offset + k)
+        let is_weight =
+            |axis: &Axis| axis.components().is_some_and(super::representation::DirectSum::is_weight);
+        let found = named.iter().position(|axis| batch(axis))?;
+        let before = if bare == 0 { 0 } else { named[..found].iter().filter(|axis| is_weight(axis)).count() };
+        Some(offset + found - before)
     }
 
     /// Position of the first permuted axis: its entries are the rows judged one by one.
     pub(crate) fn row_axis(&self) -> Option<usize> {
-        self.moved.iter().find(|(_, axis)| matches!(axis, Axis::Permuted(_))).map(|(at, _)| *at)
+        self.moved.iter().find(|(_, moved)| matches!(moved, Moved::Permuted(_))).and_then(|(at, _)| *at)
     }
 }
 
-/// Whether rotations, or improper elements where there are any, move an irrep.
-fn turns(irrep: Irrep, improper: bool) -> bool {
-    irrep.l() > 0 || (improper && irrep.parity() == Parity::Odd)
+impl Grid {
+    fn new(named: Vec<(String, usize)>, shape: &[usize], group: &Group) -> Result<Option<Self>, String> {
+        if named.is_empty() {
+            return Ok(None);
+        }
+        let along = |name: &str| group.shifts().iter().any(|s| s.along.as_deref() == Some(name));
+        if group.dimension().is_none() && !named.iter().any(|(name, _)| along(name)) {
+            return Ok(None);
+        }
+        let mut sorted = named;
+        let rank = |name: &str| GRID_AXES.iter().position(|axis| *axis == name);
+        sorted.sort_by_key(|(name, _)| rank(name));
+        let names: Vec<String> = sorted.iter().map(|(name, _)| name.clone()).collect();
+        let text = names.join(" ");
+        if !["length", "height width", "depth height width"].contains(&text.as_str()) {
+            return Err(format!("a grid is `length`, `height width` or `depth height width`, not `{text}`"));
+        }
+        if let Some(n) = group.dimension().filter(|n| *n != names.len()) {
+            return Err(format!(
+                "`{text}` is a grid in dimension {}, and `{group}` acts in dimension {n}",
+                names.len()
+            ));
+        }
+        let axes: Vec<usize> = sorted.iter().map(|(_, at)| *at).collect();
+        let sizes = axes.iter().map(|at| shape[*at]).collect();
+        let strides = vec![1.0; axes.len()];
+        let (domain, interpolation) = (Domain::Open, Interpolation::Linear);
+        Ok(Some(Self { axes, names, sizes, domain, interpolation, strides }))
+    }
+}
+
+fn describe_representation(
+    representation: &Representation,
+    improper: bool,
+    turns: bool,
+    shifts: bool,
+) -> String {
+    match representation {
+        Representation::Vector => "turned as a vector (g v), not translated".to_owned(),
+        Representation::Point if turns && shifts => "turned and translated as a point (g v + t)".to_owned(),
+        Representation::Point if turns => "turned as a point (g v)".to_owned(),
+        Representation::Point => "translated as a point (v + t)".to_owned(),
+        Representation::Pseudovector if improper => "turned as an axial vector (det(g) g v)".to_owned(),
+        Representation::Pseudovector => "turned as a vector (g v)".to_owned(),
+        Representation::Pseudoscalar => "multiplied by det(g)".to_owned(),
+        Representation::Covector => "turned as a covector (g^-T v)".to_owned(),
+        Representation::Irreps(irreps) => {
+            let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
+            format!("turned by {rule} of {irreps}, e3nn basis")
+        }
+        Representation::Frequency(m) => format!("turned by {m} times the angle"),
+        Representation::Finite(finite) => format!("transformed by `{finite}`, escnn's order and basis"),
+        Representation::Sign => "multiplied by the sign".to_owned(),
+        Representation::Scale(k) => format!("multiplied by s^{k} under dilation by s"),
+        Representation::Charge(k) => format!("multiplied by exp({k} i theta)"),
+        Representation::Voigt(super::tensors::Voigt::Stress) => {
+            "turned as a symmetric tensor (g s g^T), components xx yy zz yz xz xy".to_owned()
+        }
+        Representation::Voigt(super::tensors::Voigt::Strain) => {
+            "turned as a strain (g e g^T, engineering shears), components xx yy zz yz xz xy".to_owned()
+        }
+        Representation::Quaternion => {
+            "multiplied from the left by the turn's quaternion (w x y z)".to_owned()
+        }
+        Representation::Scalar => "not moved".to_owned(),
+    }
 }
 
 /// Row-major data seen as `[outer, length, inner]`.
@@ -371,45 +860,58 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Applies `matrix` (m x m) to the components `start..start + m` along the axis.
+    /// Applies `matrix` (m x m) to the components `start..start + m` along the axis. Entries that are zero are left
+    /// out: a component that is not finite stays where the matrix puts it.
     fn apply(&mut self, start: usize, matrix: &Array2<f64>) {
         let m = matrix.nrows();
         let stride = self.inner;
+        let rows: Vec<Vec<(usize, f64)>> = matrix
+            .outer_iter()
+            .map(|row| row.iter().copied().enumerate().filter(|(_, v)| *v != 0.0).collect())
+            .collect();
         let mut before = vec![0.0; m];
         for outer in self.data.chunks_exact_mut((self.length * stride).max(1)) {
             for i in 0..stride {
                 for (k, slot) in before.iter_mut().enumerate() {
                     *slot = outer[(start + k) * stride + i];
                 }
-                for (row, matrix_row) in matrix.outer_iter().enumerate() {
-                    outer[(start + row) * stride + i] =
-                        matrix_row.iter().zip(&before).map(|(a, b)| a * b).sum();
+                for (row, entries) in rows.iter().enumerate() {
+                    outer[(start + row) * stride + i] = entries.iter().map(|(k, v)| v * before[*k]).sum();
                 }
             }
         }
     }
 
-    fn shift(&mut self, translation: &[f64], real_parts_only: bool) {
+    /// Multiplies entries of the range by a number.
+    fn scale(&mut self, range: std::ops::Range<usize>, factor: f64) {
+        let stride = self.inner;
+        for outer in self.data.chunks_exact_mut((self.length * stride).max(1)) {
+            for entry in &mut outer[range.start * stride..range.end * stride] {
+                *entry *= factor;
+            }
+        }
+    }
+
+    /// Multiplies complex entries of the range, two neighbouring reals each, by `exp(i angle)`. Where the whole tensor
+    /// is one run (`flat`), the range counts reals.
+    fn rotate_complex(&mut self, range: std::ops::Range<usize>, angle: f64, flat: bool) {
+        let stride = if flat { 1 } else { self.inner };
+        let (sine, cosine) = angle.sin_cos();
+        for outer in self.data.chunks_exact_mut((self.length * stride).max(1)) {
+            for z in outer[range.start * stride..range.end * stride].chunks_exact_mut(2) {
+                (z[0], z[1]) = (cosine * z[0] - sine * z[1], sine * z[0] + cosine * z[1]);
+            }
+        }
+    }
+
+    fn shift(&mut self, start: usize, translation: &[f64], real_parts_only: bool) {
         let stride = self.inner;
         let step = if real_parts_only { 2 } else { 1 };
         for outer in self.data.chunks_exact_mut((self.length * stride).max(1)) {
             for (k, t) in translation.iter().enumerate() {
                 for i in (0..stride).step_by(step) {
-                    outer[k * stride + i] += t;
+                    outer[(start + k) * stride + i] += t;
                 }
-            }
-        }
-    }
-
-    /// `D(g) = p(det g) D^l(det(g) g)` on each irrep, `p(-1) = -1` for odd parity.
-    fn apply_irreps(&mut self, irreps: &Irreps, element: &Element) {
-        let determinant = element.determinant();
-        let proper = element.linear() * determinant;
-        for block in irreps.matrices(&proper.view(), determinant < 0.0).blocks() {
-            let matrix = &block.wigner * block.sign;
-            let (offset, dim) = (block.block.offset, block.block.irrep.dim());
-            for copy in 0..block.block.multiplicity {
-                self.apply(offset + copy * dim, &matrix);
             }
         }
     }

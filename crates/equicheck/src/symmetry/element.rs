@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use ndarray::{Array1, Array2};
 
-/// An element: an orthogonal matrix, a translation, and one permutation per permuted axis.
+use super::finite::FiniteGroup;
+use super::lie;
+
+/// An element: a matrix on space, a translation, one permutation per permuted axis, and what it is in the other
+/// factors of the group.
 ///
 /// Acts on points as `v -> g v + t` (active) and along a permuted axis as `x'[i] = x[p[i]]`. The product
 /// [`compose`](Element::compose) is the one for which every representation is a homomorphism:
@@ -14,8 +19,33 @@ use ndarray::{Array1, Array2};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Element {
     linear: Array2<f64>,
+    geometry: Geometry,
     translation: Array1<f64>,
     permutations: BTreeMap<String, Vec<usize>>,
+    shifts: BTreeMap<String, f64>,
+    finite: Option<(Arc<FiniteGroup>, usize)>,
+    sign: f64,
+    phase: f64,
+    scale: f64,
+    custom: Option<u64>,
+}
+
+/// What the matrix preserves, which decides how it is inverted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Geometry {
+    /// Orthogonal: the inverse is the transpose.
+    Euclidean,
+    /// Lorentz: the inverse is `eta g^T eta`.
+    Minkowski,
+    /// Any invertible matrix.
+    General,
+}
+
+impl Default for Element {
+    /// The identity of a group that acts on nothing.
+    fn default() -> Self {
+        Self::identity(0, &BTreeMap::new())
+    }
 }
 
 impl Element {
@@ -24,22 +54,67 @@ impl Element {
     pub fn identity(dimension: usize, axes: &BTreeMap<String, usize>) -> Self {
         Self {
             linear: Array2::eye(dimension),
+            geometry: Geometry::Euclidean,
             translation: Array1::zeros(dimension),
             permutations: axes.iter().map(|(axis, n)| (axis.clone(), (0..*n).collect())).collect(),
+            shifts: BTreeMap::new(),
+            finite: None,
+            sign: 1.0,
+            phase: 0.0,
+            scale: 1.0,
+            custom: None,
         }
     }
 
-    /// The same element with another matrix `g`, `n x n`.
+    /// The same element with another orthogonal matrix `g`, `n x n`.
     #[must_use]
     pub fn with_linear(mut self, linear: Array2<f64>) -> Self {
+        self.linear = linear;
+        self.geometry = Geometry::Euclidean;
+        self
+    }
+
+    /// The same element with a Lorentz transformation of (t, x, y, z), `4 x 4`.
+    #[must_use]
+    pub fn with_lorentz(mut self, linear: Array2<f64>) -> Self {
+        self.linear = linear;
+        self.geometry = Geometry::Minkowski;
+        self
+    }
+
+    /// The same element with any invertible matrix, `n x n`.
+    #[must_use]
+    pub fn with_general(mut self, linear: Array2<f64>) -> Self {
+        self.geometry = if is_orthogonal(&linear) { Geometry::Euclidean } else { Geometry::General };
         self.linear = linear;
         self
     }
 
-    /// The same element with another translation `t`, length `n`.
+    /// The same element with element `index` of a finite group, and that one's matrix if the group acts on space.
+    #[must_use]
+    pub fn with_finite(mut self, group: Arc<FiniteGroup>, index: usize) -> Self {
+        if let Some(matrix) = group.matrix(index) {
+            let matrix = matrix.clone();
+            self = self.with_general(matrix);
+            if self.translation.is_empty() {
+                self.translation = Array1::zeros(self.linear.nrows());
+            }
+        }
+        self.finite = Some((group, index));
+        self
+    }
+
+    /// The same element with another translation `t`, length `n`; pixels on grids.
     #[must_use]
     pub fn with_translation(mut self, translation: Array1<f64>) -> Self {
         self.translation = translation;
+        self
+    }
+
+    /// The same element with a shift by `pixels` along one axis of a grid, towards higher indices.
+    #[must_use]
+    pub fn with_shift(mut self, axis: &str, pixels: f64) -> Self {
+        self.shifts.insert(axis.to_owned(), pixels);
         self
     }
 
@@ -48,6 +123,89 @@ impl Element {
     pub fn with_permutation(mut self, axis: &str, permutation: Vec<usize>) -> Self {
         self.permutations.insert(axis.to_owned(), permutation);
         self
+    }
+
+    /// The same element with another element of `Z2`, 1 or -1.
+    #[must_use]
+    pub fn with_sign(mut self, sign: f64) -> Self {
+        self.sign = sign;
+        self
+    }
+
+    /// The same element with another angle of U(1), in radian.
+    #[must_use]
+    pub fn with_phase(mut self, phase: f64) -> Self {
+        self.phase = phase;
+        self
+    }
+
+    /// The same element with another dilation, by a positive factor.
+    #[must_use]
+    pub fn with_scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// An element of the user's own functions, known to them by `key`.
+    #[must_use]
+    pub fn with_custom(mut self, key: u64) -> Self {
+        self.custom = Some(key);
+        self
+    }
+
+    /// The key by which the user's own functions know it.
+    pub fn custom(&self) -> Option<u64> {
+        self.custom
+    }
+
+    /// The finite group and the number of the element in it.
+    pub fn finite(&self) -> Option<(&FiniteGroup, usize)> {
+        self.finite.as_ref().map(|(group, index)| (&**group, *index))
+    }
+
+    /// The shift along an axis of a grid, in pixels towards higher indices.
+    pub fn shift(&self, axis: &str) -> f64 {
+        self.shifts.get(axis).copied().unwrap_or(0.0)
+    }
+
+    /// The element of `Z2`: 1 or -1.
+    pub fn sign(&self) -> f64 {
+        self.sign
+    }
+
+    /// The angle of U(1), in radian.
+    pub fn phase(&self) -> f64 {
+        self.phase
+    }
+
+    /// The dilation's factor.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Whether its matrix is not the identity.
+    pub fn turns(&self) -> bool {
+        self.linear != Array2::<f64>::eye(self.linear.nrows())
+    }
+
+    /// The inverse of its matrix, `n x n`.
+    pub fn linear_inverse(&self) -> Array2<f64> {
+        match self.geometry {
+            Geometry::Euclidean => self.linear.t().to_owned(),
+            Geometry::Minkowski => lie::lorentz_inverse(&self.linear),
+            Geometry::General => general_inverse(&self.linear),
+        }
+    }
+
+    /// Coordinates in the Lie algebra of the part that is connected to the identity: the matrix logarithm in the basis of
+    /// [`lie`](super::lie) (the angle for n = 2, the rotation vector for n = 3, rotation and rapidity for Lorentz
+    /// groups), an improper element taken after its reflection. `None` for matrices of neither kind.
+    pub fn lie_algebra(&self) -> Option<Vec<f64>> {
+        match self.geometry {
+            Geometry::Euclidean => Some(lie::rotation_log(&lie::split_improper(&self.linear).0)),
+            Geometry::Minkowski => Some(lie::lorentz_log(&lie::split_lorentz(&self.linear).0).to_vec()),
+            Geometry::General => None,
+        }
     }
 
     /// The defining representation's matrix `g`, `n x n`.
@@ -70,6 +228,12 @@ impl Element {
         self.linear == Array2::<f64>::eye(self.linear.nrows())
             && self.translation.iter().all(|t| *t == 0.0)
             && self.permutations.values().all(|p| is_identity(p))
+            && self.shifts.values().all(|s| *s == 0.0)
+            && self.finite.as_ref().is_none_or(|(group, index)| *index == group.identity())
+            && self.sign == 1.0
+            && self.phase == 0.0
+            && self.scale == 1.0
+            && self.custom.is_none()
     }
 
     /// A number that tells elements of one run apart.
@@ -80,14 +244,22 @@ impl Element {
             (value + 0.0).to_bits().hash(&mut hasher);
         }
         self.permutations.hash(&mut hasher);
+        for (axis, pixels) in &self.shifts {
+            (axis, (pixels + 0.0).to_bits()).hash(&mut hasher);
+        }
+        (self.finite.as_ref().map(|(_, index)| *index), self.custom).hash(&mut hasher);
+        [self.sign, self.phase + 0.0, self.scale].map(f64::to_bits).hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Determinant of `g`, rounded to +1 or -1.
+    /// Determinant of `g`; exactly 1 or -1 where the group preserves a metric.
     pub fn determinant(&self) -> f64 {
-        let n = self.linear.nrows();
-        let matrix = nalgebra::DMatrix::from_fn(n, n, |i, j| self.linear[[i, j]]);
-        if matrix.determinant() < 0.0 { -1.0 } else { 1.0 }
+        let determinant = to_nalgebra(&self.linear).determinant();
+        match self.geometry {
+            Geometry::General if (determinant.abs() - 1.0).abs() > 1e-9 => determinant,
+            _ if determinant < 0.0 => -1.0,
+            _ => 1.0,
+        }
     }
 
     /// The product `self . other`: first `other` acts, then `self`. An axis that one of them lacks is not permuted
@@ -102,22 +274,73 @@ impl Element {
             };
             permutations.insert(axis.clone(), product);
         }
+        let mut shifts = other.shifts.clone();
+        for (axis, pixels) in &self.shifts {
+            *shifts.entry(axis.clone()).or_insert(0.0) += pixels;
+        }
+        let finite = match (&self.finite, &other.finite) {
+            (Some((group, a)), Some((_, b))) => Some((Arc::clone(group), group.multiply(*a, *b))),
+            (a, b) => a.clone().or_else(|| b.clone()),
+        };
+        let geometry = match (self.geometry, other.geometry) {
+            (a, b) if a == b => a,
+            (Geometry::General, _) | (_, Geometry::General) => Geometry::General,
+            // The one of them is the identity of no geometry in particular.
+            _ => Geometry::Minkowski,
+        };
+        // Products in a finite group are read off its table: no rounding piles up.
+        let listed = finite.as_ref().and_then(|(group, index)| group.matrix(*index)).cloned();
         Self {
-            linear: self.linear.dot(&other.linear),
+            linear: listed.unwrap_or_else(|| self.linear.dot(&other.linear)),
+            geometry,
             translation: self.linear.dot(&other.translation) + &self.translation,
             permutations,
+            shifts,
+            finite,
+            sign: self.sign * other.sign,
+            phase: self.phase + other.phase,
+            scale: self.scale * other.scale,
+            custom: None,
         }
     }
 
-    /// The inverse element.
+    /// The inverse element; `custom` elements have none that the library knows.
     #[must_use]
     pub fn inverse(&self) -> Self {
-        let linear = self.linear.t().to_owned();
-        let translation = -linear.dot(&self.translation);
-        let permutations =
-            self.permutations.iter().map(|(axis, p)| (axis.clone(), inverse_permutation(p))).collect();
-        Self { linear, translation, permutations }
+        let linear = self.linear_inverse();
+        Self {
+            translation: -linear.dot(&self.translation),
+            linear,
+            geometry: self.geometry,
+            permutations: self
+                .permutations
+                .iter()
+                .map(|(axis, p)| (axis.clone(), inverse_permutation(p)))
+                .collect(),
+            shifts: self.shifts.iter().map(|(axis, pixels)| (axis.clone(), -pixels)).collect(),
+            finite: self.finite.as_ref().map(|(group, index)| (Arc::clone(group), group.inverse(*index))),
+            sign: self.sign,
+            phase: -self.phase,
+            scale: 1.0 / self.scale,
+            custom: None,
+        }
     }
+}
+
+fn to_nalgebra(matrix: &Array2<f64>) -> nalgebra::DMatrix<f64> {
+    nalgebra::DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[[i, j]])
+}
+
+/// Inverse of an invertible matrix; not-a-number for a singular one.
+pub(crate) fn general_inverse(matrix: &Array2<f64>) -> Array2<f64> {
+    let inverse = to_nalgebra(matrix).try_inverse();
+    Array2::from_shape_fn(matrix.dim(), |(i, j)| inverse.as_ref().map_or(f64::NAN, |m| m[(i, j)]))
+}
+
+fn is_orthogonal(matrix: &Array2<f64>) -> bool {
+    let n = matrix.nrows();
+    let excess = matrix.t().dot(matrix) - Array2::<f64>::eye(n);
+    excess.iter().all(|v| v.abs() <= 1e-12)
 }
 
 /// `argsort(p)`: the permutation `q` with `q[p[i]] = i`.
@@ -139,7 +362,18 @@ impl fmt::Display for Element {
         let mut parts = Vec::new();
         let n = self.linear.nrows();
         if self.linear != Array2::<f64>::eye(n) {
-            parts.push(describe_linear(&self.linear, self.determinant()));
+            parts.push(match self.geometry {
+                Geometry::Euclidean => describe_linear(&self.linear, self.determinant()),
+                Geometry::Minkowski => describe_lorentz(&self.linear),
+                Geometry::General => {
+                    format!("matrix in dimension {n}, determinant {}", decimal(self.determinant()))
+                }
+            });
+        }
+        if let Some((group, index)) = &self.finite
+            && *index != group.identity()
+        {
+            parts.push(format!("{} of {}", group.label(*index), group.name()));
         }
         if self.translation.iter().any(|t| *t != 0.0) {
             let components: Vec<String> = self.translation.iter().map(|t| decimal(*t)).collect();
@@ -152,8 +386,37 @@ impl fmt::Display for Element {
                 parts.push(format!("permutation of {axis} [{}{tail}]", shown.join(" ")));
             }
         }
+        for (axis, pixels) in &self.shifts {
+            if *pixels != 0.0 {
+                parts.push(format!("shift along {axis} by {pixels} pixels"));
+            }
+        }
+        if self.sign != 1.0 {
+            parts.push("sign flip".to_owned());
+        }
+        if self.phase != 0.0 {
+            parts.push(format!("phase {} rad", decimal(self.phase)));
+        }
+        if self.scale != 1.0 {
+            parts.push(format!("dilation by {}", decimal(self.scale)));
+        }
+        if let Some(key) = self.custom {
+            parts.push(format!("drawn element {key:016x}"));
+        }
         if parts.is_empty() { f.write_str("identity") } else { f.write_str(&parts.join("; ")) }
     }
+}
+
+fn describe_lorentz(g: &Array2<f64>) -> String {
+    let (proper, parity, reversal) = lie::split_lorentz(g);
+    let mut text = format!("Lorentz transformation of rapidity {}", decimal(lie::rapidity(&proper)));
+    if parity {
+        text.push_str(", with parity");
+    }
+    if reversal {
+        text.push_str(", with time reversal");
+    }
+    text
 }
 
 fn describe_linear(g: &Array2<f64>, determinant: f64) -> String {

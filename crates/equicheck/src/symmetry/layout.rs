@@ -5,8 +5,11 @@ use std::ops::Range;
 
 use crate::error::{ParseError, nearest};
 
-use super::group::Group;
+use super::finite::FiniteRepresentation;
+use super::group::{GRID_AXES, Group, Term};
 use super::irreps::Irreps;
+use super::representation::{DirectSum, Representation, Summand};
+use super::tensors::Voigt;
 
 /// How one axis of a tensor transforms.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,20 +29,34 @@ pub enum Axis {
     Ellipsis,
     /// Set elements: permuted.
     Permuted(String),
-    /// Coordinates in the defining representation: `g v`.
-    Vector,
-    /// The same, affine: `g v + t`.
-    Point,
-    /// Axial vector: `det(g) g v`.
-    Pseudovector,
-    /// A direct sum of O(3) irreps, e3nn notation, basis and order.
-    Irreps(Irreps),
+    /// An axis of a sampled domain: `length`, `depth`, `height` or `width`.
+    Grid(String),
+    /// A direct sum of representations: `vector`, `8x0e+4x1o`, `8*scalar+2*vector`.
+    Components(DirectSum),
 }
 
 impl Axis {
+    /// The axis of one representation.
+    pub fn of(representation: Representation) -> Self {
+        Axis::Components(representation.into())
+    }
+
+    /// The representations along it.
+    pub fn components(&self) -> Option<&DirectSum> {
+        match self {
+            Axis::Components(sum) => Some(sum),
+            _ => None,
+        }
+    }
+
     /// Whether the defining matrix acts along this axis.
     pub fn is_spatial(&self) -> bool {
-        matches!(self, Axis::Vector | Axis::Point | Axis::Pseudovector | Axis::Irreps(_))
+        self.components().is_some_and(|sum| sum.0.iter().any(|s| s.representation.is_spatial()))
+    }
+
+    /// Whether translations act along it.
+    pub(crate) fn is_affine(&self) -> bool {
+        self.components().is_some_and(|sum| sum.0.iter().any(|s| s.representation == Representation::Point))
     }
 }
 
@@ -51,10 +68,8 @@ impl fmt::Display for Axis {
             Axis::Batch => f.write_str("batch"),
             Axis::Ellipsis => f.write_str("..."),
             Axis::Permuted(name) => f.write_str(name),
-            Axis::Vector => f.write_str("vector"),
-            Axis::Point => f.write_str("point"),
-            Axis::Pseudovector => f.write_str("pseudovector"),
-            Axis::Irreps(irreps) => write!(f, "{irreps}"),
+            Axis::Grid(name) => f.write_str(name),
+            Axis::Components(sum) => write!(f, "{sum}"),
         }
     }
 }
@@ -68,11 +83,27 @@ pub struct IndexValues {
     pub sentinel: Option<i64>,
 }
 
+/// `~ sign` after the axes: an output that is defined only up to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpTo {
+    /// One sign per vector: over the axes on which the group's matrices act, else per tensor.
+    Sign,
+}
+
+impl fmt::Display for UpTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpTo::Sign => f.write_str("sign"),
+        }
+    }
+}
+
 /// A tensor's layout. Prints in one canonical form, which parses again under the same group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     axes: Vec<Axis>,
     values: Option<IndexValues>,
+    up_to: Option<UpTo>,
 }
 
 impl fmt::Display for Layout {
@@ -89,6 +120,9 @@ impl fmt::Display for Layout {
                 write!(f, " | {sentinel}")?;
             }
         }
+        if let Some(up_to) = self.up_to {
+            write!(f, "{}~ {up_to}", if self.axes.is_empty() { "" } else { " " })?;
+        }
         Ok(())
     }
 }
@@ -97,7 +131,31 @@ impl fmt::Display for Layout {
 pub const PLAIN_WORDS: [&str; 8] =
     ["channel", "features", "time", "heads", "classes", "nodes", "edges", "graphs"];
 /// Words for axes that transform, and for those that lead.
-const OTHER_WORDS: [&str; 5] = ["vector", "point", "pseudovector", "batch", "..."];
+const OTHER_WORDS: [&str; 23] = [
+    "vector",
+    "point",
+    "pseudovector",
+    "pseudoscalar",
+    "scalar",
+    "covector",
+    "batch",
+    "...",
+    "regular",
+    "trivial",
+    "sign",
+    "quotient",
+    "irrep",
+    "voigt",
+    "voigt(strain)",
+    "quaternion",
+    "scale",
+    "charge",
+    "length",
+    "depth",
+    "height",
+    "width",
+    "m1",
+];
 
 impl Layout {
     /// Parses a layout under a group: a name that the group permutes is a permuted axis.
@@ -117,6 +175,11 @@ impl Layout {
     /// The clause on values, if any.
     pub fn values(&self) -> Option<&IndexValues> {
         self.values.as_ref()
+    }
+
+    /// What it is defined up to, if not exactly.
+    pub fn up_to(&self) -> Option<UpTo> {
+        self.up_to
     }
 
     /// Names of the permuted axes that it mentions, values included.
@@ -158,7 +221,7 @@ impl Parser<'_> {
                     "name the axes before it, or move it to the front",
                 ));
             }
-            if axis == Axis::Point {
+            if axis.is_affine() {
                 affine = Some(span.clone());
             }
             axes.push(axis);
@@ -172,8 +235,8 @@ impl Parser<'_> {
                 "a displacement or a tensor of higher rank is `vector`",
             ));
         }
-        let values = self.values(split, &axes)?;
-        Ok(Layout { axes, values })
+        let (values, up_to) = self.clauses(split, &axes)?;
+        Ok(Layout { axes, values, up_to })
     }
 
     fn axis(&self, span: Range<usize>) -> Result<Axis, ParseError> {
@@ -184,10 +247,10 @@ impl Parser<'_> {
         match word {
             "batch" => return Ok(Axis::Batch),
             "..." => return Ok(Axis::Ellipsis),
-            "vector" => return Ok(Axis::Vector),
-            "point" => return Ok(Axis::Point),
-            "pseudovector" => return Ok(Axis::Pseudovector),
             _ => {}
+        }
+        if GRID_AXES.contains(&word) {
+            return Ok(Axis::Grid(word.to_owned()));
         }
         if PLAIN_WORDS.contains(&word) {
             return Ok(Axis::Plain { name: word.to_owned(), marked: false });
@@ -207,19 +270,140 @@ impl Parser<'_> {
                 self.error(span, format!("`{word}` is too large for a size"), "give the axis a name instead")
             });
         }
-        if word.starts_with(|c: char| c.is_ascii_digit()) {
-            return self.irreps(word, span);
+        if let Some(sum) = self.direct_sum(word, &span)? {
+            return Ok(Axis::Components(sum));
         }
         Err(self.unknown(word, span))
     }
 
-    fn irreps(&self, word: &str, span: Range<usize>) -> Result<Axis, ParseError> {
+    /// `8x0e+4x1o`, `vector`, `8*scalar+2*vector`; `None` for a word that is no sum of representations.
+    fn direct_sum(&self, word: &str, span: &Range<usize>) -> Result<Option<DirectSum>, ParseError> {
+        let mut summands: Vec<Summand> = Vec::new();
+        let mut irreps: Option<Range<usize>> = None;
+        let pieces = pieces(word);
+        for (k, piece) in pieces.iter().enumerate() {
+            let text = &word[piece.clone()];
+            let at = span.start + piece.start..span.start + piece.end;
+            if is_irrep(text) {
+                // Neighbours belong to one text in e3nn's notation, which prints canonically as a whole.
+                irreps = Some(irreps.map_or(piece.clone(), |before| before.start..piece.end));
+                if k + 1 < pieces.len() {
+                    continue;
+                }
+            }
+            if let Some(range) = irreps.take() {
+                let range_span = span.start + range.start..span.start + range.end;
+                let irreps = self.irreps(&word[range], range_span)?;
+                summands.push(Summand { multiplicity: 1, representation: Representation::Irreps(irreps) });
+            }
+            if is_irrep(text) {
+                continue;
+            }
+            let (multiplicity, name, name_span) = self.multiplicity(text, at)?;
+            match self.representation(name.as_str(), &name_span)? {
+                Some(representation) => {
+                    self.check_representation(&representation, &name_span)?;
+                    summands.push(Summand { multiplicity, representation });
+                }
+                None if pieces.len() == 1 && name == word => return Ok(None),
+                None => return Err(self.unknown(&name, name_span)),
+            }
+        }
+        Ok(Some(DirectSum(summands)))
+    }
+
+    /// Splits `8*regular`, `3xm0` into the number of copies and the rest.
+    fn multiplicity(
+        &self,
+        text: &str,
+        span: Range<usize>,
+    ) -> Result<(usize, String, Range<usize>), ParseError> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let rest = text[digits..].trim_start();
+        if digits == 0 {
+            return Ok((1, text.to_owned(), span));
+        }
+        let Some(name) = rest.strip_prefix(['*', 'x']).map(str::trim_start) else {
+            return Ok((1, text.to_owned(), span));
+        };
+        let multiplicity =
+            text[..digits].parse::<usize>().ok().filter(|n| *n <= 1 << 24).ok_or_else(|| {
+                self.error(span.start..span.start + digits, "too many copies", "give at most 16777216 copies")
+            })?;
+        Ok((multiplicity, name.to_owned(), span.end - name.len()..span.end))
+    }
+
+    fn representation(&self, word: &str, span: &Range<usize>) -> Result<Option<Representation>, ParseError> {
+        Ok(Some(match word {
+            "scalar" => Representation::Scalar,
+            "vector" => Representation::Vector,
+            "point" => Representation::Point,
+            "pseudovector" => Representation::Pseudovector,
+            "pseudoscalar" => Representation::Pseudoscalar,
+            "covector" => Representation::Covector,
+            "voigt" | "voigt(stress)" => Representation::Voigt(Voigt::Stress),
+            "voigt(strain)" => Representation::Voigt(Voigt::Strain),
+            "quaternion" => Representation::Quaternion,
+            "sign" if self.group.terms().contains(&Term::Sign) || self.group.finite().is_none() => {
+                if !self.group.terms().contains(&Term::Sign) {
+                    return Err(self.error(
+                        span.clone(),
+                        format!("`sign` is a representation of `Z2` or of a finite group, and `{}` holds neither", self.group),
+                        "add `Z2` to the group, or write `pseudoscalar` for what changes sign under reflections",
+                    ));
+                }
+                Representation::Sign
+            }
+            _ => {
+                if let Some(digits) = word.strip_prefix('m').filter(|d| is_number(d)) {
+                    let m = digits.parse::<usize>().ok().filter(|m| *m <= 1024).ok_or_else(|| {
+                        self.error(span.clone(), "the frequency is too large", "frequencies go up to 1024")
+                    })?;
+                    Representation::Frequency(m)
+                } else if let Some((base, power)) =
+                    word.split_once('^').filter(|(base, _)| ["scale", "charge"].contains(base))
+                {
+                    let k = power.parse::<i32>().ok().filter(|k| k.abs() <= 1024).ok_or_else(|| {
+                        self.error(
+                            span.clone(),
+                            format!("`{base}^` needs a whole number from -1024 to 1024"),
+                            format!("example: `{base}^2`"),
+                        )
+                    })?;
+                    if base == "scale" { Representation::Scale(k) } else { Representation::Charge(k) }
+                } else if FiniteRepresentation::is_name(word) {
+                    let representation = FiniteRepresentation::parse(word)
+                        .map_err(|e| e.at("layout", self.text, span.clone()))?;
+                    Representation::Finite(representation)
+                } else {
+                    return Ok(None);
+                }
+            }
+        }))
+    }
+
+    fn check_representation(
+        &self,
+        representation: &Representation,
+        span: &Range<usize>,
+    ) -> Result<(), ParseError> {
+        representation.dimension(self.group).map(|_| ()).map_err(|why| {
+            let help = match representation {
+                Representation::Finite(_) => "example: `4*regular` under `C4`",
+                Representation::Frequency(_) => "use a group in dimension 2, such as `O(2)`",
+                _ => "use `vector` or `point`, or a group in dimension 3",
+            };
+            self.error(span.clone(), why, help)
+        })
+    }
+
+    fn irreps(&self, word: &str, span: Range<usize>) -> Result<Irreps, ParseError> {
         let irreps = word.parse::<Irreps>().map_err(|error| {
             let at = span.start + error.span().start..span.start + error.span().end;
             self.error(at, error.to_string(), "irreps are written as in e3nn: `8x0e+4x1o+2x2e`")
         })?;
         match self.group.dimension() {
-            Some(3) | None => Ok(Axis::Irreps(irreps)),
+            Some(3) | None => Ok(irreps),
             Some(n) => Err(self.error(
                 span,
                 format!("`{word}` are irreps of O(3), and `{}` acts in dimension {n}", self.group),
@@ -249,22 +433,40 @@ impl Parser<'_> {
         self.error(span, format!("unknown word `{word}`"), help)
     }
 
-    fn values(&self, split: usize, axes: &[Axis]) -> Result<Option<IndexValues>, ParseError> {
+    fn clauses(
+        &self,
+        split: usize,
+        axes: &[Axis],
+    ) -> Result<(Option<IndexValues>, Option<UpTo>), ParseError> {
         let clause = &self.text[split..];
-        if clause.is_empty() {
-            return Ok(None);
+        let tilde = clause.find('~').map_or(self.text.len(), |at| split + at);
+        let up_to = if tilde < self.text.len() { Some(self.up_to(tilde)?) } else { None };
+        let values = if split < tilde { self.values(split, tilde, axes)? } else { None };
+        Ok((values, up_to))
+    }
+
+    fn up_to(&self, tilde: usize) -> Result<UpTo, ParseError> {
+        let rest = &self.text[tilde + 1..];
+        match rest.trim() {
+            "sign" => Ok(UpTo::Sign),
+            word => {
+                let at = tilde + 1 + rest.len() - rest.trim_start().len();
+                let span = if word.is_empty() { tilde..tilde + 1 } else { at..at + word.len() };
+                Err(self.error(
+                    span,
+                    "outputs defined only up to that are not supported",
+                    "`~ sign` is; else compare an invariant of it in a small wrapper around the model, e.g. the \
+                     projector v v^T",
+                ))
+            }
         }
-        if clause.starts_with('~') {
-            return Err(self.error(
-                split..self.text.len(),
-                "outputs defined only up to a sign, phase or order are not supported",
-                "compare an invariant of it in a small wrapper around the model, e.g. the projector v v^T",
-            ));
-        }
+    }
+
+    fn values(&self, split: usize, end: usize, axes: &[Axis]) -> Result<Option<IndexValues>, ParseError> {
         let start = split + 1;
-        let (axis_part, sentinel_part) = match self.text[start..].split_once('|') {
+        let (axis_part, sentinel_part) = match self.text[start..end].split_once('|') {
             Some((axis, sentinel)) => (axis, Some((start + axis.len() + 1, sentinel))),
-            None => (&self.text[start..], None),
+            None => (&self.text[start..end], None),
         };
         let offset = start + axis_part.len() - axis_part.trim_start().len();
         let axis = axis_part.trim();
@@ -308,25 +510,61 @@ impl Parser<'_> {
     }
 }
 
+/// Byte ranges of the summands.
+fn pieces(word: &str) -> Vec<Range<usize>> {
+    let mut at = 0;
+    word.split('+')
+        .map(|part| {
+            let start = at + part.len() - part.trim_start().len();
+            at += part.len() + 1;
+            start..start + part.trim().len()
+        })
+        .collect()
+}
+
+/// Whether a summand is meant in e3nn's notation: it starts with a digit and names no other representation.
+fn is_irrep(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+    if rest.len() == text.len() {
+        return false;
+    }
+    match rest.chars().next() {
+        Some('*') => false,
+        Some('x') => !rest[1..].trim_start().starts_with(|c: char| c.is_alphabetic()),
+        _ => true,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
 fn is_name(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// Byte ranges of the words; spaces around `+` do not separate (`8x0e + 4x1o` is one word).
+/// Byte ranges of the words; spaces around `+` and `*` and within parentheses do not separate (`8x0e + 4x1o` is one
+/// word).
 fn words(text: &str) -> Vec<Range<usize>> {
     let mut words: Vec<Range<usize>> = Vec::new();
     let mut glue = false;
+    let mut depth = 0usize;
     let mut start = None;
     for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
-        match (start, c.is_whitespace()) {
-            (None, false) => start = Some(at),
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        match (start, c.is_whitespace() && (depth == 0 || at == text.len())) {
+            (None, false) if !c.is_whitespace() => start = Some(at),
             (Some(begin), true) => {
                 let word = &text[begin..at];
                 match words.last_mut() {
-                    Some(last) if glue || word.starts_with('+') => last.end = at,
+                    Some(last) if glue || word.starts_with(['+', '*']) => last.end = at,
                     _ => words.push(begin..at),
                 }
-                glue = word.ends_with('+');
+                glue = word.ends_with(['+', '*']);
                 start = None;
             }
             _ => {}

@@ -11,16 +11,18 @@ mod group;
 mod irreps;
 mod layout;
 pub mod lie;
+mod representation;
 pub mod tensors;
 mod wigner;
 
 pub use action::BoundLayout;
 pub(crate) use action::permuted_lengths;
 pub use element::Element;
-pub use group::{Factor, Group, Term};
+pub use group::{Factor, Generators, Group, LARGEST_LISTED, Shift, Term};
 pub use irreps::{
     BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices, Parity,
     proper_part,
 };
-pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS};
+pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS, UpTo};
+pub use representation::{DirectSum, Representation, Summand};
 pub use wigner::{L_MAX, WignerMatrices, flat_len, flat_offset, wigner_d, wigner_d_into, wigner_d_up_to};

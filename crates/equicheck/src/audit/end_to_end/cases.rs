@@ -1,14 +1,18 @@
 //! Test samples: bound to their layouts, evaluated once, measured for what the sampling needs.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use ndarray::{Array1, Axis as NdAxis};
 
 use crate::Error;
 use crate::model::{Model, Samples, Tensor};
-use crate::symmetry::{Axis, BoundLayout, permuted_lengths};
+use crate::symmetry::grid::Domain;
+use crate::symmetry::{BoundLayout, Factor, permuted_lengths};
 
 use super::super::help_for_idle;
 use super::super::measure::median;
-use super::super::sampling::Space;
+use super::super::sampling::{self, Draws, Part, Purpose, Space};
 use super::{Case, EndToEnd};
 
 impl EndToEnd<'_> {
@@ -28,7 +32,13 @@ impl EndToEnd<'_> {
                     shape: tensor.shape().to_vec(),
                     why,
                 };
-                if !tensor.dtype().is_inexact() && layout.axes().iter().any(Axis::is_spatial) {
+                if bound.needs_complex() && !tensor.dtype().is_complex() {
+                    return Err(fail(format!(
+                        "a charge multiplies by a phase, and {} values are not complex",
+                        tensor.dtype().name()
+                    )));
+                }
+                if !tensor.dtype().is_inexact() && bound.computes() {
                     return Err(fail(format!(
                         "{} values cannot be turned: give floating values, or None to leave the input alone",
                         tensor.dtype().name()
@@ -55,6 +65,14 @@ impl EndToEnd<'_> {
         let inputs = samples.get(index)?;
         let layouts = self.bind_inputs(&inputs)?;
         let names: Vec<String> = self.input_names().iter().map(|n| format!("input `{n}`")).collect();
+        let grid: BTreeMap<String, usize> = layouts
+            .iter()
+            .flatten()
+            .find(|layout| layout.grid_sizes().count() > 0)
+            .map(|layout| layout.grid_sizes().map(|(name, n)| (name.to_owned(), n)).collect())
+            .unwrap_or_default();
+        let layouts: Vec<Option<BoundLayout>> =
+            layouts.into_iter().map(|layout| layout.map(|layout| self.on_grid(layout, &grid))).collect();
         let bound = names.iter().zip(&layouts).filter_map(|(n, l)| Some((n.as_str(), l.as_ref()?)));
         let axes = permuted_lengths(bound)?;
         for ((what, layout), tensor) in names.iter().zip(&layouts).zip(&inputs) {
@@ -76,8 +94,18 @@ impl EndToEnd<'_> {
         let mut space = Space {
             dimension: self.specification.group().dimension().unwrap_or(0),
             axes,
+            periodic: self.options.domain == Some(Domain::Periodic),
+            rapidity: self.options.rapidity,
+            order: self.options.seed ^ (index as u64).rotate_left(32),
+            grid,
             ..Space::default()
         };
+        self.check_permutations(&space)?;
+        for (what, layout) in names.iter().zip(&layouts) {
+            if let Some(layout) = layout {
+                self.check_grid(what, layout, &space)?;
+            }
+        }
         for (axis, input) in &self.options.segments {
             let position = self.specification.inputs().iter().position(|(name, _)| name == input);
             let labels: Vec<i64> = position
@@ -114,6 +142,19 @@ impl EndToEnd<'_> {
                 };
                 let what = format!("output `{name}`");
                 let bound = BoundLayout::new(layout, shape, self.specification.group(), &what)?;
+                let bound = self.on_grid(bound, &space.grid);
+                self.check_grid(&what, &bound, &space)?;
+                if bound.needs_complex() && !value.dtype.is_complex() {
+                    return Err(Error::Shape {
+                        tensor: what,
+                        layout: layout.to_string(),
+                        shape: shape.to_vec(),
+                        why: format!(
+                            "a charge multiplies by a phase, and {} values are not complex",
+                            value.dtype.name()
+                        ),
+                    });
+                }
                 for (axis, length) in bound.permuted_lengths() {
                     if let Some(expected) = space.axes.get(axis).filter(|n| **n != length) {
                         return Err(Error::AxisLength {
@@ -129,6 +170,72 @@ impl EndToEnd<'_> {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         Ok(Case { inputs, layouts, space, base, outputs, double: None })
+    }
+
+    fn on_grid(&self, layout: BoundLayout, reference: &BTreeMap<String, usize>) -> BoundLayout {
+        let domain = self.options.domain.unwrap_or(Domain::Open);
+        layout.on_grid(domain, self.options.interpolation, reference)
+    }
+
+    /// A grid must admit the group: a domain where it is shifted, sides that turn into each other, whole pixels.
+    fn check_grid(&self, what: &str, layout: &BoundLayout, space: &Space) -> Result<(), Error> {
+        if layout.grid_sizes().count() == 0 {
+            return Ok(());
+        }
+        let group = self.specification.group();
+        let fail = |why: String| Error::Shape {
+            tensor: what.to_owned(),
+            layout: layout.layout().to_string(),
+            shape: layout.shape().to_vec(),
+            why,
+        };
+        let shifted =
+            |factor: &Factor| matches!(factor, Factor::Translation(_)) && layout.is_moved_by(factor);
+        if self.options.domain.is_none() && group.factors().iter().any(shifted) {
+            return Err(Error::Option {
+                option: "domain".to_owned(),
+                why: format!(
+                    "translations act on the grid of {what}: say \"periodic\" if it wraps around, or \"open\" if it \
+                     ends at its border"
+                ),
+            });
+        }
+        layout.check_shifts(group).map_err(fail)?;
+        for factor in group.factors() {
+            let elements = match &factor {
+                Factor::Finite(finite) => {
+                    (0..finite.order()).map(|g| space.identity().with_finite(Arc::clone(finite), g)).collect()
+                }
+                Factor::Linear { .. } | Factor::Generated(_) => {
+                    let mut draws = Draws::new(0, 0, 0, Purpose::NearIdentity);
+                    vec![sampling::haar(group, &Part::Alone(factor.clone()), space, None, &mut draws)]
+                }
+                _ => continue,
+            };
+            for element in &elements {
+                layout.admits(element).map_err(fail)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Permutations that were given as generators have a length of their own.
+    fn check_permutations(&self, space: &Space) -> Result<(), Error> {
+        for factor in self.specification.group().factors() {
+            let Factor::Permutations { axis, group } = &factor else { continue };
+            let (own, length) =
+                (group.permutation(0).map_or(0, <[usize]>::len), space.axes.get(axis).copied().unwrap_or(0));
+            if own != length {
+                return Err(Error::AxisLength {
+                    axis: axis.clone(),
+                    first: own,
+                    first_tensor: format!("`{factor}`"),
+                    second: length,
+                    second_tensor: "the inputs".to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Every factor must be able to move some input.

@@ -140,7 +140,7 @@ impl EndToEnd<'_> {
                 }
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
                 let part = Part::Alone(factor.clone());
-                let element = sampling::haar(&group, &part, &self.cases[sample].space, &mut draws);
+                let element = self.moving_element(sample, &part, &mut draws);
                 let expected = self.expected(sample, &element, false);
                 let case = &self.cases[sample];
                 for (o, expected) in expected.iter().enumerate() {
@@ -293,7 +293,21 @@ impl EndToEnd<'_> {
     /// The first Haar-drawn joint element of a sample, shared by the probes.
     pub(super) fn probe_element(&self, sample: usize) -> Element {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Haar);
-        sampling::haar(self.specification.group(), &Part::Joint, &self.cases[sample].space, &mut draws)
+        self.moving_element(sample, &Part::Joint, &mut draws)
+    }
+
+    /// A random element of a part, drawn again a few times where a small group gives the identity.
+    fn moving_element(&self, sample: usize, part: &Part, draws: &mut Draws) -> Element {
+        let mut draw =
+            || sampling::haar(self.specification.group(), part, &self.cases[sample].space, None, draws);
+        let mut element = draw();
+        for _ in 0..64 {
+            if !element.is_identity() {
+                break;
+            }
+            element = draw();
+        }
+        element
     }
 
     pub(super) fn noise(

@@ -8,7 +8,6 @@ use crate::report::{
     ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, OutputResult, PlannedRow, Report, Stage, SymmetryType,
     Timings, TransformRow, Verdict, WorstCase,
 };
-use crate::symmetry::Factor;
 
 use super::super::precision::Proof;
 use super::super::sampling::{self, Part};
@@ -175,7 +174,9 @@ impl EndToEnd<'_> {
         let figures = |records: &[&Record], figure: &dyn Fn(&Record) -> f64| -> Vec<f64> {
             records.iter().map(|r| figure(r)).collect()
         };
-        let all: Vec<&Record> = records.iter().collect();
+        let all: Vec<&Record> = records.iter().filter(|r| !r.interpolated).collect();
+        let everything: Vec<&Record> = records.iter().collect();
+        let interpolated: Vec<&Record> = records.iter().filter(|r| r.interpolated).collect();
         let absolute = |r: &Record| r.working[o].absolute;
         let relative = |r: &Record| r.working[o].relative;
         let scaled = |r: &Record| r.working[o].scaled;
@@ -225,6 +226,7 @@ impl EndToEnd<'_> {
                 repeat: noise.repeat_double,
             }),
             vacuous,
+            interpolated: (!interpolated.is_empty()).then(|| maximum(&figures(&interpolated, &relative))),
             cut_short: self.cut_short(&haar, measured.planned > records.len()),
             tolerance: self.options.tolerances.get(name).copied().or(self.options.tolerance),
         };
@@ -240,8 +242,8 @@ impl EndToEnd<'_> {
             verdict: decision.verdict,
             level: decision.level,
             reason: decision.reason.clone(),
-            absolute: summary(&figures(&haar, &absolute), &figures(&all, &absolute)),
-            relative: summary(&figures(&haar, &relative), &figures(&all, &relative)),
+            absolute: summary(&figures(&haar, &absolute), &figures(&everything, &absolute)),
+            relative: summary(&figures(&haar, &relative), &figures(&everything, &relative)),
             scaled_max: evidence.scaled,
             scale: self.scales[o].whole,
             violation: decision.violation,
@@ -290,7 +292,7 @@ impl EndToEnd<'_> {
             parts.extend(factors.iter().cloned().map(Part::Alone));
         }
         // All bounds of the report hold together: each gets its part of the error probability.
-        let split = factors.iter().filter(|f| matches!(f, Factor::Linear { improper: true, .. })).count();
+        let split = factors.iter().filter(|f| f.has_improper()).count();
         let alpha = (1.0 - CONFIDENCE) / ((parts.len() + 2 * split) * self.outputs().len()) as f64;
         let row = |label: String, records: Vec<&Record>| FactorRow {
             factor: label,
@@ -313,10 +315,8 @@ impl EndToEnd<'_> {
         for part in &parts {
             let of_part: Vec<&Record> = haar.iter().filter(|r| r.pair.part == *part).copied().collect();
             let improper = match part {
-                Part::Joint => {
-                    factors.len() == 1 && matches!(factors[0], Factor::Linear { improper: true, .. })
-                }
-                Part::Alone(factor) => matches!(factor, Factor::Linear { improper: true, .. }),
+                Part::Joint => factors.len() == 1 && factors[0].has_improper(),
+                Part::Alone(factor) => factor.has_improper(),
             };
             rows.push(row(part.name(), of_part.clone()));
             if improper {

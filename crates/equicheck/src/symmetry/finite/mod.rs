@@ -350,6 +350,13 @@ impl FiniteGroup {
         &self.name
     }
 
+    /// The same group under another name.
+    #[must_use]
+    pub fn with_name(mut self, name: String) -> Self {
+        self.name = name;
+        self
+    }
+
     /// The number of elements.
     pub fn order(&self) -> usize {
         self.labels.len()
