@@ -129,7 +129,7 @@ fn bad_specifications() -> Vec<Example> {
         (
             specification("E(3) x S(4)", &[], &[]).unwrap_err(),
             "group: a permutation group needs the name of the axis that it permutes\n    E(3) x S(4)\n             ^\n\
-             example: `S(nodes)`, with `nodes` in the layouts",
+             example: `S(nodes)`, with `nodes` in the layouts; the point group is `S4 @ (0,0,1)`",
         ),
         (
             specification(ALL, &[("pos", Some("nodes pont"))], &[]).unwrap_err(),
@@ -187,7 +187,7 @@ fn bad_tensors() -> Vec<Example> {
         (
             of("SO(3)", &[("h", Some("4x0e"))], &[("output", Some("4x0e"))], &[ones(&[4])]),
             "factor `SO(3)` of the group moves no input, so nothing about it can be tested: declare an input as \
-             `vector`, `point` or irreps",
+             `vector`, `point` or irreps, or a grid's axes as `height width`",
         ),
         (
             of(ALL, SPACE, &[("energy", Some(""))], &points),

@@ -56,6 +56,18 @@ fn groups_are_read_in_every_spelling_and_printed_in_one() {
         ("S(x)xS(x_2) x SO(02)", "S(x) x S(x_2) x SO(2)"),
         ("S(Atome_für_Öl)", "S(Atome_für_Öl)"),
         ("SO(3) x T(3)", "SO(3) x T(3)"),
+        ("SO+( 1, 3 )*T(4)", "SO+(1,3) x T(4)"),
+        ("O(1,3) x U(1) x Scale x Z2", "O(1,3) x U(1) x Scale x Z2"),
+        ("C4 x 2T(2)", "C4 x 2T(2)"),
+        ("T(1) @height xT(1)@ width", "T(1) @ height x T(1) @ width"),
+        ("D4 @ (0, 0, 2.5)", "D4 @ (0,0,1)"),
+        ("422@z", "D4 @ (0,0,1)"),
+        ("C3v @ (1,1,1), (1,-1,0) x S(nodes)", "C3v @ (1,1,1), (1,-1,0) x S(nodes)"),
+        ("m-3m", "Oh"),
+        ("Td x T(3)", "Td x T(3)"),
+        ("generated( [[0,-1],[1,0]] )", "generated([[0, -1], [1, 0]])"),
+        ("generated([[1,1],[0,1]])", "generated([[1, 1], [0, 1]])"),
+        ("generated(nodes: [1,2,0]) x SO(3)", "generated(nodes: [1, 2, 0]) x SO(3)"),
     ] {
         assert_eq!(group(text).to_string(), canonical, "{text}");
     }
@@ -80,7 +92,7 @@ fn groups_fall_into_factors() {
     assert_eq!(group("SO(3)").factors(), [Factor::Linear { dimension: 3, improper: false }]);
 }
 
-const GROUPS: &str = "available: SO(n), O(n), SE(n), E(n), T(n), S(axis), and products with `x`";
+const GROUPS: &str = "available: SO(n), O(n), SE(n), E(n), T(n), S(axis), ";
 
 #[test]
 fn group_errors_point_at_the_word() {
@@ -96,9 +108,33 @@ fn group_errors_point_at_the_word() {
             ("so3", "so3", "`so3` is not a group known here", "did you mean `SO(3)`?"),
             ("se(3)", "se", "`se` is not a group known here", "did you mean `SE`?"),
             ("E(3) x s(nodes)", "s", "`s` is not a group known here", "did you mean `S`?"),
-            ("S4", "S4", "`S4` is not a group known here", GROUPS),
-            ("D4 @ (0,0,1)", "D4", "`D4` is not a group known here", GROUPS),
-            ("SO+(1,3)", "SO+", "`SO+` is not a group known here", GROUPS),
+            ("S4", "S4", "`S4` needs the axis that it turns about", "example: `S4 @ (0,0,1)`"),
+            ("C4v", "C4v", "`C4v` needs the axis that it turns about", "example: `C4v @ (0,0,1)`"),
+            ("D4 @ (0,0,0)", "0,0,0", "a direction is three numbers, not all zero", "example: `D4 @ (0,0,1)`"),
+            ("D4 @ up", "up", "expected a direction in space after `@`", "example: `D4 @ (0,0,1)`"),
+            ("SO+(2)", "SO+(2)", "`SO+` is known in 1 + 3 dimensions alone", "write `SO+(1,3)`"),
+            (
+                "SO(1,3)",
+                "SO(1,3)",
+                "`SO(1,3)` holds the total inversion, which turns time around",
+                "write `SO+(1,3)` for boosts and rotations",
+            ),
+            ("O(1,2)", "2", "Lorentz groups are known in 1 + 3 dimensions", "write `SO+(1,3)`"),
+            ("U(2)", "2", "of the unitary groups, `U(1)` alone is known", "write `U(1)`"),
+            ("U1", "U1", "`U1` is not a group known here", "did you mean `U(1)`?"),
+            ("T(2) @ height", "height", "`T(2)` shifts 2 axes, `@ height` names one", "write `T(1) @ height`"),
+            ("T(1) @ heigth", "heigth", "expected an axis of a grid after `@`", "did you mean `height`?"),
+            ("0T(2)", "0T", "`0` before `T` is no number of pixels", "example: `2T(2)`"),
+            (
+                "generated([[1,2]])",
+                "[[1,2]]",
+                "generators are square matrices, of 1 to 64 rows",
+                "example: `generated([[0, -1], [1, 0]])`",
+            ),
+            ("generated(nodes 1)", "nodes 1", "expected matrices as lists of rows", "example"),
+            ("C4 x SO(2)", "SO(2)", "`C4` and `SO(2)` act on the same space", "keep the larger one"),
+            ("C4 x T(1) @ height", "T(1) @ height", "`C4` and `T(1) @ height` do not form a group: turns mix the axes", "`T(2)`"),
+            ("Z2 x Z2", "Z2", "`Z2` and `Z2` are the same group", "keep one of them"),
             ("SU(2)", "SU", "`SU` is not a group known here", GROUPS),
             ("nodes", "nodes", "`nodes` is not a group known here", GROUPS),
             ("S(4)", "4", permuted, "example: `S(nodes)`"),
@@ -112,7 +148,7 @@ fn group_errors_point_at_the_word() {
             ),
             ("S", "S", "`S` needs an argument in parentheses", "example: `S(nodes)`"),
             ("E x S(nodes)", "E", "`E` needs an argument in parentheses", "example: `E(3)`"),
-            ("T 3", "T", "`T` needs an argument in parentheses", "example: `T(3)`"),
+            ("T 3", "3", "expected `x` between two groups", "example"),
             ("SO(1)", "1", dimension, "example: `SO(3)`"),
             ("SO(65)", "65", dimension, "example: `SO(3)`"),
             ("SO(n)", "n", dimension, "example: `SO(3)`"),
@@ -123,7 +159,7 @@ fn group_errors_point_at_the_word() {
             ("SO(-3)", "-3", "expected `)`", GROUPS),
             ("SO(3", "3", "expected `)`", GROUPS),
             ("SO(", "", "expected `)`", GROUPS),
-            ("O(1,3)", ",3", "expected `)`", GROUPS),
+            ("O(2,3)", ",3", "expected `)`", GROUPS),
             ("S(nodes edges)", "edges", "expected `)`", GROUPS),
             (
                 "E(3) x S(nodes) x S(nodes)",
@@ -253,7 +289,7 @@ fn layout_errors_point_at_the_word() {
             ),
             ("frequency", "frequency", "unknown word `frequency`", "needs `S(frequency)` in the group"),
             ("a,b", "a,b", "unknown word `a,b`", "known words: channel, features"),
-            ("(graphs 3) vector", "(graphs", "flattened axes are not supported", "small wrapper"),
+            ("(graphs 3) vector", "(graphs 3)", "flattened axes are not supported", "small wrapper"),
             ("[3]", "[3]", "flattened axes are not supported", "one word per axis"),
             ("bi-ns! vector", "bi-ns!", "`!` must follow a name of letters, digits and `_`", "bins!"),
             ("!", "!", "`!` must follow a name of letters, digits and `_`", "bins!"),
@@ -286,9 +322,9 @@ fn layout_errors_point_at_the_word() {
                 "integers without geometry",
             ),
             (
-                "vector ~ sign",
-                "~ sign",
-                "outputs defined only up to a sign, phase or order are not supported",
+                "vector ~ phase",
+                "phase",
+                "outputs defined only up to that are not supported",
                 "projector",
             ),
         ],
@@ -303,8 +339,10 @@ fn irreps_errors_point_into_the_layout() {
         ("größe! 0e++1o", "+", "lacks an irrep on one side"),
         ("größe! 0e + + 1o", "+", "lacks an irrep on one side"),
         ("atoms 8×0e", "×", "is unexpected"),
-        ("atoms 3xm0+2xm1", "m", "is unexpected"),
+        ("atoms 3xm0+2xm1", "m0", "is an irrep of O(2)"),
         ("8x0e+", "+", "lacks an irrep on one side"),
+        ("vector+", "+", "lacks a summand on one side"),
+        ("2*vector+ +scalar", "+", "lacks a summand on one side"),
         ("99999999999999999999x0e", "99999999999999999999", "is too large"),
     ] {
         let error = Layout::parse(text, &group("E(3) x S(atoms)")).unwrap_err();

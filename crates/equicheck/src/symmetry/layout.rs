@@ -281,6 +281,20 @@ impl Parser<'_> {
         let mut summands: Vec<Summand> = Vec::new();
         let mut irreps: Option<Range<usize>> = None;
         let pieces = pieces(word);
+        let whole = |piece: &Range<usize>| piece.is_empty() || is_irrep(&word[piece.clone()]);
+        if pieces.iter().any(|piece| !piece.is_empty()) && pieces.iter().all(whole) {
+            let irreps = self.irreps(word, span.clone())?;
+            return Ok(Some(Representation::Irreps(irreps).into()));
+        }
+        if let Some(piece) = pieces.iter().find(|piece| piece.is_empty()) {
+            let at = span.start + piece.start.min(word.len().saturating_sub(1));
+            let at = (0..=at).rev().find(|k| self.text.is_char_boundary(*k)).unwrap_or(0);
+            return Err(self.error(
+                at..(at + 1..=span.end).find(|k| self.text.is_char_boundary(*k)).unwrap_or(span.end),
+                "a direct sum lacks a summand on one side of `+`",
+                "example: `8*scalar+2*vector`",
+            ));
+        }
         for (k, piece) in pieces.iter().enumerate() {
             let text = &word[piece.clone()];
             let at = span.start + piece.start..span.start + piece.end;
