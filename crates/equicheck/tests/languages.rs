@@ -64,6 +64,7 @@ fn groups_are_read_in_every_spelling_and_printed_in_one() {
         ("422@z", "D4 @ (0,0,1)"),
         ("C3v @ (1,1,1), (1,-1,0) x S(nodes)", "C3v @ (1,1,1), (1,-1,0) x S(nodes)"),
         ("m-3m", "Oh"),
+        ("1", "C1 @ (0,0,1)"),
         ("Td x T(3)", "Td x T(3)"),
         ("generated( [[0,-1],[1,0]] )", "generated([[0, -1], [1, 0]])"),
         ("generated([[1,1],[0,1]])", "generated([[1, 1], [0, 1]])"),
@@ -110,7 +111,12 @@ fn group_errors_point_at_the_word() {
             ("E(3) x s(nodes)", "s", "`s` is not a group known here", "did you mean `S`?"),
             ("S4", "S4", "`S4` needs the axis that it turns about", "example: `S4 @ (0,0,1)`"),
             ("C4v", "C4v", "`C4v` needs the axis that it turns about", "example: `C4v @ (0,0,1)`"),
-            ("D4 @ (0,0,0)", "0,0,0", "a direction is three numbers, not all zero", "example: `D4 @ (0,0,1)`"),
+            (
+                "D4 @ (0,0,0)",
+                "0,0,0",
+                "a direction is three numbers, not all zero",
+                "example: `D4 @ (0,0,1)`",
+            ),
             ("D4 @ up", "up", "expected a direction in space after `@`", "example: `D4 @ (0,0,1)`"),
             ("SO+(2)", "SO+(2)", "`SO+` is known in 1 + 3 dimensions alone", "write `SO+(1,3)`"),
             (
@@ -122,7 +128,12 @@ fn group_errors_point_at_the_word() {
             ("O(1,2)", "2", "Lorentz groups are known in 1 + 3 dimensions", "write `SO+(1,3)`"),
             ("U(2)", "2", "of the unitary groups, `U(1)` alone is known", "write `U(1)`"),
             ("U1", "U1", "`U1` is not a group known here", "did you mean `U(1)`?"),
-            ("T(2) @ height", "height", "`T(2)` shifts 2 axes, `@ height` names one", "write `T(1) @ height`"),
+            (
+                "T(2) @ height",
+                "height",
+                "`T(2)` shifts 2 axes, `@ height` names one",
+                "write `T(1) @ height`",
+            ),
             ("T(1) @ heigth", "heigth", "expected an axis of a grid after `@`", "did you mean `height`?"),
             ("0T(2)", "0T", "`0` before `T` is no number of pixels", "example: `2T(2)`"),
             (
@@ -133,7 +144,12 @@ fn group_errors_point_at_the_word() {
             ),
             ("generated(nodes 1)", "nodes 1", "expected matrices as lists of rows", "example"),
             ("C4 x SO(2)", "SO(2)", "`C4` and `SO(2)` act on the same space", "keep the larger one"),
-            ("C4 x T(1) @ height", "T(1) @ height", "`C4` and `T(1) @ height` do not form a group: turns mix the axes", "`T(2)`"),
+            (
+                "C4 x T(1) @ height",
+                "T(1) @ height",
+                "`C4` and `T(1) @ height` do not form a group: turns mix the axes",
+                "`T(2)`",
+            ),
             ("Z2 x Z2", "Z2", "`Z2` and `Z2` are the same group", "keep one of them"),
             ("SU(2)", "SU", "`SU` is not a group known here", GROUPS),
             ("nodes", "nodes", "`nodes` is not a group known here", GROUPS),
@@ -289,8 +305,11 @@ fn layout_errors_point_at_the_word() {
             ),
             ("frequency", "frequency", "unknown word `frequency`", "needs `S(frequency)` in the group"),
             ("a,b", "a,b", "unknown word `a,b`", "known words: channel, features"),
-            ("(graphs 3) vector", "(graphs 3)", "flattened axes are not supported", "small wrapper"),
-            ("[3]", "[3]", "flattened axes are not supported", "one word per axis"),
+            ("(graphs ...) vector", "...", "a flattened axis holds plain words alone", "(graphs 3)"),
+            ("((graphs) 3)", "(graphs)", "a flattened axis holds plain words alone", "(graphs 3)"),
+            ("( ) vector", "( )", "a flattened axis holds at least one word", "(graphs 3)"),
+            ("(graphs vctor)", "vctor", "unknown word `vctor`", "did you mean `vector`?"),
+            ("[3]", "[3]", "flattened axes are written in one pair of parentheses", "row-major"),
             ("bi-ns! vector", "bi-ns!", "`!` must follow a name of letters, digits and `_`", "bins!"),
             ("!", "!", "`!` must follow a name of letters, digits and `_`", "bins!"),
             (
@@ -321,12 +340,7 @@ fn layout_errors_point_at_the_word() {
                 "index values cannot stand in a tensor with a `vector` axis",
                 "integers without geometry",
             ),
-            (
-                "vector ~ phase",
-                "phase",
-                "outputs defined only up to that are not supported",
-                "projector",
-            ),
+            ("vector ~ phase", "phase", "outputs defined only up to that are not supported", "projector"),
         ],
     );
 }

@@ -692,3 +692,33 @@ fn elements_are_described_in_words() {
          permutation of nodes [19 18 17 16 15 14 13 12 11 10 9 8 ...]"
     );
 }
+
+/// Flattened axes are taken apart row-major, by the lengths that sizes, representations and other tensors tell.
+#[test]
+fn flattened_axes_act_as_their_parts() {
+    let group = Group::parse("E(3) x S(nodes)").unwrap();
+    let layout = |text: &str| Layout::parse(text, &group).unwrap();
+    let flat = BoundLayout::new(&layout("(nodes vector) channel"), &[12, 2], &group, "x").unwrap();
+    let apart = BoundLayout::new(&layout("nodes vector channel"), &[4, 3, 2], &group, "x").unwrap();
+    let g = array![[0.0, -1.0, 0.0], [0.6, 0.0, -0.8], [0.8, 0.0, 0.6]];
+    let element = Element::identity(3, &BTreeMap::from([("nodes".to_owned(), 4)]))
+        .with_linear(g)
+        .with_permutation("nodes", vec![2, 0, 3, 1]);
+    let values = ArrayD::from_shape_fn(vec![4, 3, 2], |i| (i[0] * 7 + i[1] * 3 + i[2]) as f64 * 0.37 - 2.0);
+    let moved = apart.act_on_real(&element, &values);
+    let flattened = values.to_shape(vec![12, 2]).unwrap().to_owned();
+    let moved_flat = flat.act_on_real(&element, &flattened);
+    assert_ne!(moved_flat, flattened);
+    assert_eq!(moved_flat, moved.to_shape(vec![12, 2]).unwrap());
+    assert_eq!(flat.act(&element, &Tensor::Float64(flattened)).to_real(), moved_flat);
+    let known = BTreeMap::from([("graphs".to_owned(), 2)]);
+    let two = layout("(graphs channel) vector");
+    assert!(BoundLayout::with_lengths(&two, &[6, 3], &group, "x", &known).is_ok());
+    let error = BoundLayout::with_lengths(&two, &[7, 3], &group, "x", &known).unwrap_err().to_string();
+    assert!(error.contains("7 entries cannot be taken apart as `(graphs=2 channel)`"), "{error}");
+    let error = BoundLayout::new(&two, &[6, 3], &group, "x").unwrap_err().to_string();
+    assert!(
+        error.contains("`graphs` and `channel` in `(graphs channel)` are told by no other tensor"),
+        "{error}"
+    );
+}

@@ -192,6 +192,7 @@ struct Part {
 /// Blocks of every independent sample: the entries of a batch are never averaged over. Parts of one block follow each
 /// other at a distance of the number of blocks.
 fn split(layout: &BoundLayout, values: &ArrayD<f64>) -> Vec<Part> {
+    let values = &layout.expand(values);
     let rows = layout.row_axis();
     let blocks = layout.blocks();
     let entries: Vec<ArrayD<f64>> = match layout.batch_axis() {

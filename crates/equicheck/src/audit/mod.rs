@@ -17,7 +17,7 @@ use crate::Error;
 use crate::model::{Model, Samples};
 use crate::report::{Levels, Report};
 use crate::symmetry::grid::{Domain, Interpolation};
-use crate::symmetry::{Factor, Group, Layout, Term};
+use crate::symmetry::{Axis, Factor, Group, Layout, Term};
 
 pub use statistics::{clopper_pearson_upper, quantile};
 
@@ -54,7 +54,8 @@ impl Specification {
         let inputs = parse("input", inputs)?;
         let outputs = parse("output", outputs)?;
         for axis in group.permuted_axes() {
-            let mentions = |layout: &Layout| layout.axes().iter().any(|a| a.to_string() == axis);
+            let mentions =
+                |layout: &Layout| layout.axes().iter().flat_map(Axis::parts).any(|a| a.to_string() == axis);
             if !inputs.iter().flat_map(|(_, layout)| layout).any(mentions) {
                 return Err(Error::AxisNotMentioned { axis: axis.to_owned() });
             }

@@ -42,9 +42,9 @@ pub(crate) fn perturbed(
             continue;
         }
         if let Some(at) = layout.position_of(axis) {
-            let n = tensor.shape()[at];
+            let n = layout.length(at);
             let drawn: Vec<usize> = (0..n).map(|_| draws.below(n)).collect();
-            result[k] = tensor.select(at, &drawn);
+            result[k] = layout.select(tensor, at, &drawn);
             changed = true;
         } else if let Some(values) = layout.layout().values()
             && !floating

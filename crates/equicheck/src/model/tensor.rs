@@ -212,6 +212,35 @@ impl Tensor {
         }
     }
 
+    /// The same entries, row-major, in another shape of as many.
+    ///
+    /// # Panics
+    /// If the number of entries differs.
+    #[must_use]
+    pub fn reshape(&self, shape: &[usize]) -> Self {
+        fn to<T: Clone>(array: &ArrayD<T>, shape: &[usize]) -> ArrayD<T> {
+            let data = array.iter().cloned().collect();
+            ArrayD::from_shape_vec(IxDyn(shape), data).expect("as many entries")
+        }
+        if self.shape() == shape {
+            return self.clone();
+        }
+        match self {
+            Tensor::Bool(a) => Tensor::Bool(to(a, shape)),
+            Tensor::UInt8(a) => Tensor::UInt8(to(a, shape)),
+            Tensor::Int8(a) => Tensor::Int8(to(a, shape)),
+            Tensor::Int16(a) => Tensor::Int16(to(a, shape)),
+            Tensor::Int32(a) => Tensor::Int32(to(a, shape)),
+            Tensor::Int64(a) => Tensor::Int64(to(a, shape)),
+            Tensor::Float16(a) => Tensor::Float16(to(a, shape)),
+            Tensor::BFloat16(a) => Tensor::BFloat16(to(a, shape)),
+            Tensor::Float32(a) => Tensor::Float32(to(a, shape)),
+            Tensor::Float64(a) => Tensor::Float64(to(a, shape)),
+            Tensor::Complex64(a) => Tensor::Complex64(to(a, shape)),
+            Tensor::Complex128(a) => Tensor::Complex128(to(a, shape)),
+        }
+    }
+
     /// The largest value of an integer type; `None` for other types.
     pub fn largest_integer(&self) -> Option<i64> {
         match self {

@@ -21,7 +21,9 @@ use super::representation::{Representation, Segment};
 pub struct BoundLayout {
     layout: Layout,
     shape: Vec<usize>,
-    /// Position in the shape, and the axis; plain ones left out. Weights have no position.
+    /// The shape with flattened axes taken apart.
+    expanded: Vec<usize>,
+    /// Position in the expanded shape, and the axis; plain ones left out. Weights have no position.
     moved: Vec<(Option<usize>, Moved)>,
     grid: Option<Grid>,
     /// The factors of the group.
@@ -72,6 +74,20 @@ impl BoundLayout {
     /// # Errors
     /// A rank or a length that does not fit.
     pub fn new(layout: &Layout, shape: &[usize], group: &Group, tensor: &str) -> Result<Self, Error> {
+        Self::with_lengths(layout, shape, group, tensor, &BTreeMap::new())
+    }
+
+    /// The same with the lengths of named axes that other tensors tell, which take flattened axes apart.
+    ///
+    /// # Errors
+    /// A rank or a length that does not fit, two parts of a flattened axis whose lengths are unknown.
+    pub fn with_lengths(
+        layout: &Layout,
+        shape: &[usize],
+        group: &Group,
+        tensor: &str,
+        known: &BTreeMap<String, usize>,
+    ) -> Result<Self, Error> {
         let fail = |why: String| Error::Shape {
             tensor: tensor.to_owned(),
             layout: layout.to_string(),
@@ -93,7 +109,29 @@ impl BoundLayout {
         if !leading && shape.len() != rank {
             return Err(fail(format!("it names {rank} axes, the tensor has {}", shape.len())));
         }
-        let mut at = shape.len() - rank;
+        let start = shape.len() - rank;
+        let mut expanded: Vec<usize> = shape[..start].to_vec();
+        let mut next = start;
+        let mut flat: Vec<&Axis> = Vec::new();
+        for axis in named {
+            if bare && is_weight(axis) {
+                flat.push(axis);
+                continue;
+            }
+            match axis {
+                Axis::Flattened(parts) => {
+                    expanded.extend(take_apart(axis, parts, shape[next], group, known).map_err(&fail)?);
+                    flat.extend(parts);
+                }
+                axis => {
+                    expanded.push(shape[next]);
+                    flat.push(axis);
+                }
+            }
+            next += 1;
+        }
+        let (named, actual, shape) = (flat, shape, &expanded[..]);
+        let mut at = start;
         let mut moved = Vec::new();
         let mut grid_axes: Vec<(String, usize)> = Vec::new();
         for axis in named {
@@ -127,7 +165,8 @@ impl BoundLayout {
         }
         let factors = group.factors();
         let grid = Grid::new(grid_axes, shape, group).map_err(fail)?;
-        let bound = Self { layout: layout.clone(), shape: shape.to_vec(), moved, grid, factors };
+        let (shape, expanded) = (actual.to_vec(), expanded.clone());
+        let bound = Self { layout: layout.clone(), shape, expanded, moved, grid, factors };
         if layout.up_to().is_some() && bound.grid.is_some() {
             return Err(fail("`~` is not supported on grids".to_owned()));
         }
@@ -171,7 +210,7 @@ impl BoundLayout {
     /// Permuted axes and their lengths.
     pub fn permuted_lengths(&self) -> impl Iterator<Item = (&str, usize)> {
         self.moved.iter().filter_map(|(at, axis)| match (at, axis) {
-            (Some(at), Moved::Permuted(name)) => Some((name.as_str(), self.shape[*at])),
+            (Some(at), Moved::Permuted(name)) => Some((name.as_str(), self.expanded[*at])),
             _ => None,
         })
     }
@@ -402,7 +441,7 @@ impl BoundLayout {
 
     /// Acts on a tensor of this shape. The identity returns the same bits.
     pub fn act(&self, element: &Element, tensor: &Tensor) -> Tensor {
-        let mut result = self.permute(element, tensor);
+        let mut result = self.permute(element, &tensor.reshape(&self.expanded));
         if let Ok(Some(warp)) = self.warp(element)
             && let Some(grid) = &self.grid
         {
@@ -413,12 +452,32 @@ impl BoundLayout {
             let dtype = if result.dtype().is_inexact() { result.dtype() } else { DType::Float64 };
             result = Tensor::from_real(real, dtype);
         }
-        result
+        result.reshape(&self.shape)
+    }
+
+    /// Values with flattened axes taken apart, as positions of axes count them.
+    pub(crate) fn expand(&self, values: &ArrayD<f64>) -> ArrayD<f64> {
+        reshaped(values, &self.shape, &self.expanded)
+    }
+
+    /// The reverse of [`expand`](Self::expand).
+    fn flatten(&self, values: &ArrayD<f64>) -> ArrayD<f64> {
+        reshaped(values, &self.expanded, &self.shape)
+    }
+
+    /// Entries along an axis of the expanded shape in the order given by `index`.
+    pub(crate) fn select(&self, tensor: &Tensor, at: usize, index: &[usize]) -> Tensor {
+        tensor.reshape(&self.expanded).select(at, index).reshape(&self.shape)
+    }
+
+    /// Length of an axis of the expanded shape.
+    pub(crate) fn length(&self, at: usize) -> usize {
+        self.expanded[at]
     }
 
     /// The same on f64 values, possibly with a last axis of length 2 for complex numbers.
     pub fn act_on_real(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
-        let Tensor::Float64(permuted) = self.permute(element, &Tensor::Float64(values.clone())) else {
+        let Tensor::Float64(permuted) = self.permute(element, &Tensor::Float64(self.expand(values))) else {
             unreachable!("a permutation keeps the element type")
         };
         let mut result = self.relabel(element, &permuted);
@@ -427,13 +486,16 @@ impl BoundLayout {
         {
             result = warp.apply(&result, &grid.axes);
         }
-        if self.moves_values(element) { self.act_on_components(element, &result) } else { result }
+        if self.moves_values(element) {
+            result = self.act_on_components(element, &result);
+        }
+        self.flatten(&result)
     }
 
     /// The transpose of the action's linear part, exactly: `<act(x), y> = <x, act_transposed(y)>` (METHOD 15). Complex
     /// values are pairs of reals, so that a phase is conjugated.
     pub fn act_transposed(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
-        let mut result = values.clone();
+        let mut result = self.expand(values);
         if self.moves_values(element) {
             result = self.components(element, &result, true);
         }
@@ -458,7 +520,7 @@ impl BoundLayout {
                 result = result.select(ndarray::Axis(*at), p);
             }
         }
-        result
+        self.flatten(&result)
     }
 
     /// `value - expected` where both are defined: 0 where a grid's entries were moved in from outside, and after the
@@ -481,7 +543,7 @@ impl BoundLayout {
                 }
             }
         }
-        difference
+        self.flatten(&difference)
     }
 
     /// One sign per vector: over the axes of representations, or over the permuted ones where there is none, the one
@@ -497,10 +559,10 @@ impl BoundLayout {
             within = self.moved.iter().filter_map(|(at, _)| *at).collect();
         }
         if within.is_empty() {
-            within = (0..self.shape.len()).collect();
+            within = (0..self.expanded.len()).collect();
         }
         // A complex number's two parts share their sign.
-        within.extend(self.shape.len()..value.ndim());
+        within.extend(self.expanded.len()..value.ndim());
         let key = |index: &IxDyn| -> Vec<usize> {
             (0..index.ndim()).map(|k| if within.contains(&k) { 0 } else { index[k] }).collect()
         };
@@ -546,7 +608,7 @@ impl BoundLayout {
         let mut moves = Vec::new();
         for (at, moved) in &self.moved {
             let (Some(at), Moved::Components(segments)) = (at, moved) else { continue };
-            let mut index: Vec<usize> = (0..self.shape[*at]).collect();
+            let mut index: Vec<usize> = (0..self.expanded[*at]).collect();
             for segment in segments {
                 let Representation::Finite(representation) = &segment.representation else { continue };
                 let Ok(Some(p)) = group.channel_permutation(representation, g) else { continue };
@@ -609,13 +671,13 @@ impl BoundLayout {
 
     fn components(&self, element: &Element, values: &ArrayD<f64>, transposed: bool) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
-        let complex = shape.len() > self.shape.len();
+        let complex = shape.len() > self.expanded.len();
         let mut data: Vec<f64> = values.iter().copied().collect();
         for (at, moved) in &self.moved {
             let Moved::Components(segments) = moved else { continue };
             // A weight acts on every entry.
             let (length, inner) = match at {
-                Some(at) => (self.shape[*at], shape[at + 1..].iter().product()),
+                Some(at) => (self.expanded[*at], shape[at + 1..].iter().product()),
                 None => (data.len(), 1),
             };
             let mut blocks = Blocks { data: &mut data, length, inner };
@@ -760,12 +822,12 @@ impl BoundLayout {
 
     /// Position of the `batch` axis, or of `graphs` that nothing permutes: its entries are samples of their own.
     pub(crate) fn batch_axis(&self) -> Option<usize> {
-        let axes = self.layout.axes();
+        let axes: Vec<&Axis> = self.layout.axes().iter().flat_map(Axis::parts).collect();
         // Weights without an axis make the positions of what follows uncertain: count from the front.
-        let leading = axes.first() == Some(&Axis::Ellipsis);
-        let named: Vec<&Axis> = axes.iter().filter(|axis| **axis != Axis::Ellipsis).collect();
+        let leading = axes.first() == Some(&&Axis::Ellipsis);
+        let named: Vec<&Axis> = axes.into_iter().filter(|axis| **axis != Axis::Ellipsis).collect();
         let bare = self.moved.iter().filter(|(at, _)| at.is_none()).count();
-        let offset = if leading { self.shape.len() + bare - named.len() } else { 0 };
+        let offset = if leading { self.expanded.len() + bare - named.len() } else { 0 };
         let batch = |axis: &Axis| match axis {
             Axis::Batch => true,
             Axis::Plain { name, marked: false } => name == "graphs",
@@ -782,6 +844,57 @@ impl BoundLayout {
     pub(crate) fn row_axis(&self) -> Option<usize> {
         self.moved.iter().find(|(_, moved)| matches!(moved, Moved::Permuted(_))).and_then(|(at, _)| *at)
     }
+}
+
+/// `values` in another shape of as many entries; complex values have a last axis more.
+fn reshaped(values: &ArrayD<f64>, from: &[usize], to: &[usize]) -> ArrayD<f64> {
+    if from == to {
+        return values.clone();
+    }
+    let mut shape = to.to_vec();
+    shape.extend(&values.shape()[from.len()..]);
+    let data = values.iter().copied().collect();
+    ArrayD::from_shape_vec(IxDyn(&shape), data).expect("both shapes have as many entries")
+}
+
+/// Lengths of the parts of a flattened axis of `total` entries.
+fn take_apart(
+    axis: &Axis,
+    parts: &[Axis],
+    total: usize,
+    group: &Group,
+    known: &BTreeMap<String, usize>,
+) -> Result<Vec<usize>, String> {
+    let mut lengths: Vec<Option<usize>> = Vec::new();
+    for part in parts {
+        lengths.push(match part {
+            Axis::Size(n) => Some(*n),
+            Axis::Components(sum) => sum.dimension(group)?,
+            part => known.get(&part.to_string()).copied(),
+        });
+    }
+    let unknown: Vec<String> =
+        parts.iter().zip(&lengths).filter(|(_, n)| n.is_none()).map(|(p, _)| format!("`{p}`")).collect();
+    if unknown.len() > 1 {
+        return Err(format!(
+            "the lengths of {} in `{axis}` are told by no other tensor: write all but one of them as sizes",
+            unknown.join(" and ")
+        ));
+    }
+    let product = lengths.iter().flatten().try_fold(1usize, |product, n| product.checked_mul(*n));
+    let fits = product.filter(|product| match unknown.len() {
+        0 => *product == total,
+        _ => *product > 0 && total.is_multiple_of(*product),
+    });
+    let Some(product) = fits else {
+        let told: Vec<String> = parts
+            .iter()
+            .zip(&lengths)
+            .map(|(part, n)| n.map_or_else(|| part.to_string(), |n| format!("{part}={n}")))
+            .collect();
+        return Err(format!("{total} entries cannot be taken apart as `({})`", told.join(" ")));
+    };
+    Ok(lengths.into_iter().map(|n| n.unwrap_or_else(|| total / product.max(1))).collect())
 }
 
 impl Grid {

@@ -708,10 +708,14 @@ impl<'a> Parser<'a> {
         secondary: Option<[f64; 3]>,
     ) -> Result<Term, ParseError> {
         let Some(axis) = axis else {
-            let group = FiniteGroup::from_point_group(name, [0.0, 0.0, 1.0], None);
-            return group
-                .map(|group| Term::Finite(Arc::new(group)))
-                .map_err(|e| self.finite(e, span.clone()));
+            let group = FiniteGroup::from_point_group(name, [0.0, 0.0, 1.0], None)
+                .map_err(|e| self.finite(e, span.clone()))?;
+            // `1` is a group of space, the bare `C1` one of the plane.
+            let name = match planar(group.name()) {
+                Some(_) => format!("{} @ (0,0,1)", group.name()),
+                None => group.name().to_owned(),
+            };
+            return Ok(Term::Finite(Arc::new(group.with_name(name))));
         };
         let group = FiniteGroup::from_point_group(name, axis, secondary).map_err(|e| {
             let start = span.end - self.text[span.clone()].trim_start().len();

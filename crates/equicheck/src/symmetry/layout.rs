@@ -33,6 +33,8 @@ pub enum Axis {
     Grid(String),
     /// A direct sum of representations: `vector`, `8x0e+4x1o`, `8*scalar+2*vector`.
     Components(DirectSum),
+    /// Several axes in one, row-major: `(graphs 3)`.
+    Flattened(Vec<Axis>),
 }
 
 impl Axis {
@@ -49,13 +51,32 @@ impl Axis {
         }
     }
 
+    /// The axes that it consists of: itself, unless it is flattened.
+    pub fn parts(&self) -> &[Axis] {
+        match self {
+            Axis::Flattened(parts) => parts,
+            axis => std::slice::from_ref(axis),
+        }
+    }
+
     /// Whether the defining matrix acts along this axis.
     pub fn is_spatial(&self) -> bool {
+        if let Axis::Flattened(parts) = self {
+            return parts.iter().any(Axis::is_spatial);
+        }
         self.components().is_some_and(|sum| sum.0.iter().any(|s| s.representation.is_spatial()))
+    }
+
+    /// Whether the tensor may have no axis, or any number of them, for this word.
+    pub(crate) fn may_lack_axis(&self) -> bool {
+        *self == Axis::Ellipsis || self.components().is_some_and(DirectSum::is_weight)
     }
 
     /// Whether translations act along it.
     pub(crate) fn is_affine(&self) -> bool {
+        if let Axis::Flattened(parts) = self {
+            return parts.iter().any(Axis::is_affine);
+        }
         self.components().is_some_and(|sum| sum.0.iter().any(|s| s.representation == Representation::Point))
     }
 }
@@ -70,6 +91,10 @@ impl fmt::Display for Axis {
             Axis::Permuted(name) => f.write_str(name),
             Axis::Grid(name) => f.write_str(name),
             Axis::Components(sum) => write!(f, "{sum}"),
+            Axis::Flattened(parts) => {
+                let words: Vec<String> = parts.iter().map(ToString::to_string).collect();
+                write!(f, "({})", words.join(" "))
+            }
         }
     }
 }
@@ -184,7 +209,7 @@ impl Layout {
 
     /// Names of the permuted axes that it mentions, values included.
     pub fn permuted_axes(&self) -> impl Iterator<Item = &str> {
-        let axes = self.axes.iter().filter_map(|axis| match axis {
+        let axes = self.axes.iter().flat_map(Axis::parts).filter_map(|axis| match axis {
             Axis::Permuted(name) => Some(name.as_str()),
             _ => None,
         });
@@ -227,7 +252,7 @@ impl Parser<'_> {
             axes.push(axis);
         }
         if let Some(span) = affine
-            && axes.iter().filter(|axis| axis.is_spatial()).count() > 1
+            && axes.iter().flat_map(Axis::parts).filter(|axis| axis.is_spatial()).count() > 1
         {
             return Err(self.error(
                 span,
@@ -243,6 +268,31 @@ impl Parser<'_> {
         let word = &self.text[span.clone()];
         if self.group.permutes(word) {
             return Ok(Axis::Permuted(word.to_owned()));
+        }
+        if let Some(inside) = word.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+            let start = span.start + 1;
+            let parts = words(inside)
+                .into_iter()
+                .map(|part| {
+                    let span = start + part.start..start + part.end;
+                    match self.axis(span.clone())? {
+                        Axis::Ellipsis | Axis::Flattened(_) => Err(self.error(
+                            span,
+                            "a flattened axis holds plain words alone",
+                            "example: `(graphs 3) vector`",
+                        )),
+                        axis => Ok(axis),
+                    }
+                })
+                .collect::<Result<Vec<_>, ParseError>>()?;
+            if parts.is_empty() {
+                return Err(self.error(
+                    span,
+                    "a flattened axis holds at least one word",
+                    "example: `(graphs 3)`",
+                ));
+            }
+            return Ok(Axis::Flattened(parts));
         }
         match word {
             "batch" => return Ok(Axis::Batch),
@@ -427,11 +477,11 @@ impl Parser<'_> {
     }
 
     fn unknown(&self, word: &str, span: Range<usize>) -> ParseError {
-        if word.starts_with(['(', '[']) {
+        if word.starts_with(['(', ')', '[']) {
             return self.error(
                 span,
-                "flattened axes are not supported",
-                "reshape the tensor in a small wrapper around the model, one word per axis",
+                "flattened axes are written in one pair of parentheses",
+                "example: `(graphs 3) vector`, row-major as in einops",
             );
         }
         let candidates = PLAIN_WORDS.into_iter().chain(OTHER_WORDS).chain(self.group.permuted_axes());

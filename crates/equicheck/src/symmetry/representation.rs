@@ -274,6 +274,17 @@ impl DirectSum {
         }
     }
 
+    /// Number of components; `None` where the group leaves it open.
+    ///
+    /// # Errors
+    /// A representation that the group does not have.
+    pub(crate) fn dimension(&self, group: &Group) -> Result<Option<usize>, String> {
+        self.0.iter().try_fold(Some(0usize), |sum, summand| {
+            let own = summand.representation.dimension(group)?;
+            Ok(sum.zip(own).and_then(|(sum, own)| own.checked_mul(summand.multiplicity)?.checked_add(sum)))
+        })
+    }
+
     /// Whether it may stand without an axis of its own.
     pub(crate) fn is_weight(&self) -> bool {
         self.single().is_some_and(Representation::is_weight)

@@ -8,7 +8,7 @@ use ndarray::{Array1, Axis as NdAxis};
 use crate::Error;
 use crate::model::{Model, Samples, Tensor};
 use crate::symmetry::grid::Domain;
-use crate::symmetry::{BoundLayout, Factor, permuted_lengths};
+use crate::symmetry::{Axis, BoundLayout, Factor, permuted_lengths};
 
 use super::super::help_for_idle;
 use super::super::measure::median;
@@ -18,6 +18,7 @@ use super::{Case, EndToEnd};
 impl EndToEnd<'_> {
     pub(super) fn bind_inputs(&self, inputs: &[Tensor]) -> Result<Vec<Option<BoundLayout>>, Error> {
         let group = self.specification.group();
+        let known = self.named_lengths(inputs);
         self.specification
             .inputs()
             .iter()
@@ -25,7 +26,7 @@ impl EndToEnd<'_> {
             .map(|((name, layout), tensor)| {
                 let Some(layout) = layout else { return Ok(None) };
                 let what = format!("input `{name}`");
-                let bound = BoundLayout::new(layout, tensor.shape(), group, &what)?;
+                let bound = BoundLayout::with_lengths(layout, tensor.shape(), group, &what, &known)?;
                 let fail = |why: String| Error::Shape {
                     tensor: what.clone(),
                     layout: layout.to_string(),
@@ -130,6 +131,7 @@ impl EndToEnd<'_> {
             .calls
             .evaluate("base", model, index, &inputs)?
             .map_err(|why| Error::ModelFails { sample: index, why })?;
+        let known = self.named_lengths(&inputs);
         let outputs = self
             .outputs()
             .iter()
@@ -141,7 +143,8 @@ impl EndToEnd<'_> {
                     &value.shape[..]
                 };
                 let what = format!("output `{name}`");
-                let bound = BoundLayout::new(layout, shape, self.specification.group(), &what)?;
+                let bound =
+                    BoundLayout::with_lengths(layout, shape, self.specification.group(), &what, &known)?;
                 let bound = self.on_grid(bound, &space.grid);
                 self.check_grid(&what, &bound, &space)?;
                 if bound.needs_complex() && !value.dtype.is_complex() {
@@ -170,6 +173,22 @@ impl EndToEnd<'_> {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         Ok(Case { inputs, layouts, space, base, outputs, double: None })
+    }
+
+    /// Lengths of named axes that the inputs tell: what takes flattened axes apart.
+    fn named_lengths(&self, inputs: &[Tensor]) -> BTreeMap<String, usize> {
+        let mut known = BTreeMap::new();
+        for ((_, layout), tensor) in self.specification.inputs().iter().zip(inputs) {
+            let Some(layout) = layout else { continue };
+            // Named axes are counted from the back, up to the first word that may have no axis.
+            let words = layout.axes().iter().rev().take_while(|axis| !axis.may_lack_axis());
+            for (axis, length) in words.zip(tensor.shape().iter().rev()) {
+                if matches!(axis, Axis::Permuted(_) | Axis::Plain { .. } | Axis::Grid(_) | Axis::Batch) {
+                    known.entry(axis.to_string()).or_insert(*length);
+                }
+            }
+        }
+        known
     }
 
     fn on_grid(&self, layout: BoundLayout, reference: &BTreeMap<String, usize>) -> BoundLayout {
@@ -272,7 +291,7 @@ fn points(tensor: &Tensor, layout: &BoundLayout) -> Vec<Array1<f64>> {
     if tensor.dtype().is_complex() {
         return Vec::new();
     }
-    tensor.to_real().lanes(NdAxis(axis)).into_iter().map(|lane| lane.to_owned()).collect()
+    layout.expand(&tensor.to_real()).lanes(NdAxis(axis)).into_iter().map(|lane| lane.to_owned()).collect()
 }
 
 /// Root mean square distance of the sample's points from their centroid.
@@ -307,7 +326,7 @@ fn directions(inputs: &[Tensor], layouts: &[Option<BoundLayout>]) -> Vec<Array1<
             && tensor.dtype().is_inexact()
             && !tensor.dtype().is_complex()
         {
-            let values = tensor.to_real();
+            let values = layout.expand(&tensor.to_real());
             return values
                 .lanes(NdAxis(axis))
                 .into_iter()
