@@ -113,7 +113,12 @@ impl BoundLayout {
                 Axis::Components(sum) => {
                     let mut segments =
                         if is_weight(axis) { sum.segments(group, 1) } else { sum.segments(group, length) }
-                            .map_err(|why| fail(format!("{why}, axis {at} has {length}")))?;
+                            .map_err(|why| {
+                                fail(format!(
+                                    "{why}, axis {at} has {length}{}",
+                                    in_space(group, axis, length)
+                                ))
+                            })?;
                     if is_weight(axis)
                         && let Some(segment) = segments.first_mut()
                     {
@@ -815,6 +820,24 @@ impl Grid {
         let (domain, interpolation) = (Domain::Open, Interpolation::Linear);
         Ok(Some(Self { axes, names, sizes, domain, interpolation, strides }))
     }
+}
+
+/// What to write where a planar group meets coordinates of space.
+fn in_space(group: &Group, axis: &Axis, length: usize) -> String {
+    let Some(finite) =
+        group.finite().filter(|g| g.dimension() == Some(2) && axis.is_spatial() && length == 3)
+    else {
+        return String::new();
+    };
+    let name = finite.name();
+    let number = |letter| name.strip_prefix(letter).filter(|n: &&str| n.bytes().all(|b| b.is_ascii_digit()));
+    if let Some(n) = number('D') {
+        return format!(
+            "; `{name}` acts on the plane: in space write `{name} @ (0,0,1)` (2-fold axes) or `C{n}v @ (0,0,1)` (mirrors)"
+        );
+    }
+    number('C')
+        .map_or(String::new(), |_| format!("; `{name}` acts on the plane: in space write `{name} @ (0,0,1)`"))
 }
 
 fn describe_representation(
