@@ -151,7 +151,12 @@ impl BoundLayout {
                 Axis::Components(sum) => {
                     let mut segments =
                         if is_weight(axis) { sum.segments(group, 1) } else { sum.segments(group, length) }
-                            .map_err(|why| fail(format!("{why}, axis {at} has {length}")))?;
+                            .map_err(|why| {
+                                fail(format!(
+                                    "{why}, axis {at} has {length}{}",
+                                    in_space(group, axis, length)
+                                ))
+                            })?;
                     if is_weight(axis)
                         && let Some(segment) = segments.first_mut()
                     {
@@ -325,9 +330,11 @@ impl BoundLayout {
 
     /// What values are compared up to: as declared, or a quaternion's sign.
     fn up_to(&self) -> Option<UpTo> {
-        let quaternion = |s: &Segment| s.representation == Representation::Quaternion;
-        let turned = self.factors.iter().any(|f| Representation::Quaternion.is_moved_by(f));
-        self.layout.up_to().or_else(|| (turned && self.segments().any(quaternion)).then_some(UpTo::Sign))
+        // Asked of a quaternion that is there: under planar groups there is none, and no matrix for one.
+        let turned = |s: &Segment| {
+            s.representation == Representation::Quaternion && self.transforms(&s.representation)
+        };
+        self.layout.up_to().or_else(|| self.segments().any(turned).then_some(UpTo::Sign))
     }
 
     /// Plain axes whose length is the dimension of space, in a tensor that the group's matrix does not touch: the
@@ -926,6 +933,24 @@ impl Grid {
         let (domain, interpolation) = (Domain::Open, Interpolation::Linear);
         Ok(Some(Self { axes, names, sizes, domain, interpolation, strides }))
     }
+}
+
+/// What to write where a planar group meets coordinates of space.
+fn in_space(group: &Group, axis: &Axis, length: usize) -> String {
+    let Some(finite) =
+        group.finite().filter(|g| g.dimension() == Some(2) && axis.is_spatial() && length == 3)
+    else {
+        return String::new();
+    };
+    let name = finite.name();
+    let number = |letter| name.strip_prefix(letter).filter(|n: &&str| n.bytes().all(|b| b.is_ascii_digit()));
+    if let Some(n) = number('D') {
+        return format!(
+            "; `{name}` acts on the plane: in space write `{name} @ (0,0,1)` (2-fold axes) or `C{n}v @ (0,0,1)` (mirrors)"
+        );
+    }
+    number('C')
+        .map_or(String::new(), |_| format!("; `{name}` acts on the plane: in space write `{name} @ (0,0,1)`"))
 }
 
 fn describe_representation(
