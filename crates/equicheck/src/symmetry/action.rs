@@ -286,9 +286,11 @@ impl BoundLayout {
 
     /// What values are compared up to: as declared, or a quaternion's sign.
     fn up_to(&self) -> Option<UpTo> {
-        let quaternion = |s: &Segment| s.representation == Representation::Quaternion;
-        let turned = self.factors.iter().any(|f| Representation::Quaternion.is_moved_by(f));
-        self.layout.up_to().or_else(|| (turned && self.segments().any(quaternion)).then_some(UpTo::Sign))
+        // Asked of a quaternion that is there: under planar groups there is none, and no matrix for one.
+        let turned = |s: &Segment| {
+            s.representation == Representation::Quaternion && self.transforms(&s.representation)
+        };
+        self.layout.up_to().or_else(|| self.segments().any(turned).then_some(UpTo::Sign))
     }
 
     /// Plain axes whose length is the dimension of space, in a tensor that the group's matrix does not touch: the

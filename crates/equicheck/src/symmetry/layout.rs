@@ -371,7 +371,7 @@ impl Parser<'_> {
                         )
                     })?;
                     if base == "scale" { Representation::Scale(k) } else { Representation::Charge(k) }
-                } else if FiniteRepresentation::is_name(word) {
+                } else if FiniteRepresentation::is_name(word.split('(').next().unwrap_or(word).trim_end()) {
                     let representation = FiniteRepresentation::parse(word)
                         .map_err(|e| e.at("layout", self.text, span.clone()))?;
                     Representation::Finite(representation)

@@ -139,12 +139,12 @@ impl Representation {
                 _ => false,
             },
             Factor::Finite(group) => {
-                let identity = Element::default().with_finite(Arc::clone(group), group.identity());
-                let Some(at_identity) = self.matrix(&identity) else { return false };
+                // Without a matrix it is the identity there.
                 group.generators().iter().any(|g| {
                     let element = Element::default().with_finite(Arc::clone(group), *g);
-                    self.matrix(&element)
-                        .is_some_and(|m| m.iter().zip(&at_identity).any(|(a, b)| (a - b).abs() > 1e-9))
+                    self.matrix(&element).is_some_and(|m| {
+                        m.indexed_iter().any(|((i, j), v)| (v - f64::from(u8::from(i == j))).abs() > 1e-9)
+                    })
                 })
             }
             Factor::Generated(_) => matches!(
