@@ -192,8 +192,8 @@ def test_a_gradient_is_a_covector() -> None:
 
 
 def test_a_covector_pairs_with_a_vector_under_shears() -> None:
-    # Shears by whole numbers are no finite group.
-    shears = [[[1, 1], [0, 1]], [[1, 0], [1, 1]]]
+    # Its powers are no finite group.
+    shears = [[[1, 0.25], [0, 1]]]
     inputs = [dict(zip("vw", pair, strict=True)) for pair in zip(draw(3, 2), draw(4, 2), strict=True)]
     for broken, expected in ((False, "PASS"), (True, "FAIL")):
 

@@ -244,7 +244,7 @@ def check(group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequenc
         SpecificationError: one of them is wrong.
     """
 
-def describe(group: str, layout: str, shape: Sequence[int]) -> str:
+def describe(group: str, layout: str, shape: Sequence[int], domain: str | None) -> str:
     """Says in words how a tensor is transformed; see :func:`equicheck.describe`.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,9 @@ _QUOTIENT = re.compile(r"quotient\[(?:(\d+)|\((None|\d+), ?(\d+)\))\]")
 _AXES = {0: "", 2: " height width", 3: " depth height width"}
 
 
-def describe(group: Any, layout: Any, shape: Sequence[int]) -> str:
+def describe(
+    group: Any, layout: Any, shape: Sequence[int], *, domain: Literal["periodic", "open"] | None = None
+) -> str:
     """Says in words how a tensor is transformed, as the table at the top of a report does.
 
     >>> equicheck.describe("E(3) x S(nodes)", "nodes point", (5, 3))
@@ -28,6 +30,7 @@ def describe(group: Any, layout: Any, shape: Sequence[int]) -> str:
         group: such as ``"E(3) x S(nodes)"``.
         layout: one word per axis, such as ``"nodes point"``, or whatever ``audit`` takes as a layout.
         shape: the tensor's.
+        domain: what lies beyond the edge of a grid; as in ``audit``.
 
     Raises:
         SpecificationError: the group or layout is wrong, or the layout does not fit the shape.
@@ -35,7 +38,7 @@ def describe(group: Any, layout: Any, shape: Sequence[int]) -> str:
     text = layout_text(layout)
     if text is None:
         raise SpecificationError(f"layout: expected a string, not {type(layout).__name__}")
-    return _equicheck.describe(group_text(group), text, tuple(shape))
+    return _equicheck.describe(group_text(group), text, tuple(shape), domain)
 
 
 def layout_text(layout: Any) -> str | None:

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use equicheck::audit::{Options, Precision, Progress, Specification};
 use equicheck::report::Levels;
+use equicheck::symmetry::grid::{Domain, Interpolation};
 use equicheck::symmetry::{BoundLayout, Group, Layout};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -103,11 +104,19 @@ pub(crate) fn check(py: Python<'_>, group: &str, inputs: Layouts, outputs: Layou
 /// How a tensor of this shape is transformed, in words; raises `SpecificationError`.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
-pub(crate) fn describe(py: Python<'_>, group: &str, layout: &str, shape: Vec<usize>) -> PyResult<String> {
+pub(crate) fn describe(
+    py: Python<'_>,
+    group: &str,
+    layout: &str,
+    shape: Vec<usize>,
+    domain: Option<&str>,
+) -> PyResult<String> {
+    let domain = domain.map_or(Ok(Domain::Open), word)?;
     let words = || -> Result<String, equicheck::Error> {
         let group = Group::parse(group)?;
         let layout = Layout::parse(layout, &group)?;
-        Ok(BoundLayout::new(&layout, &shape, &group, "the tensor")?.describe(&group))
+        let bound = BoundLayout::new(&layout, &shape, &group, "the tensor")?;
+        Ok(bound.on_grid(domain, Interpolation::Linear, &BTreeMap::new()).describe(&group))
     };
     words().map_err(|error| to_python(py, &error, None))
 }
