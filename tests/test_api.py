@@ -338,7 +338,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"module": Pull()},
         "`module`: the model is an nn.Module itself; `module=` is for callables",
     ),
-    "later": (XS, {"up_to": {"output": "sign"}}, "`up_to` is not in this version: leave it out"),
+    "later": (XS, {"representations": {"r": None}}, "`representations` is not in this version: leave it out"),
 }
 
 

@@ -21,6 +21,7 @@ from ._equicheck import (
     __version__,
 )
 from ._trees import Args
+from ._words import describe
 
 __all__ = [
     "Args",
@@ -34,4 +35,5 @@ __all__ = [
     "__version__",
     "audit",
     "audit_calculator",
+    "describe",
 ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from . import _equicheck, _trees
+from . import _equicheck, _trees, _words
 from ._equicheck import EquicheckWarning, Report, SpecificationError
 from ._model import Adapter, Samples
 
@@ -20,7 +20,7 @@ def audit(
     model: Any,
     inputs: Any,
     *,
-    group: str,
+    group: str | Sequence[Any],
     in_layouts: Any,
     out_layouts: Any,
     module: Any = None,
@@ -37,6 +37,9 @@ def audit(
     precision: Literal["both", "as_is", "float64"] = "both",
     representations: Mapping[str, Any] | None = None,
     segments: Mapping[str, str] | None = None,
+    domain: Literal["periodic", "open"] | None = None,
+    interpolation: Literal["bilinear", "bicubic", "fourier"] = "bilinear",
+    rapidity: float = 2.0,
     up_to: Mapping[str, str] | None = None,
     layers: bool = False,
     hidden_layouts: Mapping[str, Any] | None = None,
@@ -51,8 +54,9 @@ def audit(
         inputs: one sample, a list of samples, or a function ``seed -> sample``. A sample that is a tensor gives
             ``f(x)``, a tuple ``f(*x)``, a dict ``f(**x)``, ``equicheck.Args(*a, **kw)`` anything else; an object with
             tensor attributes is passed as it is and takes a dict of layouts by attribute.
-        group: such as ``"E(3) x S(nodes)"``.
-        in_layouts: mirrors the sample: a string per tensor, None for "not transformed".
+        group: such as ``"E(3) x S(nodes)"``, or a list of matrices that generate it.
+        in_layouts: mirrors the sample: a string per tensor, None for "not transformed". In place of a string,
+            ``e3nn.o3.Irreps`` and escnn's ``FieldType`` (of a finite group) are taken too.
         out_layouts: mirrors the output; outputs in dicts may be left out, entries of tuples need a layout or None.
         module: the ``nn.Module`` behind a callable, for the double-precision comparison and state protection.
         factory: ``dtype -> model``, builds the model in double precision; parameters are copied into it.
@@ -69,6 +73,12 @@ def audit(
         precision: ``"both"`` compares with double precision, ``"as_is"`` does not, ``"float64"`` audits a
             double-precision copy alone.
         segments: permuted axis -> input whose values label the segments that it is permuted within (graphs of a batch).
+        domain: what lies beyond the edge of grids: ``"periodic"``, the opposite edge; ``"open"``, nothing that is
+            known. Needed where translations act on grids.
+        interpolation: how values between pixels are made: ``"bilinear"``, ``"bicubic"``, ``"fourier"``.
+        rapidity: of the fastest boost that is drawn, at most 5.
+        up_to: output -> ``"sign"`` for outputs that are defined up to it (eigenvectors); the same as ``~ sign`` after
+            the output's layout.
         progress: called as ``progress(done, planned)``.
 
     Returns:
@@ -78,7 +88,7 @@ def audit(
         SpecificationError: a group, layout or option that is wrong or does not fit the tensors.
         ModelError: the model fails on an input as it was given.
     """
-    _later(representations=representations, up_to=up_to, hidden_layouts=hidden_layouts, loss=loss)
+    _later(representations=representations, hidden_layouts=hidden_layouts, loss=loss)
     for name, asked in (("layers", layers), ("gradients", gradients)):
         if asked:
             warnings.warn(f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2)
@@ -104,11 +114,15 @@ def audit(
         else {},
         "precision": precision,
         "segments": dict(segments or {}),
+        "domain": _word("domain", domain),
+        "interpolation": _word("interpolation", interpolation) or "bilinear",
+        "rapidity": _number("rapidity", rapidity, 2.0),
     }
+    group = _words.group_text(group)
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.
     with contextlib.nullcontext() if torch is None else torch.inference_mode(False):
-        declared = _trees.flatten_outputs(out_layouts)
+        declared = _words.with_up_to(_trees.flatten_outputs(out_layouts), up_to)
         source = Samples(inputs, in_layouts)
         _equicheck.check(group, source.declared, declared)
         with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
@@ -142,6 +156,12 @@ def _count(name: str, value: int | None) -> int | None:
     if whole is None or whole < 1:
         raise SpecificationError(f"`{name}`: expected a whole number of at least 1, not {value!r}")
     return whole
+
+
+def _word(name: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise SpecificationError(f"`{name}`: expected a word, not {value!r}")
 
 
 def _whole(value: Any) -> int | None:

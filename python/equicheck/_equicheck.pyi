@@ -19,6 +19,7 @@ __all__ = [
     "audit",
     "check",
     "command",
+    "describe",
 ]
 
 __version__: str
@@ -241,6 +242,13 @@ def check(group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequenc
 
     Raises:
         SpecificationError: one of them is wrong.
+    """
+
+def describe(group: str, layout: str, shape: Sequence[int], domain: str | None) -> str:
+    """Says in words how a tensor is transformed; see :func:`equicheck.describe`.
+
+    Raises:
+        SpecificationError: the group or layout is wrong, or the layout does not fit the shape.
     """
 
 def audit(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._equicheck import SpecificationError
+from ._words import layout_text
 
 Layouts = list[tuple[str, str | None]]
 
@@ -160,11 +161,14 @@ def name_of(sample: Any, path: str) -> str:
 
 
 def _text(layout: Any, where: str) -> str | None:
-    if layout is None or isinstance(layout, str):
-        return layout
-    # e3nn's Irreps print in their own notation.
-    if type(layout).__name__ in {"Irreps", "Irrep"}:
-        return str(layout)
+    if layout is None:
+        return None
+    try:
+        text = layout_text(layout)
+    except SpecificationError as error:
+        raise SpecificationError(f"layout of {where}: {error}") from None
+    if text is not None:
+        return text
     raise SpecificationError(f"layout of {where}: expected a string or None, not {type(layout).__name__}")
 
 

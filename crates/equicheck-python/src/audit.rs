@@ -2,11 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::time::Duration;
 
 use equicheck::audit::{Options, Precision, Progress, Specification};
 use equicheck::report::Levels;
+use equicheck::symmetry::grid::{Domain, Interpolation};
+use equicheck::symmetry::{BoundLayout, Group, Layout};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
@@ -39,6 +43,17 @@ pub(crate) struct PyOptions {
     precision: String,
     #[pyo3(item)]
     segments: BTreeMap<String, String>,
+    #[pyo3(item)]
+    domain: Option<String>,
+    #[pyo3(item)]
+    interpolation: String,
+    #[pyo3(item)]
+    rapidity: f64,
+}
+
+/// A word of the library's, or why it is none.
+fn word<T: FromStr<Err: Display>>(text: &str) -> PyResult<T> {
+    text.parse().map_err(|error: T::Err| SpecificationError::new_err(error.to_string()))
 }
 
 impl PyOptions {
@@ -72,6 +87,9 @@ impl PyOptions {
             tolerances: self.tolerances,
             precision,
             segments: self.segments,
+            domain: self.domain.as_deref().map(word).transpose()?,
+            interpolation: word(&self.interpolation)?,
+            rapidity: self.rapidity,
         })
     }
 }
@@ -81,6 +99,26 @@ impl PyOptions {
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
 pub(crate) fn check(py: Python<'_>, group: &str, inputs: Layouts, outputs: Layouts) -> PyResult<()> {
     Specification::parse(group, &inputs, &outputs).map(drop).map_err(|error| to_python(py, &error, None))
+}
+
+/// How a tensor of this shape is transformed, in words; raises `SpecificationError`.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
+pub(crate) fn describe(
+    py: Python<'_>,
+    group: &str,
+    layout: &str,
+    shape: Vec<usize>,
+    domain: Option<&str>,
+) -> PyResult<String> {
+    let domain = domain.map_or(Ok(Domain::Open), word)?;
+    let words = || -> Result<String, equicheck::Error> {
+        let group = Group::parse(group)?;
+        let layout = Layout::parse(layout, &group)?;
+        let bound = BoundLayout::new(&layout, &shape, &group, "the tensor")?;
+        Ok(bound.on_grid(domain, Interpolation::Linear, &BTreeMap::new()).describe(&group))
+    };
+    words().map_err(|error| to_python(py, &error, None))
 }
 
 /// Runs an audit.

@@ -28,6 +28,7 @@ fn _equicheck(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<report::Finding>()?;
     module.add_function(wrap_pyfunction!(audit::audit, module)?)?;
     module.add_function(wrap_pyfunction!(audit::check, module)?)?;
+    module.add_function(wrap_pyfunction!(audit::describe, module)?)?;
     module.add_function(wrap_pyfunction!(command::command, module)?)?;
     Ok(())
 }

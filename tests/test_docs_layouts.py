@@ -1,0 +1,145 @@
+"""docs/layouts.md lists every group and word, and each of its examples runs."""
+
+from __future__ import annotations
+
+import re
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+import equicheck
+
+PAGE = Path(__file__).parent.parent / "docs" / "layouts.md"
+ONE = r"`([^`]+)`"
+EXAMPLE = re.compile(rf"{ONE} under {ONE}, shape ([\d ]+)(?:, with {ONE}, shape ([\d ]+))?")
+
+
+class Row(NamedTuple):
+    table: str
+    cells: list[str]
+    layout: str
+    group: str
+    shape: tuple[int, ...]
+    beside: str | None
+    beside_shape: tuple[int, ...]
+
+
+def numbers(text: str | None) -> tuple[int, ...]:
+    return tuple(int(word) for word in (text or "").split())
+
+
+def read() -> list[Row]:
+    """Return the rows of all tables."""
+    rows = []
+    table = ""
+    for line in PAGE.read_text().splitlines():
+        if line.startswith("## "):
+            table = line[3:]
+        if not line.startswith("| ") or set(line) <= set("|- ") or line.endswith("| example |"):
+            continue
+        cells = [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        found = EXAMPLE.fullmatch(cells[-1])
+        assert found, f"no example: {line}"
+        layout, group, shape, beside, beside_shape = found.groups()
+        rows.append(Row(table, cells, layout, group, numbers(shape), beside, numbers(beside_shape)))
+    return rows
+
+
+ROWS = read()
+
+
+def tensor(layout: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return values that the layout can stand for."""
+    random = torch.Generator().manual_seed(5)
+    if ":" in layout:
+        first = -1 if "|" in layout else 0
+        return (torch.arange(prod(shape)) % 5 + first).reshape(shape)
+    values = torch.randn(shape, generator=random)
+    if "charge" in layout:
+        return torch.complex(values, torch.randn(shape, generator=random))
+    return values / values.norm(dim=-1, keepdim=True) if "quaternion" in layout else values
+
+
+def test_both_tables_were_read() -> None:
+    tables = [row.table for row in ROWS]
+    assert tables.count("Groups") > 25
+    assert tables.count("Words") > 30
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row.layout} under {row.group}" for row in ROWS])
+def test_an_example_runs(row: Row) -> None:
+    """The tensor moves as the table says, and a linear model is equivariant."""
+    assert equicheck.describe(row.group, row.layout, row.shape) != "not moved"
+    layouts: dict[str, Any] = {"x": row.layout.removesuffix(" ~ sign")}
+    sample = {"x": tensor(row.layout, row.shape)}
+    out_layout = row.layout
+    if row.beside:
+        layouts["beside"] = row.beside
+        sample["beside"] = tensor(row.beside, row.beside_shape)
+    if ":" in row.layout:
+        out_layout = row.layout.split(":")[0] + "channel"
+
+    def model(x: torch.Tensor, beside: torch.Tensor | None = None) -> torch.Tensor:
+        if ":" in row.layout:
+            assert beside is not None
+            return 3 * beside[x.clamp(min=0)] * (x >= 0)[..., None]
+        if "point" in row.layout:  # affine
+            return 1.25 * x - 0.25 * x.mean(0, keepdim=True)
+        return 3 * x
+
+    report = equicheck.audit(
+        model,
+        # Two: an output that is the same for all inputs is no evidence.
+        [sample, {name: value.flip(0) for name, value in sample.items()}],
+        group=row.group,
+        in_layouts=layouts,
+        out_layouts=out_layout,
+        domain="periodic",
+        rapidity=1.0,
+        transforms=8,
+    )
+    assert report.verdict == "PASS", report.outputs["output"].reason
+
+
+def first_cells(table: str) -> str:
+    return "\n".join(row.cells[0] for row in ROWS if row.table == table)
+
+
+def test_every_word_is_listed() -> None:
+    with pytest.raises(equicheck.SpecificationError) as caught:
+        equicheck.describe("O(3)", "§", (3,))
+    known = re.search(r"known words: (.*)", str(caught.value))
+    assert known
+    listed = first_cells("Words")
+    for word in known[1].split(", "):
+        assert f"`{word}" in listed, word
+
+
+def test_every_group_is_listed() -> None:
+    with pytest.raises(equicheck.SpecificationError) as caught:
+        equicheck.describe("§", "vector", (3,))
+    known = re.search(r"available: (.*)", str(caught.value))
+    assert known
+    listed = first_cells("Groups")
+    names = re.findall(r"S?[A-Z]+\+?\([\w,]+\)|\bScale\b|\bZ2\b|\b[CD]n\b|\bOh\b|generated", known[1])
+    assert len(names) > 12
+    for name in names:
+        assert f"`{name}" in listed, name
+
+
+def test_plain_words_do_not_move() -> None:
+    plain = [row.cells[0].strip("`") for row in ROWS if row.table == "Words" and row.cells[2] == "not at all"]
+    assert len(plain) > 8
+    for word in plain:
+        layout = {"a name and !": "bins!", "a number": "3"}.get(word.replace("`", ""), word)
+        if word != "trivial":
+            assert equicheck.describe("O(3)", layout, (3,)) == "not moved"
+
+
+def test_the_page_quotes_what_describe_says() -> None:
+    quoted = re.search(r">>> (equicheck\.describe\(.*\))\n(.*)\n", PAGE.read_text())
+    assert quoted
+    assert repr(eval(quoted[1], {"equicheck": equicheck})) == quoted[2]
