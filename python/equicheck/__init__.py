@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ._ase import audit_calculator
 from ._audit import audit
+from ._custom import CustomAction
 from ._equicheck import (
     EquicheckError,
     EquicheckWarning,
@@ -25,6 +26,7 @@ from ._words import describe
 
 __all__ = [
     "Args",
+    "CustomAction",
     "EquicheckError",
     "EquicheckWarning",
     "Finding",

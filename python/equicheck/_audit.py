@@ -9,20 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from . import _equicheck, _trees, _words
+from ._custom import CustomAction, Host
 from ._equicheck import EquicheckWarning, Report, SpecificationError
 from ._model import Adapter, Samples
 
 #: Seconds that an audit may take unless told otherwise.
 DEFAULT_BUDGET = 120.0
 
+#: None is an answer of its own: not transformed.
+_NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "..."})()
+
 
 def audit(
     model: Any,
     inputs: Any,
     *,
-    group: str | Sequence[Any],
-    in_layouts: Any,
-    out_layouts: Any,
+    group: str | Sequence[Any] | CustomAction,
+    in_layouts: Any = _NOT_GIVEN,
+    out_layouts: Any = _NOT_GIVEN,
     module: Any = None,
     factory: Callable[[Any], Any] | None = None,
     method: str = "forward",
@@ -54,10 +58,12 @@ def audit(
         inputs: one sample, a list of samples, or a function ``seed -> sample``. A sample that is a tensor gives
             ``f(x)``, a tuple ``f(*x)``, a dict ``f(**x)``, ``equicheck.Args(*a, **kw)`` anything else; an object with
             tensor attributes is passed as it is and takes a dict of layouts by attribute.
-        group: such as ``"E(3) x S(nodes)"``, or a list of matrices that generate it.
+        group: such as ``"E(3) x S(nodes)"``, a list of matrices that generate it, or a ``CustomAction``, which takes
+            the place of layouts.
         in_layouts: mirrors the sample: a string per tensor, None for "not transformed". In place of a string,
             ``e3nn.o3.Irreps`` and escnn's ``FieldType`` (of a finite group) are taken too.
         out_layouts: mirrors the output; outputs in dicts may be left out, entries of tuples need a layout or None.
+            With a ``CustomAction`` all outputs are audited; None leaves one out.
         module: the ``nn.Module`` behind a callable, for the double-precision comparison and state protection.
         factory: ``dtype -> model``, builds the model in double precision; parameters are copied into it.
         method: method of the module to audit.
@@ -122,11 +128,40 @@ def audit(
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.
     with contextlib.nullcontext() if torch is None else torch.inference_mode(False):
-        declared = _words.with_up_to(_trees.flatten_outputs(out_layouts), up_to)
-        source = Samples(inputs, in_layouts)
-        _equicheck.check(group, source.declared, declared)
+        if isinstance(group, CustomAction):
+            declared = _left_out(in_layouts, out_layouts)
+            if translation_scale is not None or segments or up_to:
+                raise SpecificationError("`translation_scale`, `segments` and `up_to` are for groups by name")
+            source = Samples(inputs, None)
+            host = Host(group, source, declared)
+            name = repr(group)
+        else:
+            for option, layouts in (("in_layouts", in_layouts), ("out_layouts", out_layouts)):
+                if layouts is _NOT_GIVEN:
+                    raise SpecificationError(f"`{option}`: layouts are needed with a group by name")
+            declared = _words.with_up_to(_trees.flatten_outputs(out_layouts), up_to)
+            source = Samples(inputs, in_layouts)
+            host = None
+            name = group
+            _equicheck.check(name, source.declared, declared)
         with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
-            return _equicheck.audit(adapter, source, group, source.declared, declared, options, progress)
+            return _equicheck.audit(adapter, source, name, source.declared, declared, options, progress, host)
+
+
+def _left_out(in_layouts: Any, out_layouts: Any) -> _trees.Layouts:
+    """Outputs that a custom action leaves alone: it says itself how tensors transform, so layouts may only be None."""
+    result: _trees.Layouts = []
+    for name, layouts in (("in_layouts", in_layouts), ("out_layouts", out_layouts)):
+        if layouts is _NOT_GIVEN or layouts is None:
+            continue
+        entries = _trees.flatten_outputs(layouts)
+        if any(layout is not None for _, layout in entries):
+            raise SpecificationError(
+                f"`{name}`: a CustomAction says itself how tensors transform: leave the layouts out, or give None for "
+                "an output that is not audited"
+            )
+        result = entries
+    return [] if out_layouts is _NOT_GIVEN or out_layouts is None else result
 
 
 def _adapter(model: Any, source: Samples, declared: _trees.Layouts, **options: Any) -> Adapter:

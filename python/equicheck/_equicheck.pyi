@@ -237,6 +237,18 @@ class _Samples(Protocol):
     def count(self) -> int | None: ...
     def tensors(self, index: int) -> list[Any]: ...
 
+class _Action(Protocol):
+    """What the engine calls of a custom action; an element is its kind and up to two keys."""
+
+    doing: str
+
+    def info(self) -> tuple[str, bool, bool, bool]: ...
+    def describe(self, element: tuple[str, int, int]) -> str: ...
+    def act_on_inputs(self, element: tuple[str, int, int], sample: int, buffers: list[Buffer]) -> list[Any]: ...
+    def act_on_outputs(
+        self, element: tuple[str, int, int], names: list[str], buffers: list[Buffer]
+    ) -> list[Any]: ...
+
 def check(group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequence[tuple[str, str | None]]) -> None:
     """Parses a group and layouts without running anything.
 
@@ -259,6 +271,7 @@ def audit(
     outputs: Sequence[tuple[str, str | None]],
     options: dict[str, Any],
     progress: Callable[[int, int], object] | None,
+    custom: _Action | None,
 ) -> Report:
     """Runs an audit; see :func:`equicheck.audit`."""
 

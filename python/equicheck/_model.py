@@ -74,6 +74,9 @@ class Samples:
         else:
             self._given = [inputs]
         self._known: dict[int, Any] = {}
+        #: Whether what the model returns first is kept: custom actions act on the whole of it.
+        self.keep_returned = False
+        self.returned: Any = None
         self.declared = _trees.match_inputs(self.sample(0), layouts)
 
     def count(self) -> int | None:
@@ -176,6 +179,10 @@ class Adapter:
         if reset_generators:
             self.reset_generators()
         returned = self.call(arguments)
+        if self.samples.keep_returned:
+            # Copies of the model share the samples, so it does not matter which is called first.
+            self.samples.returned = _trees.replace(returned, lambda _, t: t.detach() if hasattr(t, "detach") else t)
+            self.samples.keep_returned = False
         found = _trees.output_leaves(returned, self.declared)
         outputs = [(name, positional, self._host(name, t)) for name, positional, t in found]
         return outputs, [host(tensor) for tensor in fresh]

@@ -41,6 +41,11 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "__dlpack__") and hasattr(value, "shape") and not isinstance(value, np.generic)
 
 
+def is_value(value: Any) -> bool:
+    """Whether an output is read as a tensor: numbers are."""
+    return is_tensor(value) or isinstance(value, (bool, int, float, complex, np.generic))
+
+
 def is_named_tuple(value: Any) -> bool:
     return isinstance(value, tuple) and hasattr(value, "_fields")
 
@@ -100,15 +105,17 @@ def replace(
     function: Callable[[str, Any], Any],
     path: str = "",
     above: frozenset[int] = frozenset(),
+    leaf: Callable[[Any], bool] = is_tensor,
 ) -> Any:
-    """The same tree with ``function(path, tensor)`` for tensors; containers are new, the rest is shared."""
-    if is_tensor(value):
+    """The same tree with ``function(path, tensor)`` for tensors (or what ``leaf`` says); containers are new, the rest
+    is shared."""
+    if leaf(value):
         return function(path, value)
     below = _below(value, above)
-    if below is None or not any(is_tensor(leaf) for _, leaf in leaves(value, path, above)):
+    if below is None or not any(leaf(found) for _, found in leaves(value, path, above)):
         return value
     above |= {id(value)}
-    new = {step: replace(child, function, _join(path, step), above) for step, child in below}
+    new = {step: replace(child, function, _join(path, step), above, leaf) for step, child in below}
     if isinstance(value, Args):
         given = list(new.values())[: len(value.args)]
         return Args(*given, **{k: new[k] for k in value.kwargs})
@@ -272,7 +279,7 @@ def output_leaves(value: Any, declared: Layouts) -> list[tuple[str, bool, Any | 
         if is_tensor(value):
             result.append((path or "output", positional, value))
             return
-        if isinstance(value, (bool, int, float, complex, np.generic)):
+        if is_value(value):
             result.append((path or "output", positional, np.asarray(value)))
             return
         below = _below(value, above)

@@ -15,6 +15,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::adapter::{PyModel, PySamples, Raised};
+use crate::custom::PyAction;
 use crate::errors::{SpecificationError, to_python};
 use crate::report::Report;
 
@@ -121,7 +122,7 @@ pub(crate) fn describe(
     words().map_err(|error| to_python(py, &error, None))
 }
 
-/// Runs an audit.
+/// Runs an audit; with `custom` (`equicheck._custom.Host`) the group is its, and `outputs` are left out.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
 #[expect(clippy::too_many_arguments, reason = "one argument per thing that Python hands over")]
@@ -134,11 +135,17 @@ pub(crate) fn audit(
     outputs: Layouts,
     options: PyOptions,
     progress: Option<Py<PyAny>>,
+    custom: Option<Py<PyAny>>,
 ) -> PyResult<Report> {
     let options = options.options()?;
     let raised: Raised = Rc::new(RefCell::new(None));
-    let specification =
-        Specification::parse(group, &inputs, &outputs).map_err(|error| to_python(py, &error, None))?;
+    let specification = if let Some(host) = custom {
+        let names = |tensors: &Layouts| tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let action = PyAction::new(py, host, Rc::clone(&raised))?;
+        Specification::custom(action, &names(&inputs), &names(&outputs))
+    } else {
+        Specification::parse(group, &inputs, &outputs).map_err(|error| to_python(py, &error, None))?
+    };
     let mut model = PyModel::new(adapter, Rc::clone(&raised));
     let mut source = PySamples::new(samples, Rc::clone(&raised));
     let mut broken = false;

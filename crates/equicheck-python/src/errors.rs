@@ -29,6 +29,11 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error, raised: Option<PyErr>) ->
             outer.set_cause(py, raised);
             outer
         }
+        Error::CustomAction { .. } => {
+            let outer = SpecificationError::new_err(error.to_string());
+            outer.set_cause(py, raised);
+            outer
+        }
         // A sample generator or adapter raised: its own exception says it best.
         Error::Host(message) => raised.unwrap_or_else(|| EquicheckError::new_err(message.clone())),
         _ => SpecificationError::new_err(error.to_string()),

@@ -8,6 +8,7 @@
 mod adapter;
 mod audit;
 mod command;
+mod custom;
 mod dlpack;
 mod errors;
 mod report;

@@ -144,6 +144,15 @@ pub enum Error {
         why: String,
     },
 
+    /// A function of a custom action raised, or what it returns does not fit or breaks the laws of a group.
+    #[error("custom action: {what}: {why}")]
+    CustomAction {
+        /// The function or the law, e.g. "`output(y, T)`".
+        what: String,
+        /// What is wrong with it, and what is expected.
+        why: String,
+    },
+
     /// The host could not give what the engine asked for.
     #[error("{0}")]
     Host(String),

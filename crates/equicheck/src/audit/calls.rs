@@ -32,7 +32,7 @@ pub(crate) type Raw = Result<(Vec<Output>, Vec<usize>), String>;
 /// All calls go through here.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    names: Vec<String>,
+    pub(crate) names: Vec<String>,
     pub(crate) by_purpose: BTreeMap<String, u64>,
     pub(crate) time: Duration,
     /// Duration of the last call.

@@ -1,6 +1,7 @@
 //! The end-to-end stage: f(T x) against T' f(x), many inputs by many elements.
 
 mod cases;
+mod custom;
 mod probes;
 mod results;
 
@@ -98,20 +99,49 @@ pub(super) fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, Error> {
     let started = Instant::now();
-    let names = declared(specification).map(|(name, _)| name.to_owned()).collect();
     if options.precision == Precision::Float64 {
         let mut copy = model.double().map_err(|why| Error::Option {
             option: "precision".to_owned(),
             why: format!("\"float64\" is not available: {}", why.0),
         })?;
         let mut doubled = DoubledSamples(samples);
-        return EndToEnd::new(specification, options, started, names).run(
-            copy.as_mut(),
-            &mut doubled,
-            progress,
-        );
+        return run_as_it_is(specification, options, started, copy.as_mut(), &mut doubled, progress);
     }
-    EndToEnd::new(specification, options, started, names).run(model, samples, progress)
+    run_as_it_is(specification, options, started, model, samples, progress)
+}
+
+fn run_as_it_is(
+    specification: &Specification,
+    options: &Options,
+    started: Instant,
+    model: &mut dyn Model,
+    samples: &mut dyn Samples,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, Error> {
+    if specification.custom_action().is_none() {
+        return EndToEnd::new(specification, options, started).run(model, samples, progress);
+    }
+    // Without layouts only the model can tell what its outputs are.
+    let mut calls = Calls::new(Vec::new());
+    let first = first_call(&mut calls, model, &samples.get(0)?)?;
+    let returned = first.0.iter().filter(|o| o.tensor.is_some()).map(|o| o.name.as_str());
+    let specification = specification.with_returned(returned);
+    options.check(&specification)?;
+    let mut stage = EndToEnd::new(&specification, options, started);
+    calls.names.clone_from(&stage.calls.names);
+    stage.calls = calls;
+    stage.first = Some(first);
+    stage.run(model, samples, progress)
+}
+
+/// All outputs, and the positions of inputs that were written to.
+fn first_call(
+    calls: &mut Calls,
+    model: &mut dyn Model,
+    inputs: &[Tensor],
+) -> Result<(Vec<Output>, Vec<usize>), Error> {
+    let call = Call { sample: 0, inputs, reset_generators: true, restore_state: true };
+    calls.raw("first call", model, &call)?.map_err(|why| Error::ModelFails { sample: 0, why })
 }
 
 /// Samples with every floating tensor in double precision.
@@ -146,6 +176,8 @@ struct EndToEnd<'a> {
     /// By sample and output: the same with that sample's own variation of scalars.
     own_scales: Vec<Vec<Scales>>,
     own_scales_double: Vec<Vec<Scales>>,
+    /// The first call, where it was needed to know the outputs.
+    first: Option<(Vec<Output>, Vec<usize>)>,
     first_outputs: Vec<Output>,
     written: Vec<String>,
     /// Samples on which the probes run.
@@ -153,12 +185,8 @@ struct EndToEnd<'a> {
 }
 
 impl<'a> EndToEnd<'a> {
-    fn new(
-        specification: &'a Specification,
-        options: &'a Options,
-        started: Instant,
-        names: Vec<String>,
-    ) -> Self {
+    fn new(specification: &'a Specification, options: &'a Options, started: Instant) -> Self {
+        let names = declared(specification).map(|(name, _)| name.to_owned()).collect();
         Self {
             specification,
             options,
@@ -170,6 +198,7 @@ impl<'a> EndToEnd<'a> {
             scales_double: Vec::new(),
             own_scales: Vec::new(),
             own_scales_double: Vec::new(),
+            first: None,
             first_outputs: Vec::new(),
             written: Vec::new(),
             probed: 1,
@@ -207,8 +236,9 @@ impl<'a> EndToEnd<'a> {
             let case = self.case(self.cases.len(), model, samples)?;
             self.cases.push(case);
         }
-        self.check_factors()?;
         self.decide_probed();
+        self.mark_moved()?;
+        self.check_factors()?;
         let translation_scale = self.set_translation_scale();
         self.scales = (0..self.outputs().len())
             .map(|o| Scales::new(self.cases.iter().map(|case| (&case.outputs[o], &case.base[o].values))))
@@ -256,11 +286,10 @@ impl<'a> EndToEnd<'a> {
     fn first_call(&mut self, model: &mut dyn Model, samples: &mut dyn Samples) -> Result<(), Error> {
         let inputs = samples.get(0)?;
         self.bind_inputs(&inputs)?;
-        let call = Call { sample: 0, inputs: &inputs, reset_generators: true, restore_state: true };
-        let (outputs, written) = self
-            .calls
-            .raw("first call", model, &call)?
-            .map_err(|why| Error::ModelFails { sample: 0, why })?;
+        let (outputs, written) = match self.first.take() {
+            Some(first) => first,
+            None => first_call(&mut self.calls, model, &inputs)?,
+        };
         let returned = || {
             let names: Vec<String> = outputs
                 .iter()
@@ -298,6 +327,7 @@ impl<'a> EndToEnd<'a> {
                 });
             }
         }
+        self.check_laws(&inputs, &outputs)?;
         let names = self.input_names();
         self.written = written.iter().filter_map(|k| names.get(*k).cloned()).collect();
         self.first_outputs = outputs;
@@ -374,23 +404,32 @@ impl<'a> EndToEnd<'a> {
     }
 
     /// T x in the tensors' own types, or in double precision.
-    fn transformed(&self, sample: usize, element: &Element, double: bool) -> Vec<Tensor> {
+    fn transformed(&self, sample: usize, element: &Element, double: bool) -> Result<Vec<Tensor>, Error> {
         let case = &self.cases[sample];
-        case.inputs
+        if let Some((action, element)) = self.custom_element(element) {
+            let wide = self.acted_inputs(action, element, sample, &case.inputs)?;
+            if double {
+                return Ok(wide);
+            }
+            return Ok(wide.iter().zip(&case.inputs).map(|(wide, own)| wide.cast(own.dtype())).collect());
+        }
+        let transformed = case
+            .inputs
             .iter()
             .zip(&case.layouts)
             .map(|(tensor, layout)| {
                 let wide = if double { tensor.double() } else { tensor.clone() };
                 layout.as_ref().map_or_else(|| wide.clone(), |layout| layout.act(element, &wide))
             })
-            .collect()
+            .collect();
+        Ok(transformed)
     }
 
     /// T' f(x) per output.
-    fn expected(&self, sample: usize, element: &Element, double: bool) -> Vec<ArrayD<f64>> {
+    fn expected(&self, sample: usize, element: &Element, double: bool) -> Result<Vec<ArrayD<f64>>, Error> {
         let case = &self.cases[sample];
         let base = if double { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
-        base.iter().zip(&case.outputs).map(|(v, layout)| layout.act_on_real(element, &v.values)).collect()
+        self.acted(sample, element, base)
     }
 
     /// Planned elements for the first samples, then Haar-drawn ones; any prefix of the latter is balanced over
@@ -437,6 +476,9 @@ impl<'a> EndToEnd<'a> {
         let case = &self.cases[sample];
         let layouts = || case.layouts.iter().flatten().chain(&case.outputs);
         elements.retain(|(_, element)| layouts().all(|layout| layout.admits(element).is_ok()));
+        if self.specification.custom_action().is_some_and(|action| !action.has_identity()) {
+            elements.retain(|(_, element)| !element.is_identity());
+        }
         elements
     }
 
@@ -476,14 +518,14 @@ impl<'a> EndToEnd<'a> {
 
     fn pair(&mut self, pair: Pair, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Record, Error> {
         let element = self.element(&pair);
-        let inputs = self.transformed(pair.sample, &element, false);
+        let inputs = self.transformed(pair.sample, &element, false)?;
         let outcome = self.calls.evaluate("audit", model, pair.sample, &inputs)?;
-        let (working, failure) = self.errors(pair.sample, &element, &outcome, false);
+        let (working, failure) = self.errors(pair.sample, &element, &outcome, false)?;
         let in_double = match double {
             DoubleModel::Copy(copy) => {
-                let inputs = self.transformed(pair.sample, &element, true);
+                let inputs = self.transformed(pair.sample, &element, true)?;
                 let outcome = self.calls.evaluate("float64 audit", copy.as_mut(), pair.sample, &inputs)?;
-                let (errors, failures) = self.errors(pair.sample, &element, &outcome, true);
+                let (errors, failures) = self.errors(pair.sample, &element, &outcome, true)?;
                 // What fails in double precision alone is the copy's failure, not the model's.
                 let alone = failures
                     .into_iter()
@@ -520,7 +562,7 @@ impl<'a> EndToEnd<'a> {
         element: &Element,
         outcome: &Evaluation,
         double: bool,
-    ) -> (Vec<measure::Error>, Vec<Option<String>>) {
+    ) -> Result<(Vec<measure::Error>, Vec<Option<String>>), Error> {
         let case = &self.cases[sample];
         let base = if double { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
         let scales = &if double { &self.own_scales_double } else { &self.own_scales }[sample];
@@ -529,13 +571,13 @@ impl<'a> EndToEnd<'a> {
             Err(why) => {
                 let count = base.len();
                 let error = measure::Error::infinite("the call");
-                return (
+                return Ok((
                     vec![error; count],
                     vec![Some(format!("the model raises on a transformed input: {why}")); count],
-                );
+                ));
             }
         };
-        let expected = self.expected(sample, element, double);
+        let expected = self.expected(sample, element, double)?;
         let mut errors = Vec::new();
         let mut failures = Vec::new();
         for (o, ((value, base), expected)) in values.iter().zip(base).zip(&expected).enumerate() {
@@ -558,7 +600,7 @@ impl<'a> EndToEnd<'a> {
             });
             failures.push(failure);
         }
-        (errors, failures)
+        Ok((errors, failures))
     }
 }
 

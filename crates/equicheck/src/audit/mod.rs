@@ -11,10 +11,12 @@ mod vacuity;
 mod verdict;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Error;
-use crate::model::{Model, Samples};
+use crate::model::{CustomAction, Model, Samples};
 use crate::report::{Levels, Report};
 use crate::symmetry::grid::{Domain, Interpolation};
 use crate::symmetry::{Axis, Factor, Group, Layout, Term};
@@ -22,14 +24,64 @@ use crate::symmetry::{Axis, Factor, Group, Layout, Term};
 pub use statistics::{clopper_pearson_upper, quantile};
 
 /// The group, and how every input and output transforms.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Specification {
     group: Group,
     inputs: Vec<(String, Option<Layout>)>,
     outputs: Vec<(String, Option<Layout>)>,
+    custom: Option<Rc<dyn CustomAction>>,
+}
+
+impl PartialEq for Specification {
+    /// Custom actions are equal when they are the same object.
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.custom, &other.custom) {
+            (Some(a), Some(b)) => Rc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        same && self.group == other.group && self.inputs == other.inputs && self.outputs == other.outputs
+    }
+}
+
+impl fmt::Debug for Specification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Specification")
+            .field("group", &self.group)
+            .field("inputs", &self.inputs)
+            .field("outputs", &self.outputs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Specification {
+    /// Symmetry by a custom action: no layouts. `inputs` are all tensors of a sample by path, in its order; all
+    /// tensors that the model returns are audited, except `left_out` and what is below these paths.
+    pub fn custom(action: Rc<dyn CustomAction>, inputs: &[String], left_out: &[String]) -> Self {
+        let group = Group::custom(&action.name());
+        let inputs = inputs.iter().map(|name| (name.clone(), Some(untouched(&group)))).collect();
+        let outputs = left_out.iter().map(|name| (name.clone(), None)).collect();
+        Self { group, inputs, outputs, custom: Some(action) }
+    }
+
+    /// The same with the tensors that the model was seen to return, unless they are left out.
+    fn with_returned<'a>(&self, returned: impl Iterator<Item = &'a str>) -> Self {
+        let mut result = self.clone();
+        for name in returned {
+            let below = |(path, _): &(String, Option<Layout>)| {
+                name.strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            if !self.outputs.iter().any(below) {
+                result.outputs.push((name.to_owned(), Some(untouched(&self.group))));
+            }
+        }
+        result
+    }
+
+    /// The custom action, if there is one.
+    pub fn custom_action(&self) -> Option<&dyn CustomAction> {
+        self.custom.as_deref()
+    }
+
     /// Parses the group and the layouts; `None` means "not transformed" for an input and "not audited" for an output.
     ///
     /// # Errors
@@ -60,7 +112,7 @@ impl Specification {
                 return Err(Error::AxisNotMentioned { axis: axis.to_owned() });
             }
         }
-        Ok(Self { group, inputs, outputs })
+        Ok(Self { group, inputs, outputs, custom: None })
     }
 
     /// The group.
@@ -194,7 +246,12 @@ impl Options {
             return fail("levels", "perfect <= excellent <= approximate are needed, all positive".to_owned());
         }
         for name in self.tolerances.keys() {
-            if !specification.outputs.iter().any(|(output, layout)| output == name && layout.is_some()) {
+            // What a custom action's model returns is not known before the first call.
+            let known = specification.custom.is_none()
+                || specification.outputs.iter().any(|(_, layout)| layout.is_some());
+            if known
+                && !specification.outputs.iter().any(|(output, layout)| output == name && layout.is_some())
+            {
                 let known: Vec<&str> = specification.outputs.iter().map(|(n, _)| n.as_str()).collect();
                 let why = format!("no output `{name}` has a layout; outputs: {}", known.join(", "));
                 return fail("tolerance", why);
@@ -211,6 +268,11 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// The layout of tensors that only a custom action moves.
+fn untouched(group: &Group) -> Layout {
+    Layout::parse("...", group).expect("leading axes alone are a layout under every group")
 }
 
 /// The word that helps a user whose group has a factor that moves nothing.
@@ -251,6 +313,6 @@ fn help_for_idle(factor: &Factor, group: &Group) -> String {
         Factor::Permutation { axis } | Factor::Permutations { axis, .. } => {
             format!("name an axis `{axis}` in an input's layout")
         }
-        Factor::Custom(name) => format!("the functions of `{name}` return every input as it is"),
+        Factor::Custom(_) => "`input` returned x as it was for every element that was drawn".to_owned(),
     }
 }

@@ -1,5 +1,7 @@
 //! Could the test have failed at all? Changes of the inputs that are no symmetry (METHOD 11).
 
+use std::cell::RefCell;
+
 use ndarray::ArrayD;
 
 use crate::model::Tensor;
@@ -8,11 +10,12 @@ use crate::symmetry::{BoundLayout, Element, Factor};
 use super::measure::norm;
 use super::sampling::Draws;
 
-/// A change of a sample's inputs that is no symmetry and as large as what `element` does to them: floating inputs
-/// that it moves get normal noise of the size of `Tx - x`, entries of integer inputs that it permutes are redrawn along
+/// A change of a sample's inputs that is no symmetry and as large as what `element` does to them, which is
+/// `transformed`: floating inputs that it moves get normal noise of the size of `Tx - x`, entries of integer inputs that it permutes are redrawn along
 /// that axis with replacement. `None` if it moves nothing.
 pub(crate) fn perturbed(
     inputs: &[Tensor],
+    transformed: &[Tensor],
     layouts: &[Option<BoundLayout>],
     element: &Element,
     factor: &Factor,
@@ -20,25 +23,37 @@ pub(crate) fn perturbed(
 ) -> Option<Vec<Tensor>> {
     let mut result = inputs.to_vec();
     let mut changed = false;
-    for (k, (tensor, layout)) in inputs.iter().zip(layouts).enumerate() {
-        let Some(layout) = layout else { continue };
+    for (k, (tensor, moved)) in inputs.iter().zip(transformed).enumerate() {
         if !tensor.dtype().is_inexact() {
             continue;
         }
         let before = tensor.to_real();
         // Padding with NaN or infinity stays as it is.
-        let change = (layout.act(element, tensor).to_real() - &before).mapv(finite);
+        let change = (moved.to_real() - &before).mapv(finite);
         let distance = norm(&change);
         if distance > 0.0 {
             result[k] = Tensor::from_real(with_noise(&before, distance, draws), tensor.dtype());
             changed = true;
         }
     }
+    if let Factor::Custom(_) = factor
+        && !changed
+    {
+        // Integers alone, and no word on what they mean: each becomes any other of its tensor.
+        for (k, (tensor, moved)) in inputs.iter().zip(transformed).enumerate() {
+            if !tensor.same_bits(moved)
+                && let Some(mixed) = mixed(tensor, draws)
+            {
+                result[k] = mixed;
+                changed = true;
+            }
+        }
+    }
     let Some(axis) = factor.permuted_axis() else { return changed.then_some(result) };
     let floating = changed;
     for (k, (tensor, layout)) in inputs.iter().zip(layouts).enumerate() {
         let Some(layout) = layout else { continue };
-        if tensor.dtype().is_inexact() || layout.act(element, tensor).same_bits(tensor) {
+        if tensor.dtype().is_inexact() || transformed[k].same_bits(tensor) {
             continue;
         }
         if let Some(at) = layout.position_of(axis) {
@@ -60,6 +75,18 @@ pub(crate) fn perturbed(
         }
     }
     changed.then_some(result)
+}
+
+/// An integer tensor with values drawn from its own, with replacement; `None` for other types.
+fn mixed(tensor: &Tensor, draws: &mut Draws) -> Option<Tensor> {
+    let values = RefCell::new(Vec::new());
+    tensor.map_integers(|v| {
+        values.borrow_mut().push(v);
+        v
+    })?;
+    let values = values.into_inner();
+    let draws = RefCell::new(draws);
+    tensor.map_integers(|_| values[draws.borrow_mut().below(values.len())])
 }
 
 /// Normal noise whose norm is `distance`.

@@ -34,11 +34,17 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 severity: severity(output.verdict),
                 message: output.reason.clone(),
                 evidence: facts,
-                fix: format!(
+                fix: if evidence.group.factors().iter().any(|f| matches!(f, Factor::Custom(_))) {
+                    format!(
+                        "check first that the custom action's `input` and `output` say what the model computes, then \
+                         look for the operations on the way to `{}` that break it",
+                        output.name
+                    )
+                } else { format!(
                     "check first that the layouts say what the model computes (table at the top), then look for the \
                      operations on the way to `{}` that treat components of a vector or irrep one by one",
                     output.name
-                ),
+                )},
             }
         })
         .collect()

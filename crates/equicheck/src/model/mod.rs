@@ -1,10 +1,12 @@
 //! What the engine asks of a model. Every framework is an adapter behind [`Model`]; whatever it cannot do is reported.
 
+mod custom;
 mod tensor;
 
 use std::collections::BTreeMap;
 
 pub use crate::report::ModelInfo;
+pub use custom::{CustomAction, CustomElement};
 pub use tensor::{DType, Tensor};
 
 /// One call of the model.

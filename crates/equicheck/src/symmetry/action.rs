@@ -28,6 +28,8 @@ pub struct BoundLayout {
     grid: Option<Grid>,
     /// The factors of the group.
     factors: Vec<Factor>,
+    /// Whether a custom action was seen to move it; its layout says nothing about that.
+    moved_by_custom: bool,
 }
 
 /// How an axis moves.
@@ -171,11 +173,17 @@ impl BoundLayout {
         let factors = group.factors();
         let grid = Grid::new(grid_axes, shape, group).map_err(fail)?;
         let (shape, expanded) = (actual.to_vec(), expanded.clone());
-        let bound = Self { layout: layout.clone(), shape, expanded, moved, grid, factors };
+        let bound =
+            Self { layout: layout.clone(), shape, expanded, moved, grid, factors, moved_by_custom: false };
         if layout.up_to().is_some() && bound.grid.is_some() {
             return Err(fail("`~` is not supported on grids".to_owned()));
         }
         Ok(bound)
+    }
+
+    /// Says whether a custom action moves the tensor.
+    pub(crate) fn set_moved_by_custom(&mut self, moved: bool) {
+        self.moved_by_custom = moved;
     }
 
     /// The same with a grid's domain, interpolation, and the sizes of the grid that translations are counted on, by
@@ -236,6 +244,9 @@ impl BoundLayout {
 
     /// Whether `factor` can move a tensor of this layout. Irreps `0e` alone, say, are moved by nothing.
     pub fn is_moved_by(&self, factor: &Factor) -> bool {
+        if let Factor::Custom(_) = factor {
+            return self.moved_by_custom;
+        }
         if let Some(axis) = factor.permuted_axis() {
             return self.layout.permuted_axes().any(|name| name == axis);
         }
@@ -260,6 +271,9 @@ impl BoundLayout {
         let shifts = self.factors.iter().any(|f| matches!(f, Factor::Translation(s) if s.along.is_none()));
         let turns = self.factors.iter().any(Factor::is_linear);
         let mut clauses: Vec<String> = Vec::new();
+        if self.moved_by_custom {
+            clauses.push(format!("moved by {group}"));
+        }
         for (at, moved) in &self.moved {
             let clause = match moved {
                 Moved::Permuted(name) => Some(format!("permuted with `{name}`")),
@@ -751,7 +765,7 @@ impl BoundLayout {
                 return blocks;
             }
         }
-        let scalar = !self.segments().any(|s| self.transforms(&s.representation));
+        let scalar = !self.moved_by_custom && !self.segments().any(|s| self.transforms(&s.representation));
         vec![Block { name: String::new(), range: None, scalar }]
     }
 

@@ -140,8 +140,8 @@ impl EndToEnd<'_> {
                 }
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
                 let part = Part::Alone(factor.clone());
-                let element = self.moving_element(sample, &part, &mut draws);
-                let expected = self.expected(sample, &element, false);
+                let (element, transformed) = self.moving_element(sample, &part, &mut draws)?;
+                let expected = self.expected(sample, &element, false)?;
                 let case = &self.cases[sample];
                 for (o, expected) in expected.iter().enumerate() {
                     let difference = expected - &case.base[o].values;
@@ -151,7 +151,8 @@ impl EndToEnd<'_> {
                         discrimination[o].entry(block).or_default().push(size);
                     }
                 }
-                let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
+                let (own, layouts) = (&case.inputs, &case.layouts);
+                let inputs = vacuity::perturbed(own, &transformed, layouts, &element, factor, &mut draws);
                 let Some(inputs) = inputs else { continue };
                 acted = true;
                 let Some(values) = self.perturbed_outputs(model, sample, &inputs, wide)? else { continue };
@@ -237,10 +238,12 @@ impl EndToEnd<'_> {
                 if self.spent(0.5) {
                     break;
                 }
-                let element = self.probe_element(sample);
+                let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Haar);
+                let (element, transformed) = self.moving_element(sample, &Part::Joint, &mut draws)?;
                 let mut draws = Draws::new(self.options.seed, sample, u64::MAX, Purpose::Perturbation);
                 let case = &self.cases[sample];
-                let inputs = vacuity::perturbed(&case.inputs, &case.layouts, &element, factor, &mut draws);
+                let (own, layouts) = (&case.inputs, &case.layouts);
+                let inputs = vacuity::perturbed(own, &transformed, layouts, &element, factor, &mut draws);
                 let Some(inputs) = inputs else { continue };
                 let Ok(values) = self.calls.evaluate("variation", model, sample, &inputs)? else { continue };
                 let base = &self.cases[sample].base;
@@ -293,11 +296,11 @@ impl EndToEnd<'_> {
     /// The first Haar-drawn joint element of a sample, shared by the probes.
     pub(super) fn probe_element(&self, sample: usize) -> Element {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Haar);
-        self.moving_element(sample, &Part::Joint, &mut draws)
+        self.drawn_element(sample, &Part::Joint, &mut draws)
     }
 
     /// A random element of a part, drawn again a few times where a small group gives the identity.
-    fn moving_element(&self, sample: usize, part: &Part, draws: &mut Draws) -> Element {
+    pub(super) fn drawn_element(&self, sample: usize, part: &Part, draws: &mut Draws) -> Element {
         let mut draw =
             || sampling::haar(self.specification.group(), part, &self.cases[sample].space, None, draws);
         let mut element = draw();
@@ -390,11 +393,11 @@ impl EndToEnd<'_> {
         // The two precisions on the same rounded inputs: all the rounding there is, not its conditioning alone. In
         // double precision it shrinks with the unit roundoff.
         for (sample, element) in points {
-            let rounded = self.transformed(*sample, element, false);
+            let rounded = self.transformed(*sample, element, false)?;
             let wide: Vec<Tensor> = rounded.iter().map(Tensor::double).collect();
             let Ok(low) = self.calls.evaluate("noise", model, *sample, &rounded)? else { continue };
             let Ok(high) = self.calls.evaluate("noise", copy.as_mut(), *sample, &wide)? else { continue };
-            let expected = self.expected(*sample, element, true);
+            let expected = self.expected(*sample, element, true)?;
             for (o, slot) in noise.iter_mut().enumerate() {
                 let case = &self.cases[*sample];
                 if !low[o].comparable(&case.base[o]) || !high[o].comparable(&case.base[o]) {
@@ -441,7 +444,7 @@ impl EndToEnd<'_> {
             }
         };
         for (p, (sample, element)) in points.iter().enumerate() {
-            let inputs = self.transformed(*sample, element, double);
+            let inputs = self.transformed(*sample, element, double)?;
             let Ok(reference) = self.calls.evaluate("noise", model, *sample, &inputs)? else { continue };
             for round in 0..3 {
                 let mut draws =
@@ -492,7 +495,7 @@ impl EndToEnd<'_> {
             let Ok(Some(mut moved)) = noise::with_moved_constants(model, &mut draws) else { return Ok(()) };
             for (sample, element) in points {
                 let inputs = self.inputs(*sample, double);
-                let turned = self.transformed(*sample, element, double);
+                let turned = self.transformed(*sample, element, double)?;
                 let Ok(before) = self.calls.evaluate("constants", model, *sample, &turned)? else { continue };
                 let Ok(at_x) = self.calls.evaluate("constants", moved.as_mut(), *sample, &inputs)? else {
                     continue;
@@ -500,7 +503,11 @@ impl EndToEnd<'_> {
                 let Ok(at_tx) = self.calls.evaluate("constants", moved.as_mut(), *sample, &turned)? else {
                     continue;
                 };
-                let expected = self.expected(*sample, element, double);
+                let expected = self.expected(*sample, element, double)?;
+                let comparable = at_x.iter().zip(&self.cases[*sample].base);
+                let comparable: Vec<Value> =
+                    comparable.map(|(v, b)| if v.comparable(b) { v } else { b }.clone()).collect();
+                let moved_expected = self.acted(*sample, element, &comparable)?;
                 for (o, slot) in noise.iter_mut().enumerate() {
                     let layout = &self.cases[*sample].outputs[o];
                     let base = &self.cases[*sample].base[o];
@@ -508,7 +515,7 @@ impl EndToEnd<'_> {
                         continue;
                     }
                     let error = &before[o].values - &expected[o];
-                    let moved_error = &at_tx[o].values - &layout.act_on_real(element, &at_x[o].values);
+                    let moved_error = &at_tx[o].values - &moved_expected[o];
                     let change = self.own_scales_double[*sample][o]
                         .measure(layout, &(moved_error - error), &expected[o])
                         .scaled;

@@ -345,7 +345,7 @@ fn worst_case(stage: &EndToEnd<'_>, records: &[Record], o: usize) -> Option<Wors
     Some(WorstCase {
         sample: worst.pair.sample,
         index: worst.pair.index,
-        element: stage.element(&worst.pair).to_string(),
+        element: stage.describe(&stage.element(&worst.pair)),
         factor: worst.pair.part.name(),
         kind: worst.pair.kind.to_owned(),
         block: worst.working[o].place.clone(),
