@@ -119,7 +119,7 @@ class Host:
         def place(path: str, template: Any) -> Any:
             name = path or "output"
             if name not in names:
-                return template
+                return _double(template) if _trees.is_tensor(template) else template
             if _trees.is_tensor(template):
                 given[name] = device_tensor(template, buffers[names.index(name)])
             else:
@@ -229,14 +229,14 @@ def _cast(tensor: Any, name: str) -> Any:
     return tensor.astype(name)
 
 
+def _double(tensor: Any) -> Any:
+    target = {"float": "float64", "complex": "complex128"}.get(_kind(tensor))
+    return tensor if target is None else _cast(tensor, target)
+
+
 def _wide(element: Any) -> Any:
     """An element with its floating tensors in double precision."""
-
-    def wide(_path: str, tensor: Any) -> Any:
-        target = {"float": "float64", "complex": "complex128"}.get(_kind(tensor))
-        return tensor if target is None else _cast(tensor, target)
-
-    return _trees.replace(element, wide)
+    return _trees.replace(element, lambda _, tensor: _double(tensor))
 
 
 def _like(given: Any, tensor: Any) -> Any:
