@@ -110,9 +110,7 @@ class Host:
         self._check([path for path, _ in given], [path for path, _ in found])
         return [host(_like(tensor, leaf)) for (_, tensor), (_, leaf) in zip(given, found, strict=True)]
 
-    def act_on_outputs(
-        self, element: tuple[str, int, int], names: list[str], buffers: list[Buffer]
-    ) -> list[Any]:
+    def act_on_outputs(self, element: tuple[str, int, int], names: list[str], buffers: list[Buffer]) -> list[Any]:
         """``output(y, T)``: the audited tensors in host memory, in the order of ``names``."""
         given: dict[str, Any] = {}
 
@@ -129,7 +127,7 @@ class Host:
         y = _trees.replace(self.samples.returned, place, leaf=_trees.is_value)
         for name in names:
             if name not in given:
-                raise SpecificationError(f"output `{name}` is an entry of a named tuple: name its fields in out_layouts")
+                raise SpecificationError(f"output `{name}` is in a named tuple: name its fields in out_layouts")
         returned = self._call("output(y, T)", self.action.output, y, self._element(element))
         leaves = _trees.output_leaves(returned, self.declared)
         found = {name: leaf for name, _, leaf in leaves if leaf is not None}
