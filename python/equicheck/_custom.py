@@ -55,11 +55,10 @@ class CustomAction:
         identity: Any = None,
         compose: Callable[[Any, Any], Any] | None = None,
     ) -> None:
-        for name, function in (("sample", sample), ("input", input), ("output", output)):
+        functions = {"sample": sample, "input": input, "output": output}
+        optional = {"inverse": inverse, "compose": compose}
+        for name, function in {**functions, **{n: f for n, f in optional.items() if f is not None}}.items():
             if not callable(function):
-                raise SpecificationError(f"CustomAction: `{name}`: expected a function, not {function!r}")
-        for name, function in (("inverse", inverse), ("compose", compose)):
-            if function is not None and not callable(function):
                 raise SpecificationError(f"CustomAction: `{name}`: expected a function, not {function!r}")
         self.sample = sample
         self.input = input

@@ -54,7 +54,7 @@ fn element_for_python(element: CustomElement) -> (&'static str, u64, u64) {
     }
 }
 
-fn buffers<'py>(py: Python<'py>, tensors: impl Iterator<Item = Tensor>) -> PyResult<Bound<'py, PyList>> {
+fn buffers(py: Python<'_>, tensors: impl Iterator<Item = Tensor>) -> PyResult<Bound<'_, PyList>> {
     let buffers = tensors.map(|tensor| Bound::new(py, Buffer::new(tensor))).collect::<PyResult<Vec<_>>>()?;
     PyList::new(py, buffers)
 }

@@ -264,10 +264,10 @@ fn relative(a: &Tensor, b: &Tensor) -> f64 {
     }
     let (a, b) = (a.to_real(), b.to_real());
     // Padding with NaN or infinity stays where it is, or the two differ.
-    if a.iter().zip(&b).any(|(a, b)| {
-        !a.is_finite() && !b.is_finite() && a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan())
-    }) || a.iter().zip(&b).any(|(a, b)| a.is_finite() != b.is_finite())
-    {
+    let comparable = |(a, b): (&f64, &f64)| {
+        (a.is_finite() && b.is_finite()) || a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+    };
+    if !a.iter().zip(&b).all(comparable) {
         return f64::INFINITY;
     }
     let finite = |v: &ArrayD<f64>| v.mapv(|v| if v.is_finite() { v } else { 0.0 });
