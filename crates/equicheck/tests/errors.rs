@@ -1,9 +1,12 @@
 //! Every error that an audit can end with, as a user meets it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use equicheck::audit::{Options, Specification, audit};
-use equicheck::model::{Call, CallError, Model, ModelInfo, Output, Returned, Samples, Tensor};
+use equicheck::model::{
+    Call, CallError, CustomAction, CustomElement, Model, ModelInfo, Output, Returned, Samples, Tensor,
+};
 use equicheck::{Error, ParseError};
 use ndarray::{ArrayD, IxDyn};
 
@@ -28,6 +31,23 @@ impl<F: FnMut(&[Tensor]) -> Result<Vec<Output>, CallError>> Model for Function<F
 
     fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
         Ok(Returned { outputs: (self.0)(call.inputs)?, written_inputs: Vec::new() })
+    }
+}
+
+/// Acts on inputs by dropping their last row.
+struct Shortening;
+
+impl CustomAction for Shortening {
+    fn name(&self) -> String {
+        "shortening".to_owned()
+    }
+
+    fn act_on_inputs(&self, _: CustomElement, _: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        Ok(inputs.iter().map(|x| x.select(0, &(1..x.shape()[0]).collect::<Vec<_>>())).collect())
+    }
+
+    fn act_on_outputs(&self, _: CustomElement, outputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>, Error> {
+        Ok(outputs.iter().map(|(_, y)| y.clone()).collect())
     }
 }
 
@@ -98,7 +118,7 @@ fn error_of(
     }
 }
 
-const VARIANTS: usize = 11;
+const VARIANTS: usize = 12;
 
 /// Without a wildcard: a new variant does not compile before it stands here and has an example below.
 fn covered(error: &Error) -> usize {
@@ -114,6 +134,7 @@ fn covered(error: &Error) -> usize {
         Error::ModelFails { .. } => 8,
         Error::Host(_) => 9,
         Error::Interrupted => 10,
+        Error::CustomAction { .. } => 11,
     }
 }
 
@@ -264,6 +285,17 @@ fn failures() -> Vec<Example> {
             "sample 0: the generator raised ValueError",
         ),
         (error_of(ALL, SPACE, FORCES, &points, &options, |_| Err(CallError::Interrupted)), "interrupted"),
+        (
+            audit(
+                &Specification::custom(Rc::new(Shortening), &["pos".to_owned()], &[]),
+                &options,
+                &mut Function(echo),
+                &mut Always(points.to_vec()),
+                &mut |_| {},
+            )
+            .unwrap_err(),
+            "custom action: `input(x, T)`: the shape of `pos` changes from [4, 3] to [3, 3]",
+        ),
     ]
 }
 
