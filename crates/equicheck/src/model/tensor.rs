@@ -267,12 +267,21 @@ impl Tensor {
 
     /// Whether both hold the same bits (NaNs of equal bits are equal).
     pub fn same_bits(&self, other: &Self) -> bool {
+        fn same<T>(a: &ArrayD<T>, b: &ArrayD<T>, equal: impl Fn(&T, &T) -> bool) -> bool {
+            a.shape() == b.shape() && a.iter().zip(b).all(|(x, y)| equal(x, y))
+        }
         match (self, other) {
-            (Tensor::Float32(a), Tensor::Float32(b)) => {
-                a.shape() == b.shape() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits())
+            (Tensor::Float16(a), Tensor::Float16(b)) => same(a, b, |x, y| x.to_bits() == y.to_bits()),
+            (Tensor::BFloat16(a), Tensor::BFloat16(b)) => same(a, b, |x, y| x.to_bits() == y.to_bits()),
+            (Tensor::Float32(a), Tensor::Float32(b)) => same(a, b, |x, y| x.to_bits() == y.to_bits()),
+            (Tensor::Float64(a), Tensor::Float64(b)) => same(a, b, |x, y| x.to_bits() == y.to_bits()),
+            (Tensor::Complex64(a), Tensor::Complex64(b)) => {
+                let bits = |z: &Complex<f32>| (z.re.to_bits(), z.im.to_bits());
+                same(a, b, |x, y| bits(x) == bits(y))
             }
-            (Tensor::Float64(a), Tensor::Float64(b)) => {
-                a.shape() == b.shape() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits())
+            (Tensor::Complex128(a), Tensor::Complex128(b)) => {
+                let bits = |z: &Complex<f64>| (z.re.to_bits(), z.im.to_bits());
+                same(a, b, |x, y| bits(x) == bits(y))
             }
             _ => self == other,
         }
