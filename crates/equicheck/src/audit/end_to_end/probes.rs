@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 use crate::Error;
 use crate::model::{Call, Model, Tensor};
 use crate::report::{Repeatability, VacuityRow};
-use crate::symmetry::{BoundLayout, Element};
+use crate::symmetry::{BoundLayout, Element, Factor};
 
 use super::super::calls::Value;
 use super::super::measure::{Scales, median, norm};
@@ -16,6 +16,9 @@ use super::super::sampling::{self, Draws, Part, Purpose};
 use super::super::statistics::{maximum, quantile};
 use super::super::{noise, vacuity};
 use super::{Case, DoubleModel, EndToEnd, Noise, PROBED_SAMPLES, Record};
+
+/// How often an element is drawn anew until it moves all that its factor can move.
+const DRAWS_TO_MOVE_ALL: usize = 16;
 
 impl EndToEnd<'_> {
     /// Calls again: with generators reset, without, and after other calls with the state left as they leave it.
@@ -140,7 +143,14 @@ impl EndToEnd<'_> {
                 }
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
                 let part = Part::Alone(factor.clone());
-                let element = self.moving_element(sample, &part, &mut draws);
+                let mut element = self.moving_element(sample, &part, &mut draws);
+                // An element that leaves a block as it is (a turn, where reflections alone count) shows nothing.
+                for _ in 0..DRAWS_TO_MOVE_ALL {
+                    if self.moves_all(sample, factor, &element) {
+                        break;
+                    }
+                    element = self.moving_element(sample, &part, &mut draws);
+                }
                 let expected = self.expected(sample, &element, false);
                 let case = &self.cases[sample];
                 for (o, expected) in expected.iter().enumerate() {
@@ -294,6 +304,22 @@ impl EndToEnd<'_> {
     pub(super) fn probe_element(&self, sample: usize) -> Element {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Haar);
         self.moving_element(sample, &Part::Joint, &mut draws)
+    }
+
+    /// Whether an element moves an input, and every block of the outputs that its factor can move.
+    fn moves_all(&self, sample: usize, factor: &Factor, element: &Element) -> bool {
+        let case = &self.cases[sample];
+        let moves_input = case.inputs.iter().zip(&case.layouts).any(|(tensor, layout)| {
+            layout.as_ref().is_some_and(|layout| !layout.act(element, tensor).same_bits(tensor))
+        });
+        let expected = self.expected(sample, element, false);
+        moves_input
+            && expected.iter().enumerate().all(|(o, expected)| {
+                let difference = expected - &case.base[o].values;
+                let moved = case.outputs[o].blocks_moved_by(factor);
+                let sizes = self.scales[o].by_block(&case.outputs[o], &difference, expected);
+                sizes.into_iter().zip(moved).all(|((_, size), moved)| !moved || size != 0.0)
+            })
     }
 
     /// A random element of a part, drawn again a few times where a small group gives the identity.
