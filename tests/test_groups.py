@@ -333,6 +333,13 @@ def test_weights_signs_phases_and_permutations(name: str) -> None:
     assert verdict(broken, inputs, group, in_layouts, out_layouts).verdict == "FAIL"
 
 
+def test_a_representation_that_half_the_elements_leave_as_it_is() -> None:
+    # Whatever is drawn first: a turn, which does not move the sign of the reflection, is no reason to call it vacuous.
+    for seed in range(6):
+        report = verdict(lambda x: 3 * x, draw(1, 3, count=1), "D4", "batch 3*irrep(1,0)", "batch 3*sign", seed=seed)
+        assert report.verdict == "PASS"
+
+
 # Options, and what other libraries' objects say.
 
 
