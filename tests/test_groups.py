@@ -22,9 +22,7 @@ def draw(*shape: int, count: int = 2, dtype: torch.dtype = torch.float32) -> lis
     return [torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for _ in range(count)]
 
 
-def verdict(
-    model: Any, inputs: Any, group: Any, in_layouts: Any, out_layouts: Any, **options: Any
-) -> equicheck.Report:
+def verdict(model: Any, inputs: Any, group: Any, in_layouts: Any, out_layouts: Any, **options: Any) -> equicheck.Report:
     return equicheck.audit(
         model, inputs, group=group, in_layouts=in_layouts, out_layouts=out_layouts, **(PLAN | options)
     )
