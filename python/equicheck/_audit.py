@@ -118,15 +118,15 @@ def audit(
         "interpolation": _word("interpolation", interpolation) or "bilinear",
         "rapidity": _number("rapidity", rapidity, 2.0),
     }
-    group = _words.group_text(group)
+    symmetry: str = _words.group_text(group)
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.
     with contextlib.nullcontext() if torch is None else torch.inference_mode(False):
         declared = _words.with_up_to(_trees.flatten_outputs(out_layouts), up_to)
         source = Samples(inputs, in_layouts)
-        _equicheck.check(group, source.declared, declared)
+        _equicheck.check(symmetry, source.declared, declared)
         with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
-            return _equicheck.audit(adapter, source, group, source.declared, declared, options, progress)
+            return _equicheck.audit(adapter, source, symmetry, source.declared, declared, options, progress)
 
 
 def _adapter(model: Any, source: Samples, declared: _trees.Layouts, **options: Any) -> Adapter:
