@@ -22,9 +22,7 @@ def draw(*shape: int, count: int = 2, dtype: torch.dtype = torch.float32) -> lis
     return [torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for _ in range(count)]
 
 
-def verdict(
-    model: Any, inputs: Any, group: Any, in_layouts: Any, out_layouts: Any, **options: Any
-) -> equicheck.Report:
+def verdict(model: Any, inputs: Any, group: Any, in_layouts: Any, out_layouts: Any, **options: Any) -> equicheck.Report:
     return equicheck.audit(
         model, inputs, group=group, in_layouts=in_layouts, out_layouts=out_layouts, **(PLAN | options)
     )
@@ -331,6 +329,13 @@ def test_weights_signs_phases_and_permutations(name: str) -> None:
         inputs = [torch.complex(*(part.real for part in draw(4, dtype=dtype))) for _ in range(2)]
     assert verdict(healthy, inputs, group, in_layouts, out_layouts).verdict == "PASS"
     assert verdict(broken, inputs, group, in_layouts, out_layouts).verdict == "FAIL"
+
+
+def test_a_representation_that_half_the_elements_leave_as_it_is() -> None:
+    # Whatever is drawn first: a turn, which does not move the sign of the reflection, is no reason to call it vacuous.
+    for seed in range(6):
+        report = verdict(lambda x: 3 * x, draw(1, 3, count=1), "D4", "batch 3*irrep(1,0)", "batch 3*sign", seed=seed)
+        assert report.verdict == "PASS"
 
 
 # Options, and what other libraries' objects say.

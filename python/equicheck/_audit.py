@@ -124,7 +124,6 @@ def audit(
         "interpolation": _word("interpolation", interpolation) or "bilinear",
         "rapidity": _number("rapidity", rapidity, 2.0),
     }
-    group = _words.group_text(group)
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.
     with contextlib.nullcontext() if torch is None else torch.inference_mode(False):
@@ -142,7 +141,7 @@ def audit(
             declared = _words.with_up_to(_trees.flatten_outputs(out_layouts), up_to)
             source = Samples(inputs, in_layouts)
             host = None
-            name = group
+            name = _words.group_text(group)
             _equicheck.check(name, source.declared, declared)
         with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
             return _equicheck.audit(adapter, source, name, source.declared, declared, options, progress, host)

@@ -119,9 +119,7 @@ def _matrix(k: int, value: Any) -> str:
     return f"[{', '.join(rows)}]"
 
 
-def with_up_to(
-    declared: list[tuple[str, str | None]], up_to: Mapping[str, str] | None
-) -> list[tuple[str, str | None]]:
+def with_up_to(declared: list[tuple[str, str | None]], up_to: Mapping[str, str] | None) -> list[tuple[str, str | None]]:
     """Layouts of outputs with ``~ sign`` after those that are defined up to it."""
     up_to = {} if up_to is None else up_to
     if not isinstance(up_to, Mapping):

@@ -64,6 +64,7 @@ impl Samples for Points {
 
 /// Rotations of row vectors, as a loop would write them. What the fields hold is what may be wrong with it.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one per planted bug")]
 struct Rotations {
     /// `output` acts by the inverse.
     inverse_on_outputs: bool,
@@ -90,7 +91,7 @@ fn rotation(key: u64) -> Array2<f64> {
 }
 
 impl Rotations {
-    fn matrix(&self, element: CustomElement) -> Array2<f64> {
+    fn matrix(self, element: CustomElement) -> Array2<f64> {
         let drawn = |key| {
             let exact = rotation(key);
             if self.single { exact.mapv(|v| f64::from(v as f32)) } else { exact }

@@ -96,6 +96,7 @@ fn groups_fall_into_factors() {
 const GROUPS: &str = "available: SO(n), O(n), SE(n), E(n), T(n), S(axis), ";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn group_errors_point_at_the_word() {
     let permuted = "a permutation group needs the name of the axis that it permutes";
     let dimension = "`SO(n)` needs a dimension from 2 to 64";

@@ -387,21 +387,7 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
                     }
                 }
             }
-            Factor::Lorentz { improper } => {
-                let lorentz = |m| identity.clone().with_lorentz(m);
-                let mut small = Array2::eye(4);
-                small.slice_mut(ndarray::s![1.., 1..]).assign(&small_rotation(3, draws));
-                elements.push(("near-identity", lorentz(lie::boost([0.0, 0.0, 1e-3]).dot(&small))));
-                let far = space.rapidity / 3f64.sqrt();
-                elements.push(("boost", lorentz(lie::boost([far, far, far]))));
-                if *improper {
-                    for (kind, d) in
-                        [("parity", [1.0, -1.0, -1.0, -1.0]), ("time-reversal", [-1.0, 1.0, 1.0, 1.0])]
-                    {
-                        elements.push((kind, lorentz(Array2::from_diag(&Array1::from(d.to_vec())))));
-                    }
-                }
-            }
+            Factor::Lorentz { improper } => elements.extend(planned_lorentz(*improper, space, draws)),
             Factor::Finite(group) => {
                 let one = |g: &usize| ("generator", identity.clone().with_finite(Arc::clone(group), *g));
                 elements.extend(group.generators().iter().map(one));
@@ -454,6 +440,24 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
                 elements.push(("near-identity", identity.clone().with_scale(1.001)));
             }
             Factor::Custom(_) => {}
+        }
+    }
+    elements
+}
+
+/// Near the identity, far from it in all directions, and the reflections.
+fn planned_lorentz(improper: bool, space: &Space, draws: &mut Draws) -> Vec<(&'static str, Element)> {
+    let lorentz = |matrix| space.identity().with_lorentz(matrix);
+    let mut small = Array2::eye(4);
+    small.slice_mut(ndarray::s![1.., 1..]).assign(&small_rotation(3, draws));
+    let far = space.rapidity / 3f64.sqrt();
+    let mut elements = vec![
+        ("near-identity", lorentz(lie::boost([0.0, 0.0, 1e-3]).dot(&small))),
+        ("boost", lorentz(lie::boost([far, far, far]))),
+    ];
+    if improper {
+        for (kind, d) in [("parity", [1.0, -1.0, -1.0, -1.0]), ("time-reversal", [-1.0, 1.0, 1.0, 1.0])] {
+            elements.push((kind, lorentz(Array2::from_diag(&Array1::from(d.to_vec())))));
         }
     }
     elements

@@ -602,12 +602,12 @@ impl BoundLayout {
     fn moves_values(&self, element: &Element) -> bool {
         self.moved.iter().any(|(_, moved)| match moved {
             Moved::Permuted(_) => false,
-            Moved::Components(segments) => segments.iter().any(|s| self.changes(element, &s.representation)),
+            Moved::Components(segments) => segments.iter().any(|s| Self::changes(element, &s.representation)),
         })
     }
 
     /// Whether the element computes with what this acts on.
-    fn changes(&self, element: &Element, representation: &Representation) -> bool {
+    fn changes(element: &Element, representation: &Representation) -> bool {
         match representation {
             Representation::Scalar => false,
             Representation::Charge(k) => *k != 0 && element.phase() != 0.0,
@@ -703,7 +703,7 @@ impl BoundLayout {
             };
             let mut blocks = Blocks { data: &mut data, length, inner };
             for segment in segments {
-                if !self.changes(element, &segment.representation) {
+                if !Self::changes(element, &segment.representation) {
                     continue;
                 }
                 let range = if at.is_some() { segment.range.clone() } else { 0..length };

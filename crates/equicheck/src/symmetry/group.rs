@@ -116,10 +116,9 @@ impl fmt::Display for Term {
             Term::Euclidean(n) => write!(f, "E({n})"),
             Term::Lorentz { improper } => f.write_str(if *improper { "O(1,3)" } else { "SO+(1,3)" }),
             Term::Translation(shift) => write!(f, "{shift}"),
-            Term::Finite(group) => f.write_str(group.name()),
+            Term::Finite(group) | Term::Permutations { group, .. } => f.write_str(group.name()),
             Term::Generated(generators) => write!(f, "{generators}"),
             Term::Symmetric(axis) => write!(f, "S({axis})"),
-            Term::Permutations { group, .. } => f.write_str(group.name()),
             Term::Sign => f.write_str("Z2"),
             Term::Phase => f.write_str("U(1)"),
             Term::Scale => f.write_str("Scale"),
@@ -599,7 +598,7 @@ impl<'a> Parser<'a> {
     /// `O(1,` was read.
     fn lorentz(&mut self, name: &str, name_span: &Range<usize>) -> Result<Term, ParseError> {
         self.skip_space();
-        let (space, span) = self.take_while(|c| c.is_alphanumeric());
+        let (space, span) = self.take_while(char::is_alphanumeric);
         if space != "3" {
             return Err(self.error(
                 if span.is_empty() { name_span.start..self.at } else { span },

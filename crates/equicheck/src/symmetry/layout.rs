@@ -88,8 +88,7 @@ impl fmt::Display for Axis {
             Axis::Size(n) => write!(f, "{n}"),
             Axis::Batch => f.write_str("batch"),
             Axis::Ellipsis => f.write_str("..."),
-            Axis::Permuted(name) => f.write_str(name),
-            Axis::Grid(name) => f.write_str(name),
+            Axis::Permuted(name) | Axis::Grid(name) => f.write_str(name),
             Axis::Components(sum) => write!(f, "{sum}"),
             Axis::Flattened(parts) => {
                 let words: Vec<String> = parts.iter().map(ToString::to_string).collect();

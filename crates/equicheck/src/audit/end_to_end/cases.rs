@@ -107,25 +107,7 @@ impl EndToEnd<'_> {
                 self.check_grid(what, layout, &space)?;
             }
         }
-        for (axis, input) in &self.options.segments {
-            let position = self.specification.inputs().iter().position(|(name, _)| name == input);
-            let labels: Vec<i64> = position
-                .and_then(|k| inputs.get(k))
-                .filter(|tensor| tensor.map_integers(|v| v).is_some())
-                .map(|tensor| tensor.to_real().iter().map(|v| *v as i64).collect())
-                .unwrap_or_default();
-            if labels.len() != space.axes.get(axis).copied().unwrap_or(0) {
-                return Err(Error::Option {
-                    option: "segments".to_owned(),
-                    why: format!(
-                        "input `{input}` must hold one integer label per entry of `{axis}`: {} labels for {} entries",
-                        labels.len(),
-                        space.axes.get(axis).copied().unwrap_or(0)
-                    ),
-                });
-            }
-            space.segments.insert(axis.clone(), labels);
-        }
+        self.read_segments(&inputs, &mut space)?;
         space.directions = directions(&inputs, &layouts);
         let base = self
             .calls
@@ -173,6 +155,30 @@ impl EndToEnd<'_> {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         Ok(Case { inputs, layouts, space, base, outputs, double: None })
+    }
+
+    /// Labels of the segments within which axes are permuted.
+    fn read_segments(&self, inputs: &[Tensor], space: &mut Space) -> Result<(), Error> {
+        for (axis, input) in &self.options.segments {
+            let position = self.specification.inputs().iter().position(|(name, _)| name == input);
+            let labels: Vec<i64> = position
+                .and_then(|k| inputs.get(k))
+                .filter(|tensor| tensor.map_integers(|v| v).is_some())
+                .map(|tensor| tensor.to_real().iter().map(|v| *v as i64).collect())
+                .unwrap_or_default();
+            if labels.len() != space.axes.get(axis).copied().unwrap_or(0) {
+                return Err(Error::Option {
+                    option: "segments".to_owned(),
+                    why: format!(
+                        "input `{input}` must hold one integer label per entry of `{axis}`: {} labels for {} entries",
+                        labels.len(),
+                        space.axes.get(axis).copied().unwrap_or(0)
+                    ),
+                });
+            }
+            space.segments.insert(axis.clone(), labels);
+        }
+        Ok(())
     }
 
     /// Lengths of named axes that the inputs tell: what takes flattened axes apart.

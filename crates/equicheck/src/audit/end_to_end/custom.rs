@@ -126,8 +126,9 @@ impl EndToEnd<'_> {
         element.custom().map_or(CustomElement::Identity, CustomElement::Drawn)
     }
 
-    /// An element of a part of the group, and `T x` in the inputs' own types. Of a custom action one that moves what
-    /// can be moved, if a few draws find it: half the elements of a group of two move nothing.
+    /// An element of a part of the group, and `T x` in the inputs' own types: one that moves an input and, of a factor
+    /// alone or a custom action, every block of the outputs that can be moved, if a few draws find it. Half the elements
+    /// of a group of two move nothing, and a turn shows nothing where reflections alone count.
     pub(super) fn moving_element(
         &self,
         sample: usize,
@@ -135,7 +136,14 @@ impl EndToEnd<'_> {
         draws: &mut Draws,
     ) -> Result<(Element, Vec<Tensor>), Error> {
         let case = &self.cases[sample];
-        let mut tries = if self.specification.custom_action().is_some() { MOVING_TRIES } else { 1 };
+        let factors = match part {
+            Part::Alone(factor) => vec![factor.clone()],
+            Part::Joint if self.specification.custom_action().is_some() => {
+                self.specification.group().factors()
+            }
+            Part::Joint => Vec::new(),
+        };
+        let mut tries = MOVING_TRIES;
         loop {
             let element = self.drawn_element(sample, part, draws);
             let transformed = self.transformed(sample, &element, false)?;
@@ -145,13 +153,7 @@ impl EndToEnd<'_> {
             }
             let moves = case.inputs.iter().zip(&transformed).any(|(a, b)| !a.same_bits(b));
             let expected = self.expected(sample, &element, false)?;
-            let mut outputs = case.outputs.iter().zip(case.base.iter().zip(&expected));
-            let group = self.specification.group().factors();
-            if moves
-                && outputs.all(|(layout, (base, expected))| {
-                    base.values != *expected || !group.iter().any(|f| layout.is_moved_by(f))
-                })
-            {
+            if moves && factors.iter().all(|factor| self.moves_all(sample, factor, &expected)) {
                 return Ok((element, transformed));
             }
         }

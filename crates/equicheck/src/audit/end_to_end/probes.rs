@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 use crate::Error;
 use crate::model::{Call, Model, Tensor};
 use crate::report::{Repeatability, VacuityRow};
-use crate::symmetry::{BoundLayout, Element};
+use crate::symmetry::{BoundLayout, Element, Factor};
 
 use super::super::calls::Value;
 use super::super::measure::{Scales, median, norm};
@@ -297,6 +297,17 @@ impl EndToEnd<'_> {
     pub(super) fn probe_element(&self, sample: usize) -> Element {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Haar);
         self.drawn_element(sample, &Part::Joint, &mut draws)
+    }
+
+    /// Whether an element moves every block of the outputs that its factor can move.
+    pub(super) fn moves_all(&self, sample: usize, factor: &Factor, expected: &[ArrayD<f64>]) -> bool {
+        let case = &self.cases[sample];
+        expected.iter().enumerate().all(|(o, expected)| {
+            let difference = expected - &case.base[o].values;
+            let moved = case.outputs[o].blocks_moved_by(factor);
+            let sizes = self.scales[o].by_block(&case.outputs[o], &difference, expected);
+            sizes.into_iter().zip(moved).all(|((_, size), moved)| !moved || size != 0.0)
+        })
     }
 
     /// A random element of a part, drawn again a few times where a small group gives the identity.
