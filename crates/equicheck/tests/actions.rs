@@ -478,8 +478,12 @@ fn act(under: &str, text: &str, g: impl Fn(Element, &Group) -> Element, x: &Arra
 fn tensors_of_space_follow_their_formulas() {
     let mut draws = Draws(1);
     for improper in [false, true] {
-        let r = draws.orthogonal(3, improper);
+        let mut r = draws.orthogonal(3, false);
+        if improper {
+            r.row_mut(0).mapv_inplace(|v| -v);
+        }
         let det = determinant(&r);
+        assert!((det - if improper { -1.0 } else { 1.0 }).abs() < 1e-14);
         let turn = |e: Element, _: &Group| e.with_linear(r.clone());
         // Stress: s -> R s R^T, as `vector vector` and as six components; strain with doubled shears.
         let half = draws.array(&[3, 3]).into_dimensionality::<ndarray::Ix2>().unwrap();
@@ -740,6 +744,9 @@ fn permutations_select_and_relabel() {
     let edges = Tensor::Int64(array![[0, 1, -1], [2, 7, 1]].into_dyn());
     let moved = bind("2 edges : nodes | -1", &under, &[2, 3]).act(&g, &edges);
     assert_eq!(moved, Tensor::Int64(array![[1, 2, -1], [0, 7, 2]].into_dyn()));
+    // A sentinel stays even where it would be a position.
+    let moved = bind("channel : nodes | 1", &under, &[3]).act(&g, &Tensor::Int64(array![0, 1, 2].into_dyn()));
+    assert_eq!(moved, Tensor::Int64(array![1, 1, 0].into_dyn()));
 }
 
 #[test]
