@@ -62,20 +62,24 @@ impl Samples for Points {
     }
 }
 
-/// Rotations of row vectors, as a loop would write them. What the fields hold is what may be wrong with it.
-#[derive(Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "one per planted bug")]
-struct Rotations {
+/// What may be wrong with a loop over rotations.
+#[derive(Clone, Copy, PartialEq)]
+enum Slip {
+    None,
     /// `output` acts by the inverse.
-    inverse_on_outputs: bool,
+    InverseOnOutputs,
     /// `compose(T, S)` is `S T`.
-    swapped: bool,
-    /// Single-precision matrices.
-    single: bool,
-    /// The identity is a small rotation.
-    wrong_identity: bool,
-    idle: bool,
+    Swapped,
+    /// Matrices in single precision.
+    Single,
+    /// The identity is a rotation.
+    WrongIdentity,
+    /// `input` does nothing.
+    Idle,
 }
+
+/// Rotations of row vectors.
+struct Rotations(Slip);
 
 /// The rotation of a unit quaternion made of the key's digits.
 fn rotation(key: u64) -> Array2<f64> {
@@ -91,17 +95,17 @@ fn rotation(key: u64) -> Array2<f64> {
 }
 
 impl Rotations {
-    fn matrix(self, element: CustomElement) -> Array2<f64> {
+    fn matrix(&self, element: CustomElement) -> Array2<f64> {
         let drawn = |key| {
             let exact = rotation(key);
-            if self.single { exact.mapv(|v| f64::from(v as f32)) } else { exact }
+            if self.0 == Slip::Single { exact.mapv(|v| f64::from(v as f32)) } else { exact }
         };
         match element {
-            CustomElement::Identity if self.wrong_identity => rotation(0x8000_8000_8100_f000),
+            CustomElement::Identity if self.0 == Slip::WrongIdentity => rotation(0x8000_8000_8100_f000),
             CustomElement::Identity => Array2::eye(3),
             CustomElement::Drawn(key) => drawn(key),
             CustomElement::Inverse(key) => drawn(key).t().to_owned(),
-            CustomElement::Product(t, s) if self.swapped => drawn(s).dot(&drawn(t)),
+            CustomElement::Product(t, s) if self.0 == Slip::Swapped => drawn(s).dot(&drawn(t)),
             CustomElement::Product(t, s) => drawn(t).dot(&drawn(s)),
         }
     }
@@ -136,7 +140,7 @@ impl CustomAction for Rotations {
         inputs: &[Tensor],
     ) -> Result<Vec<Tensor>, Error> {
         assert!(inputs.iter().all(|tensor| tensor.dtype() == DType::Float64), "in double precision");
-        if self.idle {
+        if self.0 == Slip::Idle {
             return Ok(inputs.to_vec());
         }
         Ok(inputs.iter().map(|tensor| turned(tensor, &self.matrix(element))).collect())
@@ -148,7 +152,7 @@ impl CustomAction for Rotations {
         outputs: &[(&str, Tensor)],
     ) -> Result<Vec<Tensor>, Error> {
         let matrix = self.matrix(element);
-        let matrix = if self.inverse_on_outputs { matrix.t().to_owned() } else { matrix };
+        let matrix = if self.0 == Slip::InverseOnOutputs { matrix.t().to_owned() } else { matrix };
         Ok(outputs
             .iter()
             .map(|(name, tensor)| if *name == "force" { turned(tensor, &matrix) } else { tensor.clone() })
@@ -161,13 +165,13 @@ fn run(specification: &Specification, wrong: f64) -> Result<Report, Error> {
     audit(specification, &options, &mut Pull { wrong }, &mut Points, &mut |_| {})
 }
 
-fn by_functions(action: Rotations, wrong: f64) -> Result<Report, Error> {
-    run(&Specification::custom(Rc::new(action), &["x".to_owned()], &[]), wrong)
+fn by_functions(slip: Slip, wrong: f64) -> Result<Report, Error> {
+    run(&Specification::custom(Rc::new(Rotations(slip)), &["x".to_owned()], &[]), wrong)
 }
 
 #[track_caller]
-fn refused(action: Rotations) -> String {
-    by_functions(action, 0.0).expect_err("the action is wrong").to_string()
+fn refused(slip: Slip) -> String {
+    by_functions(slip, 0.0).expect_err("the action is wrong").to_string()
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn the_verdict_is_that_of_the_group() {
     let outputs = [named("force", "4 vector"), named("energy", "")];
     let group = Specification::parse("SO(3)", &[named("x", "4 vector")], &outputs).unwrap();
     for (wrong, verdict) in [(0.0, Verdict::Pass), (0.1, Verdict::Fail)] {
-        let reports = [run(&group, wrong).unwrap(), by_functions(Rotations::default(), wrong).unwrap()];
+        let reports = [run(&group, wrong).unwrap(), by_functions(Slip::None, wrong).unwrap()];
         for report in &reports {
             assert_eq!(report.verdict, verdict, "{}: {report:#?}", report.group);
             let kinds: Vec<SymmetryType> = report.outputs.iter().map(|o| o.symmetry_type).collect();
@@ -191,7 +195,7 @@ fn the_verdict_is_that_of_the_group() {
 
 #[test]
 fn what_is_left_out_is_not_audited() {
-    let action = Rc::new(Rotations::default());
+    let action = Rc::new(Rotations(Slip::None));
     let report = run(&Specification::custom(action, &["x".to_owned()], &["force".to_owned()]), 0.1).unwrap();
     assert_eq!(report.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["energy"]);
     assert_eq!(report.not_audited, ["force"]);
@@ -200,16 +204,16 @@ fn what_is_left_out_is_not_audited() {
 
 #[test]
 fn broken_laws_are_errors_before_the_model_is_blamed() {
-    let message = refused(Rotations { inverse_on_outputs: true, ..Rotations::default() });
+    let message = refused(Slip::InverseOnOutputs);
     assert!(message.contains("`output(y, T)` does not follow `compose`"), "{message}");
     assert!(message.contains("as if T were its inverse"), "{message}");
-    let message = refused(Rotations { swapped: true, ..Rotations::default() });
+    let message = refused(Slip::Swapped);
     assert!(message.contains("swap its arguments"), "{message}");
-    let message = refused(Rotations { wrong_identity: true, ..Rotations::default() });
+    let message = refused(Slip::WrongIdentity);
     assert!(message.contains("input(x, identity()) is not x"), "{message}");
-    let message = refused(Rotations { single: true, ..Rotations::default() });
+    let message = refused(Slip::Single);
     assert!(message.contains("single precision"), "{message}");
-    let message = refused(Rotations { idle: true, ..Rotations::default() });
+    let message = refused(Slip::Idle);
     assert!(message.contains("moves no input"), "{message}");
 }
 
