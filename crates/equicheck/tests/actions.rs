@@ -224,6 +224,10 @@ const CONTINUOUS: &[Case] = &[
     ("generated([[1, 1], [0, 1]])", "vector covector", &[2, 2]),
     ("generated([[2, 0], [0, 1]], [[0, -1], [1, 0]])", "pseudovector pseudoscalar", &[2]),
     ("generated([[1, 1], [0, 1]]) x T(2)", "nodes point", &[3, 2]),
+    ("generated([[0.6, -0.8], [0.8, 0.6]])", "m1+m3", &[4]),
+    ("generated([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])", "1x1o+1x2e voigt", &[8, 6]),
+    ("generated([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, -1]])", "quaternion", &[4]),
+    ("generated([[1, 1, 0], [0, 1, 0], [0, 0, 1]])", "voigt", &[6]),
     ("generated(nodes: [1, 0, 2, 3], [0, 2, 3, 1])", "nodes channel", &[4, 2]),
     ("generated(nodes: [1, 2, 3, 0]) x S(edges) x O(3)", "edges nodes vector", &[2, 4, 3]),
 ];
@@ -428,6 +432,25 @@ fn groups_act_on_open_grids() {
 fn groups_act_on_complex_values() {
     for case in COMPLEX {
         laws(case, Domain::Periodic, true);
+    }
+}
+
+#[test]
+fn matrices_that_a_representation_does_not_see_do_not_move_it() {
+    for (under, text, shape) in [
+        ("generated([[1, 1], [0, 1]])", "channel pseudoscalar", &[3][..]),
+        ("C4", "irrep(0)", &[1]),
+        ("C4", "pseudoscalar", &[]),
+        ("Ci", "pseudovector", &[3]),
+        ("SO(3)", "8x0o", &[8]),
+        ("SO+(1,3)", "pseudoscalar", &[]),
+        ("T(3)", "vector", &[3]),
+        ("2T(1) @ width", "height", &[4]),
+    ] {
+        let under = group(under);
+        let bound = bind(text, &under, shape);
+        assert!(!under.factors().iter().any(|f| bound.is_moved_by(f)), "`{text}` under `{under}`");
+        assert_eq!(bound.describe(&under), "not moved", "`{text}` under `{under}`");
     }
 }
 
@@ -838,6 +861,8 @@ const PRINTED: &[(&str, &str)] = &[
     ("generated([[1,1],[0,1]],[[1.5e0,0],[0,1e-3]])", "generated([[1, 1], [0, 1]], [[1.5, 0], [0, 0.001]])"),
     ("generated( nodes :[1,0,2] ) x E(3)", "generated(nodes: [1, 0, 2]) x E(3)"),
     ("S(nodes)xO(3)", "S(nodes) x O(3)"),
+    ("C4xT(2)xZ2", "C4 x T(2) x Z2"),
+    ("m-3mxS(nodes)xScale", "Oh x S(nodes) x Scale"),
 ];
 
 #[test]
@@ -964,6 +989,14 @@ fn layout_errors_point_at_the_new_words() {
         ("Scale", "scale^x", "scale^x", "needs a whole number", "`scale^2`"),
         ("U(1)", "charge^1.5", "charge^1.5", "needs a whole number", "`charge^2`"),
         ("U(1)", "charge", "charge", "unknown word `charge`", "charge"),
+        ("generated([[1, 1], [0, 1]])", "m1", "m1", "needs orthogonal matrices", "`covector`"),
+        (
+            "generated([[0, -1, 0], [1, -1, 0], [0, 0, 1]])",
+            "scalar+1x1o",
+            "1x1o",
+            "needs orthogonal matrices",
+            "`covector`",
+        ),
         ("SO(2)", "voigt", "voigt", "three-dimensional space", "dimension 3"),
         ("O(3)", "voight", "voight", "unknown word", "did you mean `voigt`?"),
         ("SO(4)", "quaternion", "quaternion", "three-dimensional space", "dimension 3"),

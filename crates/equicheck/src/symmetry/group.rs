@@ -339,6 +339,19 @@ impl Group {
         self.terms.iter().any(|term| matches!(term, Term::Lorentz { .. }))
     }
 
+    /// Whether all its matrices are orthogonal, as irreps, frequencies and quaternions need them.
+    pub(crate) fn is_orthogonal(&self) -> bool {
+        let orthogonal = |m: &Array2<f64>| {
+            (m.t().dot(m) - Array2::<f64>::eye(m.nrows())).iter().all(|excess| excess.abs() <= 1e-9)
+        };
+        self.terms.iter().all(|term| match term {
+            Term::Lorentz { .. } => false,
+            Term::Finite(group) => group.generators().iter().filter_map(|g| group.matrix(*g)).all(orthogonal),
+            Term::Generated(generators) => generators.matrices.iter().all(orthogonal),
+            _ => true,
+        })
+    }
+
     /// Whether elements of determinant -1 belong to it.
     pub fn has_improper(&self) -> bool {
         self.factors().iter().any(Factor::has_improper)
@@ -485,6 +498,14 @@ impl<'a> Parser<'a> {
             let (_, span) = self.take_while(|c| !c.is_whitespace());
             return Err(self.error(span, "expected a group", format!("available: {AVAILABLE}")));
         }
+        // `C4xT(2)`: no name holds an `x`.
+        let (name, name_span) = match name.split_once('x') {
+            Some((before, _)) if is_bare(before) => {
+                self.at = start + before.len();
+                (before, start..self.at)
+            }
+            _ => (name, name_span),
+        };
         self.skip_space();
         let has_argument = self.rest().starts_with('(');
         let term = if has_argument && name == "generated" {
@@ -865,6 +886,11 @@ fn print_direction(v: [f64; 3]) -> String {
 
 /// Names of the axes of grids.
 pub(crate) const GRID_AXES: [&str; 4] = ["length", "depth", "height", "width"];
+
+/// Whether a name is a group's that takes no argument in parentheses.
+fn is_bare(name: &str) -> bool {
+    WITHOUT_ARGUMENT.contains(&name) || planar(name).is_some() || PointGroupName::parse(name).is_ok()
+}
 
 /// `Cn` or `Dn` of the plane, by its bare name.
 fn planar(name: &str) -> Option<FiniteGroup> {

@@ -453,6 +453,7 @@ impl Parser<'_> {
         representation.dimension(self.group).map(|_| ()).map_err(|why| {
             let help = match representation {
                 Representation::Finite(_) => "example: `4*regular` under `C4`",
+                _ if !self.group.is_orthogonal() => "use `vector`, `covector` and their products",
                 Representation::Frequency(_) => "use a group in dimension 2, such as `O(2)`",
                 _ => "use `vector` or `point`, or a group in dimension 3",
             };
@@ -466,7 +467,10 @@ impl Parser<'_> {
             self.error(at, error.to_string(), "irreps are written as in e3nn: `8x0e+4x1o+2x2e`")
         })?;
         match self.group.dimension() {
-            Some(3) | None => Ok(irreps),
+            Some(3) | None => {
+                self.check_representation(&Representation::Irreps(irreps.clone()), &span)?;
+                Ok(irreps)
+            }
             Some(n) => Err(self.error(
                 span,
                 format!("`{word}` are irreps of O(3), and `{}` acts in dimension {n}", self.group),

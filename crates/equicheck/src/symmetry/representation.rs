@@ -76,6 +76,9 @@ impl Representation {
             Some(n) if n != needed => Err(format!("`{self}` is {what}, and `{group}` acts in dimension {n}")),
             _ => Ok(Some(needed)),
         };
+        if matches!(self, Self::Irreps(_) | Self::Frequency(_) | Self::Quaternion) && !group.is_orthogonal() {
+            return Err(format!("`{self}` needs orthogonal matrices, and `{group}` holds others"));
+        }
         match self {
             Self::Scalar | Self::Pseudoscalar | Self::Sign | Self::Scale(_) | Self::Charge(_) => Ok(Some(1)),
             Self::Vector | Self::Point | Self::Pseudovector | Self::Covector => Ok(group.dimension()),
@@ -142,15 +145,13 @@ impl Representation {
                 // Without a matrix it is the identity there.
                 group.generators().iter().any(|g| {
                     let element = Element::default().with_finite(Arc::clone(group), *g);
-                    self.matrix(&element).is_some_and(|m| {
-                        m.indexed_iter().any(|((i, j), v)| (v - f64::from(u8::from(i == j))).abs() > 1e-9)
-                    })
+                    self.matrix(&element).is_some_and(|m| !is_near_identity(&m))
                 })
             }
-            Factor::Generated(_) => matches!(
-                self,
-                Self::Vector | Self::Point | Self::Pseudovector | Self::Covector | Self::Pseudoscalar
-            ),
+            Factor::Generated(generators) => generators.matrices.iter().any(|g| {
+                let element = Element::default().with_general(g.clone());
+                self.matrix(&element).is_some_and(|m| !is_near_identity(&m))
+            }),
             Factor::Translation(shift) => *self == Self::Point && shift.along.is_none(),
             Factor::Sign => *self == Self::Sign,
             Factor::Phase => matches!(self, Self::Charge(k) if *k != 0),
@@ -185,6 +186,10 @@ impl Representation {
             }
         }
     }
+}
+
+fn is_near_identity(m: &Array2<f64>) -> bool {
+    m.indexed_iter().all(|((i, j), v)| (v - f64::from(u8::from(i == j))).abs() <= 1e-9)
 }
 
 /// `D(g) = p(det g) D^l(det(g) g)` on each irrep, `p(-1) = -1` for odd parity.
