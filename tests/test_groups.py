@@ -409,7 +409,8 @@ def test_generators_keep_their_last_bit() -> None:
         ([[1, 0, 2]], "permutations name their axis"),
         ([[[1, 0]]], r"not of shape \(1, 2\)"),
         ([[[1, float("nan")], [0, 1]]], "finite numbers"),
-        (["C4"], "expected a square matrix"),
+        (["C4"], "a group in words is one string"),
+        ([[["a"]]], "expected a square matrix"),
     ],
 )
 def test_generators_that_are_none(group: Any, message: str) -> None:

@@ -103,6 +103,8 @@ def group_text(group: Any) -> Any:
 
 
 def _matrix(k: int, value: Any) -> str:
+    if isinstance(value, str):
+        raise SpecificationError("group: a list holds matrices; a group in words is one string: 'E(3) x S(nodes)'")
     expected = f"group: generator {k}: expected a square matrix of finite numbers"
     try:
         value = value.detach().cpu() if hasattr(value, "detach") else value
