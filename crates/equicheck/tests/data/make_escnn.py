@@ -110,9 +110,7 @@ print(
             },
             "planar": [planar(n, flips) for flips in (False, True) for n in range(1, 13)],
             "crystal": [crystal(*row) for row in SPACE_GROUPS],
-            "scipy": [
-                {"name": name, "matrices": rounded(Rotation.create_group(name).as_matrix())} for name in names
-            ],
+            "scipy": [{"name": name, "matrices": rounded(Rotation.create_group(name).as_matrix())} for name in names],
         },
         separators=(",", ":"),
     )
