@@ -206,7 +206,7 @@ impl EndToEnd<'_> {
                 }
                 let wrong_way = |(own, reversed): &(f64, f64)| *own > LAW && *reversed <= LAW;
                 // An output that nothing moves follows every order.
-                if wrong_way(&found[0]) && (wrong_way(&found[1]) || found[1].0 <= LAW) {
+                if wrong_way(&found[0]) && found[1].1 <= LAW {
                     return Err(Error::CustomAction {
                         what: "`compose(T, S)`".to_owned(),
                         why:
