@@ -397,7 +397,7 @@ def test_generators_of_any_array_type() -> None:
 
 
 def test_generators_keep_their_last_bit() -> None:
-    c, s = np.cos(2 * np.pi / 5), np.sin(2 * np.pi / 5)
+    c, s = float(np.cos(2 * np.pi / 5)), float(np.sin(2 * np.pi / 5))
     report = verdict(lambda v: 2 * v, draw(3, 2), [[[c, -s], [s, c]]], "nodes vector", "nodes vector")
     assert report.group == f"generated([[{c!r}, {-s!r}], [{s!r}, {c!r}]])"
 
