@@ -711,6 +711,8 @@ fn flattened_axes_act_as_their_parts() {
     assert_ne!(moved_flat, flattened);
     assert_eq!(moved_flat, moved.to_shape(vec![12, 2]).unwrap());
     assert_eq!(flat.act(&element, &Tensor::Float64(flattened)).to_real(), moved_flat);
+    let zero = flat.difference(&element, &moved_flat, &moved_flat);
+    assert_eq!(zero, ArrayD::<f64>::zeros(vec![12, 2]));
     let known = BTreeMap::from([("graphs".to_owned(), 2)]);
     let two = layout("(graphs channel) vector");
     assert!(BoundLayout::with_lengths(&two, &[6, 3], &group, "x", &known).is_ok());

@@ -547,6 +547,7 @@ impl BoundLayout {
     /// `value - expected` where both are defined: 0 where a grid's entries were moved in from outside, and after the
     /// choice that `~` leaves open.
     pub fn difference(&self, element: &Element, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
+        let (value, expected) = (&self.expand(value), &self.expand(expected));
         let mut difference = match self.up_to() {
             Some(UpTo::Sign) => self.difference_up_to_sign(value, expected),
             None => value - expected,
