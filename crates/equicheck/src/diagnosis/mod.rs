@@ -62,6 +62,8 @@ pub struct Finding {
 pub struct Evidence<'a> {
     /// The declared group.
     pub group: &'a Group,
+    /// Whether translations shift a grid, rather than points.
+    pub grids: bool,
     /// Results by output.
     pub outputs: &'a [OutputResult],
     /// Level bounds in force.

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::symmetry::{Factor, Group};
+
 use super::{
     Classification, ExecutedPlan, FactorRow, Finding, Float64, Level, ModelInfo, OutputResult, PlannedRow,
     Report, Stage, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
@@ -403,12 +405,9 @@ fn share(row: &FactorRow, report: &Report) -> Inline {
     ))
 }
 
-/// Whether every factor of a canonical group string is known to be compact.
+/// Whether every factor of a canonical group string is compact; a group of the user's own functions may be anything.
 fn compact(group: &str) -> bool {
-    let known = |factor: &str| {
-        ["SO(", "O(", "U(", "S("].iter().any(|name| factor.starts_with(name)) && !factor.contains(',')
-    };
-    group.split(" x ").all(known)
+    Group::parse(group).is_ok_and(|group| group.factors().iter().all(Factor::is_compact))
 }
 
 fn factors(rows: &[FactorRow]) -> Table {

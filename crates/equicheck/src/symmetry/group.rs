@@ -187,6 +187,23 @@ impl Factor {
         )
     }
 
+    /// Whether it has a Haar measure of total mass 1, so that a share of the group means something by itself.
+    pub fn is_compact(&self) -> bool {
+        match self {
+            Factor::Linear { .. }
+            | Factor::Finite(_)
+            | Factor::Permutation { .. }
+            | Factor::Permutations { .. }
+            | Factor::Sign
+            | Factor::Phase => true,
+            Factor::Lorentz { .. }
+            | Factor::Generated(_)
+            | Factor::Translation(_)
+            | Factor::Scale
+            | Factor::Custom(_) => false,
+        }
+    }
+
     /// The axis that it permutes.
     pub fn permuted_axis(&self) -> Option<&str> {
         match self {

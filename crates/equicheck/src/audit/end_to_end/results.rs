@@ -37,6 +37,7 @@ impl EndToEnd<'_> {
         let precisions_differ: Vec<f64> = measured.noise.iter().map(|n| n.precisions_differ).collect();
         let findings = diagnosis::diagnose(&diagnosis::Evidence {
             group: self.specification.group(),
+            grids: self.cases.iter().any(|case| !case.space.grid.is_empty()),
             outputs: &outputs,
             levels: &measured.levels,
             written_inputs: &self.written,
