@@ -262,6 +262,17 @@ def principal_axis(x: torch.Tensor) -> torch.Tensor:
 CLOUDS = [cloud * torch.tensor([3.0, 1.0, 0.3]) for cloud in draw(7, 3)]
 
 
+def test_a_sign_that_rounding_flips_is_no_noise() -> None:
+    def axis(points: torch.Tensor) -> torch.Tensor:
+        # The last bit of the first coordinate decides the sign.
+        bit = points[0, 0].view(torch.int32 if points.dtype == torch.float32 else torch.int64) & 1
+        return principal_axis(points) * (1 - 2 * bit)
+
+    report = verdict(axis, CLOUDS, "O(3)", "nodes vector", "vector ~ sign")
+    assert report.verdict == "PASS"
+    assert report.outputs["output"].noise < 1e-4
+
+
 @pytest.mark.parametrize("options", [{"out_layouts": "vector ~ sign"}, {"up_to": {"output": "sign"}}])
 def test_an_eigenvector_up_to_its_sign(options: dict[str, Any]) -> None:
     group, layouts = "E(3) x S(nodes)", {"in_layouts": "nodes point", "out_layouts": "vector"} | options

@@ -66,7 +66,8 @@ impl EndToEnd<'_> {
             return 0.0;
         }
         let scales = if double { &self.own_scales_double } else { &self.own_scales };
-        let difference = &value.values - &reference.values;
+        let layout = &self.cases[0].outputs[o];
+        let difference = layout.difference(&Element::default(), &value.values, &reference.values);
         scales[0][o].measure(&self.cases[0].outputs[o], &difference, &reference.values).scaled
     }
 
@@ -417,12 +418,12 @@ impl EndToEnd<'_> {
                 let layout = &case.outputs[o];
                 let at_tx = self.own_scales_double[*sample][o].measure(
                     layout,
-                    &(&low[o].values - &high[o].values),
+                    &layout.difference(&Element::default(), &low[o].values, &high[o].values),
                     &expected[o],
                 );
                 let wide = case.double.as_ref().map_or(&case.base[o].values, |d| &d[o].values);
-                let at_x =
-                    self.own_scales_double[*sample][o].measure(layout, &(&case.base[o].values - wide), wide);
+                let difference = layout.difference(&Element::default(), &case.base[o].values, wide);
+                let at_x = self.own_scales_double[*sample][o].measure(layout, &difference, wide);
                 let differ = at_tx.scaled + at_x.scaled;
                 if differ.is_finite() {
                     slot.precisions_differ = slot.precisions_differ.max(differ);
@@ -482,7 +483,8 @@ impl EndToEnd<'_> {
                     if !value.comparable(before) || !value.comparable(&self.cases[*sample].base[o]) {
                         continue;
                     }
-                    let difference = &value.values - &before.values;
+                    let difference =
+                        layouts[o].difference(&Element::default(), &value.values, &before.values);
                     let size = scales[o].measure(&layouts[o], &difference, &before.values).scaled;
                     if size.is_finite() {
                         found[o].push(size);
@@ -525,8 +527,8 @@ impl EndToEnd<'_> {
                     if [&before[o], &at_x[o], &at_tx[o]].iter().any(|v| !v.comparable(base)) {
                         continue;
                     }
-                    let error = &before[o].values - &expected[o];
-                    let moved_error = &at_tx[o].values - &moved_expected[o];
+                    let error = layout.difference(element, &before[o].values, &expected[o]);
+                    let moved_error = layout.difference(element, &at_tx[o].values, &moved_expected[o]);
                     let change = self.own_scales_double[*sample][o]
                         .measure(layout, &(moved_error - error), &expected[o])
                         .scaled;
