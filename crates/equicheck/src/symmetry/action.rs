@@ -40,6 +40,16 @@ enum Moved {
     Components(Vec<Segment>),
 }
 
+impl Moved {
+    /// The runs of representations; none along a permuted axis.
+    fn segments(&self) -> &[Segment] {
+        match self {
+            Moved::Components(segments) => segments,
+            Moved::Permuted(_) => &[],
+        }
+    }
+}
+
 /// The axes of a sampled domain.
 #[derive(Debug, Clone, PartialEq)]
 struct Grid {
@@ -99,9 +109,7 @@ impl BoundLayout {
         let axes = layout.axes();
         let leading = axes.first() == Some(&Axis::Ellipsis);
         let named = if leading { &axes[1..] } else { axes };
-        let is_weight =
-            |axis: &Axis| axis.components().is_some_and(super::representation::DirectSum::is_weight);
-        let weights = named.iter().filter(|axis| is_weight(axis)).count();
+        let weights = named.iter().filter(|axis| axis.is_weight()).count();
         let without = named.len() - weights;
         let bare = weights > 0 && (leading || shape.len() == without);
         let rank = if bare { without } else { named.len() };
@@ -116,7 +124,7 @@ impl BoundLayout {
         let mut next = start;
         let mut flat: Vec<&Axis> = Vec::new();
         for axis in named {
-            if bare && is_weight(axis) {
+            if bare && axis.is_weight() {
                 flat.push(axis);
                 continue;
             }
@@ -137,7 +145,7 @@ impl BoundLayout {
         let mut moved = Vec::new();
         let mut grid_axes: Vec<(String, usize)> = Vec::new();
         for axis in named {
-            if bare && is_weight(axis) {
+            if bare && axis.is_weight() {
                 let segments =
                     axis.components().map(|sum| sum.segments(group, 1)).transpose().map_err(&fail)?;
                 moved.push((None, Moved::Components(segments.unwrap_or_default())));
@@ -152,14 +160,11 @@ impl BoundLayout {
                 Axis::Grid(name) => grid_axes.push((name.clone(), at)),
                 Axis::Components(sum) => {
                     let mut segments =
-                        if is_weight(axis) { sum.segments(group, 1) } else { sum.segments(group, length) }
+                        if axis.is_weight() { sum.segments(group, 1) } else { sum.segments(group, length) }
                             .map_err(|why| {
-                                fail(format!(
-                                    "{why}, axis {at} has {length}{}",
-                                    in_space(group, axis, length)
-                                ))
-                            })?;
-                    if is_weight(axis)
+                            fail(format!("{why}, axis {at} has {length}{}", in_space(group, axis, length)))
+                        })?;
+                    if axis.is_weight()
                         && let Some(segment) = segments.first_mut()
                     {
                         segment.range = 0..length;
@@ -236,10 +241,7 @@ impl BoundLayout {
     }
 
     fn segments(&self) -> impl Iterator<Item = &Segment> {
-        self.moved.iter().flat_map(|(_, moved)| match moved {
-            Moved::Components(segments) => &segments[..],
-            Moved::Permuted(_) => &[],
-        })
+        self.moved.iter().flat_map(|(_, moved)| moved.segments())
     }
 
     /// Whether `factor` can move a tensor of this layout. Irreps `0e` alone, say, are moved by nothing.
@@ -265,9 +267,6 @@ impl BoundLayout {
     /// How it transforms, in words, one clause per moving axis.
     pub fn describe(&self, group: &Group) -> String {
         let improper = group.has_improper();
-        let moves = |representation: &Representation| {
-            self.factors.iter().any(|factor| representation.is_moved_by(factor))
-        };
         let shifts = self.factors.iter().any(|f| matches!(f, Factor::Translation(s) if s.along.is_none()));
         let turns = self.factors.iter().any(Factor::is_linear);
         let mut clauses: Vec<String> = Vec::new();
@@ -279,7 +278,7 @@ impl BoundLayout {
                 Moved::Permuted(name) => Some(format!("permuted with `{name}`")),
                 Moved::Components(segments) => {
                     let moving: Vec<&Segment> =
-                        segments.iter().filter(|s| moves(&s.representation)).collect();
+                        segments.iter().filter(|s| self.transforms(&s.representation)).collect();
                     let text =
                         |s: &Segment| describe_representation(&s.representation, improper, turns, shifts);
                     match moving[..] {
@@ -299,7 +298,7 @@ impl BoundLayout {
                                 .iter()
                                 .map(|s| {
                                     let range = format!("{}..{}", s.range.start, s.range.end);
-                                    let words = if moves(&s.representation) {
+                                    let words = if self.transforms(&s.representation) {
                                         text(s)
                                     } else {
                                         "not moved".to_owned()
@@ -380,7 +379,7 @@ impl BoundLayout {
                 });
                 group.is_none_or(|g| matches!(g.channel_permutation(representation, 0), Ok(Some(_))))
             }
-            representation => !self.factors.iter().any(|factor| representation.is_moved_by(factor)),
+            representation => !self.transforms(representation),
         };
         let interpolated = self.grid.is_some()
             && self.factors.iter().any(|f| matches!(f, Factor::Linear { .. } | Factor::Generated(_)));
@@ -469,7 +468,7 @@ impl BoundLayout {
             result = warp.apply_tensor(&result, &grid.axes);
         }
         if self.moves_values(element) {
-            let real = self.act_on_components(element, &result.to_real());
+            let real = self.components(element, &result.to_real(), false);
             let dtype = if result.dtype().is_inexact() { result.dtype() } else { DType::Float64 };
             result = Tensor::from_real(real, dtype);
         }
@@ -508,7 +507,7 @@ impl BoundLayout {
             result = warp.apply(&result, &grid.axes);
         }
         if self.moves_values(element) {
-            result = self.act_on_components(element, &result);
+            result = self.components(element, &result, false);
         }
         self.flatten(&result)
     }
@@ -525,20 +524,14 @@ impl BoundLayout {
         {
             result = warp.apply_transposed(&result, &grid.axes);
         }
-        let mut inverse = element.clone();
-        for (axis, _) in self.permuted_lengths() {
-            if let Some(p) = element.permutation(axis) {
-                inverse = inverse.with_permutation(axis, inverse_permutation(p));
-            }
-        }
         for (at, index) in self.channel_moves(element) {
             result = result.select(ndarray::Axis(at), &inverse_permutation(&index));
         }
         for (at, moved) in &self.moved {
             if let (Some(at), Moved::Permuted(name)) = (at, moved)
-                && let Some(p) = inverse.permutation(name)
+                && let Some(p) = element.permutation(name)
             {
-                result = result.select(ndarray::Axis(*at), p);
+                result = result.select(ndarray::Axis(*at), &inverse_permutation(p));
             }
         }
         self.flatten(&result)
@@ -687,10 +680,6 @@ impl BoundLayout {
         }
     }
 
-    fn act_on_components(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
-        self.components(element, values, false)
-    }
-
     fn components(&self, element: &Element, values: &ArrayD<f64>, transposed: bool) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
         let complex = shape.len() > self.expanded.len();
@@ -772,10 +761,7 @@ impl BoundLayout {
 
     /// Representations along other axes than this one.
     fn segments_off(&self, at: usize) -> impl Iterator<Item = &Segment> {
-        self.moved.iter().filter(move |(other, _)| *other != Some(at)).flat_map(|(_, moved)| match moved {
-            Moved::Components(segments) => &segments[..],
-            Moved::Permuted(_) => &[],
-        })
+        self.moved.iter().filter(move |(other, _)| *other != Some(at)).flat_map(|(_, moved)| moved.segments())
     }
 
     /// By block: whether `factor` moves it.
@@ -796,10 +782,7 @@ impl BoundLayout {
     }
 
     fn segments_along(&self, at: usize) -> impl Iterator<Item = &Segment> {
-        self.moved.iter().filter(move |(own, _)| *own == Some(at)).flat_map(|(_, moved)| match moved {
-            Moved::Components(segments) => &segments[..],
-            Moved::Permuted(_) => &[],
-        })
+        self.moved.iter().filter(move |(own, _)| *own == Some(at)).flat_map(|(_, moved)| moved.segments())
     }
 
     /// Whether the group's matrix or translations act on some axis.
@@ -855,10 +838,9 @@ impl BoundLayout {
             Axis::Plain { name, marked: false } => name == "graphs",
             _ => false,
         };
-        let is_weight =
-            |axis: &Axis| axis.components().is_some_and(super::representation::DirectSum::is_weight);
         let found = named.iter().position(|axis| batch(axis))?;
-        let before = if bare == 0 { 0 } else { named[..found].iter().filter(|axis| is_weight(axis)).count() };
+        let before =
+            if bare == 0 { 0 } else { named[..found].iter().filter(|axis| axis.is_weight()).count() };
         Some(offset + found - before)
     }
 

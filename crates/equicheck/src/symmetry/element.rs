@@ -254,7 +254,7 @@ impl Element {
 
     /// Determinant of `g`; exactly 1 or -1 where the group preserves a metric.
     pub fn determinant(&self) -> f64 {
-        let determinant = to_nalgebra(&self.linear).determinant();
+        let determinant = lie::to_nalgebra(&self.linear).determinant();
         match self.geometry {
             Geometry::General if (determinant.abs() - 1.0).abs() > 1e-9 => determinant,
             _ if determinant < 0.0 => -1.0,
@@ -327,13 +327,9 @@ impl Element {
     }
 }
 
-fn to_nalgebra(matrix: &Array2<f64>) -> nalgebra::DMatrix<f64> {
-    nalgebra::DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[[i, j]])
-}
-
 /// Inverse of an invertible matrix; not-a-number for a singular one.
 pub(crate) fn general_inverse(matrix: &Array2<f64>) -> Array2<f64> {
-    let inverse = to_nalgebra(matrix).try_inverse();
+    let inverse = lie::to_nalgebra(matrix).try_inverse();
     Array2::from_shape_fn(matrix.dim(), |(i, j)| inverse.as_ref().map_or(f64::NAN, |m| m[(i, j)]))
 }
 

@@ -67,9 +67,14 @@ impl Axis {
         self.components().is_some_and(|sum| sum.0.iter().any(|s| s.representation.is_spatial()))
     }
 
+    /// Whether it may stand without an axis of its own: a number that every entry is multiplied by.
+    pub(crate) fn is_weight(&self) -> bool {
+        self.components().is_some_and(DirectSum::is_weight)
+    }
+
     /// Whether the tensor may have no axis, or any number of them, for this word.
     pub(crate) fn may_lack_axis(&self) -> bool {
-        *self == Axis::Ellipsis || self.components().is_some_and(DirectSum::is_weight)
+        *self == Axis::Ellipsis || self.is_weight()
     }
 
     /// Whether translations act along it.

@@ -283,7 +283,7 @@ fn order(m: &Array2<f64>) -> usize {
     m.nrows()
 }
 
-fn to_nalgebra(m: &Array2<f64>) -> DMatrix<f64> {
+pub(super) fn to_nalgebra(m: &Array2<f64>) -> DMatrix<f64> {
     DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[[i, j]])
 }
 

@@ -46,27 +46,6 @@ pub enum Representation {
 }
 
 impl Representation {
-    /// The word for it.
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Scalar => f.write_str("scalar"),
-            Self::Vector => f.write_str("vector"),
-            Self::Point => f.write_str("point"),
-            Self::Pseudovector => f.write_str("pseudovector"),
-            Self::Pseudoscalar => f.write_str("pseudoscalar"),
-            Self::Covector => f.write_str("covector"),
-            Self::Irreps(irreps) => write!(f, "{irreps}"),
-            Self::Frequency(m) => write!(f, "m{m}"),
-            Self::Finite(representation) => write!(f, "{representation}"),
-            Self::Sign => f.write_str("sign"),
-            Self::Scale(k) => write!(f, "scale^{k}"),
-            Self::Charge(k) => write!(f, "charge^{k}"),
-            Self::Voigt(Voigt::Stress) => f.write_str("voigt"),
-            Self::Voigt(Voigt::Strain) => f.write_str("voigt(strain)"),
-            Self::Quaternion => f.write_str("quaternion"),
-        }
-    }
-
     /// Number of components; `None`: whatever the tensor has, as the group does not act on space.
     ///
     /// # Errors
@@ -211,7 +190,23 @@ fn irreps_matrix(irreps: &Irreps, element: &Element) -> Array2<f64> {
 
 impl fmt::Display for Representation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f)
+        match self {
+            Self::Scalar => f.write_str("scalar"),
+            Self::Vector => f.write_str("vector"),
+            Self::Point => f.write_str("point"),
+            Self::Pseudovector => f.write_str("pseudovector"),
+            Self::Pseudoscalar => f.write_str("pseudoscalar"),
+            Self::Covector => f.write_str("covector"),
+            Self::Irreps(irreps) => write!(f, "{irreps}"),
+            Self::Frequency(m) => write!(f, "m{m}"),
+            Self::Finite(representation) => write!(f, "{representation}"),
+            Self::Sign => f.write_str("sign"),
+            Self::Scale(k) => write!(f, "scale^{k}"),
+            Self::Charge(k) => write!(f, "charge^{k}"),
+            Self::Voigt(Voigt::Stress) => f.write_str("voigt"),
+            Self::Voigt(Voigt::Strain) => f.write_str("voigt(strain)"),
+            Self::Quaternion => f.write_str("quaternion"),
+        }
     }
 }
 
@@ -249,7 +244,6 @@ impl fmt::Display for DirectSum {
 impl fmt::Display for Summand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.multiplicity, &self.representation) {
-            (1, Representation::Frequency(m)) => write!(f, "1xm{m}"),
             (n, Representation::Frequency(m)) => write!(f, "{n}xm{m}"),
             (1, representation) => write!(f, "{representation}"),
             (n, representation) => write!(f, "{n}*{representation}"),

@@ -647,8 +647,7 @@ fn spectral_bound(matrix: &Array2<f64>) -> f64 {
 }
 
 fn determinant(matrix: &Array2<f64>) -> f64 {
-    let n = matrix.nrows();
-    nalgebra::DMatrix::from_fn(n, n, |i, j| matrix[[i, j]]).determinant()
+    super::lie::to_nalgebra(matrix).determinant()
 }
 
 /// Cosine and sine of `2 pi p / q`, exact where they are 0, 1/2 or 1, and with the symmetries of the circle to the
