@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from ._ase import audit_calculator
-from ._audit import audit
+from ._audit import audit, merge
 from ._custom import CustomAction
 from ._equicheck import (
     EquicheckError,
@@ -38,4 +38,5 @@ __all__ = [
     "audit",
     "audit_calculator",
     "describe",
+    "merge",
 ]

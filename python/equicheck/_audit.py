@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import operator
+import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from . import _equicheck, _trees, _words
 from ._custom import CustomAction, Host
 from ._equicheck import EquicheckWarning, Report, SpecificationError
 from ._model import Adapter, Samples
+
+_LOGGER = logging.getLogger("equicheck")
 
 #: Seconds that an audit may take unless told otherwise.
 DEFAULT_BUDGET = 120.0
@@ -44,6 +49,8 @@ def audit(
     domain: Literal["periodic", "open"] | None = None,
     interpolation: Literal["bilinear", "bicubic", "fourier"] = "bilinear",
     rapidity: float = 2.0,
+    shard: tuple[int, int] | None = None,
+    early_stop: bool = False,
     up_to: Mapping[str, str] | None = None,
     layers: bool = False,
     hidden_layouts: Mapping[str, Any] | None = None,
@@ -83,9 +90,14 @@ def audit(
             known. Needed where translations act on grids.
         interpolation: how values between pixels are made: ``"bilinear"``, ``"bicubic"``, ``"fourier"``.
         rapidity: of the fastest boost that is drawn, at most 5.
+        shard: ``(i, n)``: the i-th of n runs, from 0, that share the plan's pairs; ``equicheck.merge`` joins their
+            reports into that of the whole.
+        early_stop: end as soon as the answer is known: a failure at once, a pass when every bound on the share of the
+            group that violates is below 5 %.
         up_to: output -> ``"sign"`` for outputs that are defined up to it (eigenvectors); the same as ``~ sign`` after
             the output's layout.
-        progress: called as ``progress(done, planned)``.
+        progress: called as ``progress(done, planned)``. The plan and what it is expected to take are logged by the
+            logger ``equicheck`` at level INFO before the first pair.
 
     Returns:
         The report. ``print(report)`` shows it, ``report.raise_for_failure()`` makes a test of it.
@@ -123,6 +135,8 @@ def audit(
         "domain": _word("domain", domain),
         "interpolation": _word("interpolation", interpolation) or "bilinear",
         "rapidity": _number("rapidity", rapidity, 2.0),
+        "shard": _shard(shard),
+        "early_stop": bool(early_stop),
     }
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.
@@ -144,7 +158,54 @@ def audit(
             name = _words.group_text(group)
             _equicheck.check(name, source.declared, declared)
         with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
-            return _equicheck.audit(adapter, source, name, source.declared, declared, options, progress, host)
+            return _equicheck.audit(
+                adapter, source, name, source.declared, declared, options, _shown(progress, budget), host
+            )
+
+
+def merge(reports: Iterable[Report | str | os.PathLike[str]]) -> Report:
+    """Joins the reports of all shards of one audit, or the JSON files they were saved to, into the report of the whole.
+
+    Every figure and the verdict are those of the audit without shards; calls of the model and timings are the sums.
+
+    Raises:
+        ValueError: a shard is missing, is given twice, or is of another audit.
+    """
+    given = [
+        report if isinstance(report, Report) else Report.from_json(Path(report).read_text(encoding="utf-8"))
+        for report in reports
+    ]
+    return _equicheck.merge(given)
+
+
+def _shown(progress: Callable[[int, int], object] | None, budget: float | None) -> Any:
+    """Announces the plan, then shows progress as the user asked; None if nobody looks."""
+    announce = _LOGGER.isEnabledFor(logging.INFO)
+    if progress is None and not announce:
+        return None
+
+    def show(done: int, planned: int, expected: float | None) -> None:
+        if announce and done == 0:
+            cost = "" if expected is None else f", about {expected:.3g} s"
+            limit = DEFAULT_BUDGET if budget is None else budget
+            cut = f"; the budget of {limit:g} s will cut it evenly" if expected and expected > limit else ""
+            _LOGGER.info("%d pairs (sample, transformation) planned%s%s", planned, cost, cut)
+        if progress is not None:
+            progress(done, planned)
+
+    return show
+
+
+def _shard(shard: tuple[int, int] | None) -> tuple[int, int]:
+    if shard is None:
+        return (0, 1)
+    try:
+        index, count = (_whole(part) for part in shard)
+    except (TypeError, ValueError):
+        index = count = None
+    if index is None or count is None or not 0 <= index < count:
+        raise SpecificationError(f"`shard`: expected (i, n) with 0 <= i < n, not {shard!r}")
+    return (index, count)
 
 
 def _left_out(in_layouts: Any, out_layouts: Any) -> _trees.Layouts:

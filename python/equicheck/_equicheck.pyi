@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "command",
     "describe",
+    "merge",
 ]
 
 __version__: str
@@ -268,10 +269,13 @@ def audit(
     inputs: Sequence[tuple[str, str | None]],
     outputs: Sequence[tuple[str, str | None]],
     options: dict[str, Any],
-    progress: Callable[[int, int], object] | None,
+    progress: Callable[[int, int, float | None], object] | None,
     custom: _Action | None,
 ) -> Report:
     """Runs an audit; see :func:`equicheck.audit`."""
+
+def merge(reports: Sequence[Report]) -> Report:
+    """Joins the reports of all shards of one audit; see :func:`equicheck.merge`."""
 
 def command(arguments: Sequence[str], load: Callable[[str], Report]) -> int:
     """Runs the command line, program name first, and returns its exit status."""

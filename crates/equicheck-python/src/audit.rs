@@ -8,10 +8,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use equicheck::audit::{Options, Precision, Progress, Specification};
-use equicheck::report::Levels;
+use equicheck::report::{Levels, Shard};
 use equicheck::symmetry::grid::{Domain, Interpolation};
 use equicheck::symmetry::{BoundLayout, Group, Layout};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 
 use crate::adapter::{PyModel, PySamples, Raised};
@@ -50,6 +50,10 @@ pub(crate) struct PyOptions {
     interpolation: String,
     #[pyo3(item)]
     rapidity: f64,
+    #[pyo3(item)]
+    shard: (usize, usize),
+    #[pyo3(item)]
+    early_stop: bool,
 }
 
 /// A word of the library's, or why it is none.
@@ -91,6 +95,8 @@ impl PyOptions {
             domain: self.domain.as_deref().map(word).transpose()?,
             interpolation: word(&self.interpolation)?,
             rapidity: self.rapidity,
+            shard: Shard { index: self.shard.0, count: self.shard.1 },
+            early_stop: self.early_stop,
         })
     }
 }
@@ -120,6 +126,14 @@ pub(crate) fn describe(
         Ok(bound.on_grid(domain, Interpolation::Linear, &BTreeMap::new()).describe(&group))
     };
     words().map_err(|error| to_python(py, &error, None))
+}
+
+/// The report of the whole from those of all shards; raises `ValueError`.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
+pub(crate) fn merge(reports: Vec<PyRef<'_, Report>>) -> PyResult<Report> {
+    let records: Vec<_> = reports.iter().map(|report| report.record().clone()).collect();
+    equicheck::audit::merge(&records).map(Report::new).map_err(PyValueError::new_err)
 }
 
 /// Runs an audit; with `custom` (`equicheck._custom.Host`) the group is its, and `outputs` are left out.
@@ -152,7 +166,8 @@ pub(crate) fn audit(
     let mut show = |step: Progress| {
         if let Some(callback) = &progress
             && !broken
-            && let Err(error) = callback.call1(py, (step.done, step.planned))
+            && let Err(error) =
+                callback.call1(py, (step.done, step.planned, step.expected.map(|e| e.as_secs_f64())))
         {
             // A broken progress callback costs the display, not the audit; an interruption inside it ends the audit
             // at the next call.

@@ -30,6 +30,7 @@ fn _equicheck(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(audit::audit, module)?)?;
     module.add_function(wrap_pyfunction!(audit::check, module)?)?;
     module.add_function(wrap_pyfunction!(audit::describe, module)?)?;
+    module.add_function(wrap_pyfunction!(audit::merge, module)?)?;
     module.add_function(wrap_pyfunction!(command::command, module)?)?;
     Ok(())
 }

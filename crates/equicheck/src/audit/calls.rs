@@ -35,17 +35,25 @@ pub(crate) struct Calls {
     pub(crate) names: Vec<String>,
     pub(crate) by_purpose: BTreeMap<String, u64>,
     pub(crate) time: Duration,
+    fastest: BTreeMap<String, Duration>,
     /// Duration of the last call.
     pub(crate) last: Duration,
 }
 
 impl Calls {
     pub(crate) fn new(names: Vec<String>) -> Self {
-        Self { names, by_purpose: BTreeMap::new(), time: Duration::ZERO, last: Duration::ZERO }
+        Self {
+            names,
+            by_purpose: BTreeMap::new(),
+            time: Duration::ZERO,
+            fastest: BTreeMap::new(),
+            last: Duration::ZERO,
+        }
     }
 
-    pub(crate) fn total(&self) -> u64 {
-        self.by_purpose.values().sum()
+    /// Shortest duration of the calls for a purpose, which no warm-up lengthens; 0 of none.
+    pub(crate) fn fastest(&self, purpose: &str) -> Duration {
+        self.fastest.get(purpose).copied().unwrap_or_default()
     }
 
     /// A call with generators and state reset, so that it can be compared with any other.
@@ -72,6 +80,8 @@ impl Calls {
         let returned = model.forward(call);
         self.last = start.elapsed();
         self.time += self.last;
+        let fastest = self.fastest.entry(purpose.to_owned()).or_insert(self.last);
+        *fastest = self.last.min(*fastest);
         match returned {
             Ok(returned) => Ok(Ok((returned.outputs, returned.written_inputs))),
             Err(CallError::Raised(why)) => Ok(Err(why)),

@@ -5,30 +5,32 @@ mod custom;
 mod probes;
 mod results;
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use ndarray::ArrayD;
 
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
-use crate::report::{Levels, Repeatability, Report, VacuityRow};
+use crate::report::{Levels, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict};
 use crate::symmetry::{BoundLayout, Element, Layout};
 
 use super::calls::{Calls, Evaluation, Value};
+use super::evidence::{DoubleStatus, Evidence, HAAR, Noise, PartRecord, Record};
 use super::measure::{self, Scales};
 use super::precision::Proven;
 use super::sampling::{self, Draws, Part, Purpose, Space};
 use super::{Options, Precision, Progress, Specification};
 
-/// Confidence of all bounds of one report together.
-const CONFIDENCE: f64 = 0.95;
 /// Samples on which the probes (noise, vacuity, precision) are run.
 const PROBED_SAMPLES: usize = 3;
 /// Samples for which the planned elements are tried.
 const PLANNED_SAMPLES: usize = 3;
-/// Fewer Haar-drawn pairs than this for any part of the group bound its violating share by no better than a
-/// quarter at 95 % confidence: a budget that cuts below it leaves the audit undetermined.
-const LEAST_PAIRS: usize = 11;
+/// Share of the group that may violate at most, at the report's confidence, for an early end of an audit that found
+/// nothing.
+const ENOUGH: f64 = 0.05;
+/// Least number of pairs between two looks at whether the answer is known.
+const LOOK: usize = 100;
 
 /// One test sample, with everything that is known of it.
 struct Case {
@@ -46,27 +48,12 @@ struct Case {
 /// again: a plan for large sets would not fit into memory with its permutations.
 #[derive(Debug, Clone)]
 struct Pair {
+    /// Position in the plan.
+    place: usize,
     sample: usize,
     index: u64,
     part: Part,
-    kind: &'static str,
-}
-
-/// The kind of pairs that enter means, quantiles and bounds.
-const HAAR: &str = "haar";
-
-/// What one pair showed, per output.
-struct Record {
-    pair: Pair,
-    /// +1 or -1.
-    determinant: f64,
-    /// Tells elements apart; `None` for the identity.
-    fingerprint: Option<u64>,
-    /// Whether some grid had to be interpolated: its error is not the model's alone.
-    interpolated: bool,
-    working: Vec<measure::Error>,
-    double: Option<Vec<measure::Error>>,
-    failure: Vec<Option<String>>,
+    kind: Cow<'static, str>,
 }
 
 /// The double-precision model.
@@ -76,19 +63,6 @@ enum DoubleModel {
     Copy(Box<dyn Model>),
     Unavailable(String),
     NotRequested,
-}
-
-/// Noise figures of one output.
-#[derive(Debug, Clone, Copy, Default)]
-struct Noise {
-    /// In the precision under audit: moves of one unit in the last place.
-    rounding: f64,
-    double: f64,
-    constants: f64,
-    discontinuous: bool,
-    /// Relative difference of the two precisions on equal inputs.
-    precisions_differ: f64,
-    repeat_double: f64,
 }
 
 pub(super) fn run(
@@ -182,6 +156,8 @@ struct EndToEnd<'a> {
     written: Vec<String>,
     /// Samples on which the probes run.
     probed: usize,
+    /// By sample: elements that random draws are unlikely to hit.
+    planned: Vec<Vec<(&'static str, Element)>>,
 }
 
 impl<'a> EndToEnd<'a> {
@@ -202,6 +178,7 @@ impl<'a> EndToEnd<'a> {
             first_outputs: Vec::new(),
             written: Vec::new(),
             probed: 1,
+            planned: Vec::new(),
         }
     }
 
@@ -270,12 +247,16 @@ impl<'a> EndToEnd<'a> {
         for (noise, repeat) in noise.iter_mut().zip(repeat_double) {
             noise.repeat_double = repeat;
         }
+        let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels };
+        let mut evidence = self.evidence(model, &double, &measured, translation_scale);
         let plan = self.plan(transforms);
-        let planned = plan.len();
-        let records = self.pairs(plan, model, &mut double, progress)?;
-        self.refine_noise(model, &mut double, &proven, &records, &mut noise)?;
-        let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels, planned };
-        Ok(self.report(model, &double, &records, &measured, translation_scale))
+        self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
+        self.refine(model, &mut double, &measured.proven, &mut evidence)?;
+        evidence.notes.append(&mut self.notes);
+        evidence.calls_by_purpose = std::mem::take(&mut self.calls.by_purpose);
+        evidence.timings =
+            Timings { total: self.started.elapsed().as_secs_f64(), model: self.calls.time.as_secs_f64() };
+        Ok(evidence.report())
     }
 
     fn outputs(&self) -> Vec<(&'a str, &'a Layout)> {
@@ -433,29 +414,34 @@ impl<'a> EndToEnd<'a> {
     }
 
     /// Planned elements for the first samples, then Haar-drawn ones; any prefix of the latter is balanced over
-    /// samples and over the parts of the group.
-    fn plan(&self, transforms: usize) -> Vec<Pair> {
+    /// samples and over the parts of the group. Of a finite group that is enumerated every element comes once.
+    fn plan(&mut self, transforms: usize) -> Vec<Pair> {
         let group = self.specification.group();
-        let mut planned = Vec::new();
-        for sample in 0..self.probed.clamp(1, PLANNED_SAMPLES) {
-            planned.extend(
-                self.planned_elements(sample).into_iter().enumerate().map(|(k, (kind, _))| Pair {
-                    sample,
-                    index: k as u64,
-                    part: Part::Joint,
-                    kind,
-                }),
-            );
+        let tried = self.probed.clamp(1, PLANNED_SAMPLES);
+        self.planned = (0..tried).map(|sample| self.planned_elements(sample)).collect();
+        let mut planned: Vec<Pair> = Vec::new();
+        for (sample, elements) in self.planned.iter().enumerate() {
+            planned.extend(elements.iter().enumerate().map(|(k, (kind, _))| Pair {
+                place: 0,
+                sample,
+                index: k as u64,
+                part: Part::Joint,
+                kind: Cow::Borrowed(kind),
+            }));
         }
         // The identity first: it is the cheapest look at randomness and mutation.
         planned.sort_by_key(|pair| pair.kind != "identity");
         let cycle = sampling::cycle(group);
+        let transforms = match sampling::indices_of_all(group, &cycle) {
+            Some(all) if self.specification.custom_action().is_none() => transforms.min(all),
+            _ => transforms,
+        };
         let mut haar = (0..transforms).flat_map(|index| {
             // Samples start at different places of the cycle, so that few elements per sample cover all parts.
             let cycle = &cycle;
             (0..self.cases.len()).map(move |sample| {
                 let part = cycle[(index + sample) % cycle.len()].clone();
-                Pair { sample, index: index as u64, part, kind: HAAR }
+                Pair { place: 0, sample, index: index as u64, part, kind: Cow::Borrowed(HAAR) }
             })
         });
         // Two random elements for each planned one, so that a budget cuts both alike.
@@ -465,6 +451,11 @@ impl<'a> EndToEnd<'a> {
             pairs.extend(haar.by_ref().take(2));
         }
         pairs.extend(haar);
+        for (place, pair) in pairs.iter_mut().enumerate() {
+            pair.place = place;
+        }
+        let Shard { index, count } = self.options.shard;
+        pairs.retain(|pair| pair.place % count == index);
         pairs
     }
 
@@ -491,7 +482,7 @@ impl<'a> EndToEnd<'a> {
             let turn = sampling::turn(&sampling::cycle(group), &pair.part, pair.sample, pair.index);
             sampling::haar(group, &pair.part, space, Some(turn), &mut draws)
         } else {
-            self.planned_elements(pair.sample).swap_remove(pair.index as usize).1
+            self.planned[pair.sample][pair.index as usize].1.clone()
         }
     }
 
@@ -500,23 +491,76 @@ impl<'a> EndToEnd<'a> {
         plan: Vec<Pair>,
         model: &mut dyn Model,
         double: &mut DoubleModel,
+        proven: &Proven,
+        evidence: &mut Evidence,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Vec<Record>, Error> {
+    ) -> Result<(), Error> {
         let planned = plan.len();
-        let mut records = Vec::with_capacity(planned);
+        evidence.planned = planned;
+        let per_pair = self.calls.fastest("base") + self.calls.fastest("float64 base");
+        let expected = per_pair.checked_mul(planned as u32);
+        // Blocks of whole rounds over samples and parts; what was planned comes before any look.
+        let round = self.cases.len() * sampling::cycle(self.specification.group()).len();
+        let block = round * LOOK.div_ceil(round.max(1));
+        let last_planned = plan.iter().rposition(|pair| pair.kind != HAAR).unwrap_or(0);
+        let mut decided = false;
         for (done, pair) in plan.into_iter().enumerate() {
-            progress(Progress { done, planned });
+            progress(Progress { done, planned, expected });
             // What follows the pairs (noise at the worst of them) takes a few per cent.
-            if self.spent(0.93) && !records.is_empty() {
+            if self.spent(0.93) && !evidence.records.is_empty() {
+                evidence.stop = Stop::Budget;
                 break;
             }
-            records.push(self.pair(pair, model, double)?);
+            let record = self.pair(pair, model, double, &evidence.parts)?;
+            if let (DoubleModel::Unavailable(why), DoubleStatus::Available) = (&*double, &evidence.double) {
+                evidence.double = DoubleStatus::Failed(record.place, why.clone());
+            }
+            evidence.records.push(record);
+            let look = self.options.early_stop && (done + 1) % block == 0 && done >= last_planned;
+            if look && done + 1 < planned && self.decided(model, double, proven, evidence, &mut decided)? {
+                evidence.stop = Stop::Early;
+                break;
+            }
         }
-        progress(Progress { done: records.len(), planned });
-        Ok(records)
+        progress(Progress { done: evidence.records.len(), planned, expected });
+        Ok(())
     }
 
-    fn pair(&mut self, pair: Pair, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Record, Error> {
+    /// Whether the answer is known: a failure that its own noise does not explain, or a pass with bounds that hold
+    /// although one looked (METHOD 5).
+    fn decided(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        proven: &Proven,
+        evidence: &mut Evidence,
+        failed_once: &mut bool,
+    ) -> Result<bool, Error> {
+        let fails = |evidence: &Evidence| evidence.decisions().iter().any(|d| d.verdict == Verdict::Fail);
+        if fails(evidence) {
+            if *failed_once {
+                return Ok(false);
+            }
+            *failed_once = true;
+            self.refine(model, double, proven, evidence)?;
+            return Ok(fails(evidence));
+        }
+        if evidence.decisions().iter().any(|d| d.verdict != Verdict::Pass) {
+            return Ok(false);
+        }
+        evidence.stop = Stop::Early;
+        let enough = evidence.largest_share() <= ENOUGH;
+        evidence.stop = Stop::Completed;
+        Ok(enough)
+    }
+
+    fn pair(
+        &mut self,
+        pair: Pair,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        parts: &[PartRecord],
+    ) -> Result<Record, Error> {
         let element = self.element(&pair);
         let inputs = self.transformed(pair.sample, &element, false)?;
         let outcome = self.calls.evaluate("audit", model, pair.sample, &inputs)?;
@@ -544,8 +588,13 @@ impl<'a> EndToEnd<'a> {
         let case = &self.cases[pair.sample];
         let mut layouts = case.layouts.iter().flatten().chain(&case.outputs);
         let interpolated = layouts.any(|layout| layout.interpolates(&element));
+        let name = pair.part.name();
         Ok(Record {
-            pair,
+            place: pair.place,
+            sample: pair.sample,
+            index: pair.index,
+            part: parts.iter().position(|part| part.name == name).unwrap_or(0),
+            kind: pair.kind,
             interpolated,
             determinant: element.determinant(),
             fingerprint: (!element.is_identity()).then(|| element.fingerprint()),
@@ -612,5 +661,4 @@ struct Measured {
     repeatability: Vec<Repeatability>,
     roundoff: f64,
     levels: Levels,
-    planned: usize,
 }

@@ -1,21 +1,26 @@
 //! The size of an error: per output, per block, per row.
 
 use ndarray::{ArrayBase, ArrayD, Axis, Data, IxDyn, Slice};
+use serde::{Deserialize, Serialize};
 
+use crate::report::figure;
 use crate::symmetry::BoundLayout;
 
 /// Floor of a block's denominator, as a share of the block's median norm over the base inputs (METHOD 7).
 const FLOOR: f64 = 1e-3;
 
 /// The size of one error.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Error {
     /// Norm over the whole output.
+    #[serde(with = "figure")]
     pub(crate) absolute: f64,
     /// Worst block or row, over `max(norm of the block, 1e-3 of its scale)` (METHOD 7).
+    #[serde(with = "figure")]
     pub(crate) relative: f64,
     /// Worst block or row, over `max(norm of the block, its scale)`. A scalar that happens to pass through zero
     /// makes `relative` large by chance; this figure does not move, so rounding and noise are compared in it.
+    #[serde(with = "figure")]
     pub(crate) scaled: f64,
     /// Where `relative` is worst.
     pub(crate) place: String,

@@ -2,6 +2,7 @@
 
 mod calls;
 mod end_to_end;
+mod evidence;
 mod measure;
 mod noise;
 mod precision;
@@ -17,11 +18,12 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::model::{CustomAction, Model, Samples};
-use crate::report::{Levels, Report};
+use crate::report::{Levels, Report, Shard};
 use crate::symmetry::grid::{Domain, Interpolation};
 use crate::symmetry::{Axis, Factor, Group, Layout, Term};
 
-pub use statistics::{clopper_pearson_upper, quantile};
+pub use evidence::Evidence;
+pub use statistics::{clopper_pearson_upper, confidence_sequence_upper, quantile};
 
 /// The group, and how every input and output transforms.
 #[derive(Clone)]
@@ -172,6 +174,11 @@ pub struct Options {
     pub interpolation: Interpolation,
     /// Largest rapidity of drawn boosts.
     pub rapidity: f64,
+    /// Which of the plan's pairs are evaluated.
+    pub shard: Shard,
+    /// Whether the audit ends as soon as its answer is known: a failure at once, a pass when all bounds on violating
+    /// shares are below 5 %, by a confidence sequence.
+    pub early_stop: bool,
 }
 
 impl Default for Options {
@@ -190,6 +197,8 @@ impl Default for Options {
             domain: None,
             interpolation: Interpolation::Linear,
             rapidity: 2.0,
+            shard: Shard::WHOLE,
+            early_stop: false,
         }
     }
 }
@@ -201,6 +210,25 @@ pub struct Progress {
     pub done: usize,
     /// (input, element) pairs planned.
     pub planned: usize,
+    /// What all of them are expected to take by the first calls, budget or not.
+    pub expected: Option<Duration>,
+}
+
+/// Joins the reports of all shards of one audit into the report of the whole.
+///
+/// # Errors
+/// Reports of no shard, of different audits, twice or not at all.
+pub fn merge(shards: &[Report]) -> Result<Report, String> {
+    let evidence = shards
+        .iter()
+        .enumerate()
+        .map(|(k, report)| {
+            report.evidence.as_deref().cloned().ok_or_else(|| {
+                format!("report {k} is of a whole audit: only reports of shards (`shard=`) can be merged")
+            })
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    Ok(Evidence::merge(&evidence)?.report())
 }
 
 /// Audits a model.
@@ -233,6 +261,18 @@ impl Options {
         }
         if self.translation_scale.is_some_and(|s| !(s > 0.0 && s.is_finite())) {
             return fail("translation_scale", "a positive, finite length is needed".to_owned());
+        }
+        if self.shard.index >= self.shard.count {
+            return fail(
+                "shard",
+                format!("{} of {}: shards are counted from 0", self.shard.index, self.shard.count),
+            );
+        }
+        if self.early_stop && self.shard != Shard::WHOLE {
+            return fail(
+                "early_stop",
+                "a shard cannot know what the others find: leave out `early_stop` or `shard`".to_owned(),
+            );
         }
         if !(self.rapidity > 0.0 && self.rapidity <= LARGEST_RAPIDITY) {
             return fail("rapidity", format!("a number above 0 and up to {LARGEST_RAPIDITY} is needed"));

@@ -1,6 +1,7 @@
 //! The proof that a double-precision model computes in double precision (DESIGN 5).
 
 use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::model::{Model, Tensor};
@@ -18,7 +19,7 @@ const COARSE: [i32; 5] = [-20, -16, -12, -8, -4];
 const CANDIDATES: [i32; 6] = [-24, -21, -18, -14, -11, -8];
 
 /// What the proof found for one output.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Proof {
     /// It responds in proportion to moves of about 2^-40.
     Double,

@@ -220,23 +220,35 @@ pub(crate) fn turn(cycle: &[Part], part: &Part, sample: usize, index: u64) -> u6
     index / n * per_cycle + rest
 }
 
-/// Which element of a finite group comes at this turn: every one once before any comes again, in an order of the
-/// sample's own, if there are few; uniform otherwise.
-fn listed(order: usize, space: &Space, turn: Option<u64>, draws: &mut Draws) -> usize {
-    match turn.filter(|_| order < ENUMERATED) {
-        None => draws.below(order),
-        Some(turn) => {
-            let mut shuffled: Vec<usize> = (0..order).collect();
-            Draws::new(space.order, 0, 0, Purpose::Order).shuffle(&mut shuffled);
-            shuffled[(turn % order as u64) as usize]
-        }
-    }
+/// Number of elements of a part of the group, where they are so few that they are enumerated.
+pub(crate) fn order(group: &Group, part: &Part) -> Option<usize> {
+    let factors = group.factors();
+    let included = factors.iter().filter(|factor| part.includes(factor));
+    let orders = included.map(|factor| match factor {
+        Factor::Finite(group) | Factor::Permutations { group, .. } => Some(group.order()),
+        Factor::Sign => Some(2),
+        _ => None,
+    });
+    orders
+        .into_iter()
+        .try_fold(1usize, |product, order| product.checked_mul(order?))
+        .filter(|order| *order < ENUMERATED)
+}
+
+/// How many indices of the plan it takes until every part of the group has come with all its elements, if all are
+/// enumerated.
+pub(crate) fn indices_of_all(group: &Group, cycle: &[Part]) -> Option<usize> {
+    cycle.iter().try_fold(0, |most: usize, part| {
+        let per_cycle = cycle.iter().filter(|other| *other == part).count();
+        Some(most.max(cycle.len() * order(group, part)?.div_ceil(per_cycle)))
+    })
 }
 
 /// A Haar-drawn element of a part of the group; translations of points are normal with the declared scale, those of
 /// grids whole pixels: uniform where the grid wraps around, up to a quarter of its size where it does not. Boosts have
 /// uniform direction and uniform rapidity up to the cap. `turn` counts the draws of this part for the sample, by which
-/// small finite groups are enumerated; without it they are drawn uniformly.
+/// small finite groups are enumerated, every element once before any comes again, in an order of the sample's own;
+/// without it they are drawn uniformly.
 pub(crate) fn haar(
     group: &Group,
     part: &Part,
@@ -245,6 +257,20 @@ pub(crate) fn haar(
     draws: &mut Draws,
 ) -> Element {
     let mut element = space.identity();
+    // Position in the list of all elements, of which each factor takes a digit.
+    let mut listed = order(group, part).zip(turn).map(|(order, turn)| {
+        let mut shuffled: Vec<usize> = (0..order).collect();
+        Draws::new(space.order, 0, 0, Purpose::Order).shuffle(&mut shuffled);
+        shuffled[(turn % order as u64) as usize]
+    });
+    let mut pick = |order: usize, draws: &mut Draws| match &mut listed {
+        Some(rest) => {
+            let digit = *rest % order;
+            *rest /= order;
+            digit
+        }
+        None => draws.below(order),
+    };
     for factor in group.factors() {
         if !part.includes(&factor) {
             continue;
@@ -256,7 +282,7 @@ pub(crate) fn haar(
             }
             Factor::Lorentz { improper } => element.with_lorentz(draws.lorentz(space.rapidity, *improper)),
             Factor::Finite(finite) => {
-                let index = listed(finite.order(), space, turn, draws);
+                let index = pick(finite.order(), draws);
                 element.with_finite(Arc::clone(finite), index)
             }
             Factor::Generated(generators) => {
@@ -287,14 +313,14 @@ pub(crate) fn haar(
                 element.with_permutation(axis, p)
             }
             Factor::Permutations { axis, group } => {
-                let index = listed(group.order(), space, turn, draws);
+                let index = pick(group.order(), draws);
                 match group.permutation(index) {
                     Some(p) => element.with_permutation(axis, p.to_vec()),
                     None => element,
                 }
             }
             Factor::Sign => {
-                let sign = draws.sign();
+                let sign = if pick(2, draws) == 0 { 1.0 } else { -1.0 };
                 element.with_sign(sign)
             }
             Factor::Phase => {

@@ -1,6 +1,7 @@
 //! Summaries and confidence bounds.
 
 use statrs::distribution::{Beta, ContinuousCDF};
+use statrs::function::beta::ln_beta;
 
 use crate::report::Summary;
 
@@ -16,6 +17,31 @@ pub fn clopper_pearson_upper(k: usize, n: usize, alpha: f64) -> f64 {
         return 1.0 - alpha.powf(1.0 / n as f64);
     }
     Beta::new(k as f64 + 1.0, (n - k) as f64).map_or(1.0, |beta| beta.inverse_cdf(1.0 - alpha))
+}
+
+/// Upper end of a confidence sequence for a share: it holds at all times together, so that one may look at any time
+/// and stop for whatever reason. `sup {p: B(1 + k, 1 + n - k) / (p^k (1 - p)^(n - k)) < 1 / alpha}` (METHOD 5), the
+/// mixture of likelihood ratios under a uniform prior with Ville's inequality (Robbins, Ann. Math. Stat. 41, 1970).
+pub fn confidence_sequence_upper(k: usize, n: usize, alpha: f64) -> f64 {
+    if k >= n {
+        return 1.0;
+    }
+    let (hits, misses) = (k as f64, (n - k) as f64);
+    if k == 0 {
+        return 1.0 - (alpha / (misses + 1.0)).powf(1.0 / misses);
+    }
+    let mixture = ln_beta(hits + 1.0, misses + 1.0);
+    let inside = |p: f64| mixture - hits * p.ln() - misses * (-p).ln_1p() < -alpha.ln();
+    // The ratio is least at k / n and grows beyond it.
+    let (mut low, mut high) = (hits / (hits + misses), 1.0);
+    for _ in 0..200 {
+        let middle = f64::midpoint(low, high);
+        if middle <= low || middle >= high {
+            break;
+        }
+        if inside(middle) { low = middle } else { high = middle }
+    }
+    high
 }
 
 /// Quantile by linear interpolation between order statistics; 0 of nothing. NaN sorts last.
@@ -71,6 +97,22 @@ mod tests {
             assert!((ours - theirs).abs() <= 1e-10 * theirs, "{case}: {ours}");
         }
         assert_eq!(clopper_pearson_upper(0, 0, 0.05), 1.0, "no trial, no knowledge");
+    }
+
+    #[test]
+    fn confidence_sequences_agree_with_scipy() {
+        let reference = reference();
+        let cases = reference["confidence_sequence"].as_array().unwrap();
+        assert!(cases.len() > 80);
+        for case in cases {
+            let (k, n) = (case["k"].as_u64().unwrap() as usize, case["n"].as_u64().unwrap() as usize);
+            let ours = confidence_sequence_upper(k, n, number(&case["alpha"]));
+            let theirs = number(&case["upper"]);
+            assert!((ours - theirs).abs() <= 1e-9 * theirs, "{case}: {ours}");
+            // It pays for the freedom to stop.
+            assert!(ours >= clopper_pearson_upper(k, n, number(&case["alpha"])), "{case}");
+        }
+        assert_eq!(confidence_sequence_upper(0, 0, 0.05), 1.0, "no trial, no knowledge");
     }
 
     /// P(X <= k) for X binomial(n, p), summed from the smallest terms on.

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use crate::symmetry::{Factor, Group};
 
 use super::{
-    Classification, ExecutedPlan, FactorRow, Finding, Float64, Level, ModelInfo, OutputResult, PlannedRow,
-    Report, Stage, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Bound, Classification, ExecutedPlan, FactorRow, Finding, Float64, Level, ModelInfo, OutputResult,
+    PlannedRow, Report, Shard, Stage, Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
+    WorstCase,
 };
 
 /// A piece of running text.
@@ -233,10 +234,11 @@ fn end_to_end(report: &Report, blocks: &mut Document) {
 }
 
 fn pairs(plan: &ExecutedPlan) -> String {
-    if plan.pairs < plan.planned_pairs {
-        format!("{} of {} planned (cut short)", plan.pairs, plan.planned_pairs)
-    } else {
-        plan.pairs.to_string()
+    let of = |why: &str| format!("{} of {} planned ({why})", plan.pairs, plan.planned_pairs);
+    match plan.stop {
+        Stop::Early => of("stopped early"),
+        _ if plan.pairs < plan.planned_pairs => of("cut short"),
+        _ => plan.pairs.to_string(),
     }
 }
 
@@ -391,18 +393,29 @@ fn vacuous(row: &VacuityRow) -> Option<Block> {
 }
 
 fn share(row: &FactorRow, report: &Report) -> Inline {
-    if row.pairs == 0 {
-        return "no bound: no transformation was drawn at random".into();
-    }
     let group = if row.factor == "joint" { &report.group } else { &row.factor };
+    let counted = format!("{} of {} pairs exceeded", row.exceeding, row.pairs);
+    let confidence = percent(report.plan.confidence);
+    let how = match row.bound {
+        Bound::None => return "no bound: no transformation was drawn at random".into(),
+        Bound::Exact => {
+            return Inline::from(format!("{} of ", exactly(row.share_bound)))
+                .then_code(group)
+                .then(format!(" violates, averaged over the samples: every element was tried, {counted}"));
+        }
+        Bound::ClopperPearson => format!("{confidence} confidence (Clopper-Pearson)"),
+        Bound::ConfidenceSequence => format!("{confidence} confidence (confidence sequence)"),
+    };
     // A share of a group that is not compact refers to the distribution that its elements were drawn from.
     let sampling = if compact(group) { "" } else { " as sampled" };
-    Inline::from(format!("at most {} of ", percent_up(row.share_bound))).then_code(group).then(format!(
-        "{sampling} violates, at {} confidence, {} of {} pairs exceeded",
-        percent(report.plan.confidence),
-        row.exceeding,
-        row.pairs
-    ))
+    Inline::from(format!("at most {} of ", percent_up(row.share_bound)))
+        .then_code(group)
+        .then(format!("{sampling} violates, at {how}, {counted}"))
+}
+
+/// A share as a percentage; what is not 0 does not print as 0.
+fn exactly(share: f64) -> String {
+    if share == 0.0 { "0 %".to_owned() } else { percent_up(share) }
 }
 
 /// Whether every factor of a canonical group string is compact; a group of the user's own functions may be anything.
@@ -432,7 +445,11 @@ fn factors(rows: &[FactorRow]) -> Table {
                     figure(row.max_relative).into(),
                     optional(row.max_relative_f64),
                     row.exceeding.to_string().into(),
-                    percent_up(row.share_bound).into(),
+                    match row.bound {
+                        Bound::Exact => format!("= {}", exactly(row.share_bound)),
+                        _ => percent_up(row.share_bound),
+                    }
+                    .into(),
                 ]
             })
             .collect(),
@@ -486,6 +503,10 @@ fn executed_plan(report: &Report, blocks: &mut Document) {
     blocks.push(Block::Section("EXECUTED PLAN"));
     blocks.push(item("Seed", seed.to_string()));
     blocks.push(item("Pairs", format!("{} of {} planned", report.plan.pairs, report.plan.planned_pairs)));
+    let Shard { index, count } = report.plan.shard;
+    if count > 1 {
+        blocks.push(item("Shard", format!("{index} of {count}, counted from 0")));
+    }
     let purposes: Vec<String> =
         calls_by_purpose.iter().map(|(purpose, count)| format!("{purpose} {count}")).collect();
     let purposes = if purposes.is_empty() { String::new() } else { format!(" ({})", purposes.join(", ")) };

@@ -6,7 +6,7 @@
 mod by_name;
 mod document;
 mod exit;
-mod figure;
+pub(crate) mod figure;
 mod json;
 mod markdown;
 mod text;
@@ -16,6 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::audit::Evidence;
 pub use crate::diagnosis::{Finding, Severity};
 pub use exit::ExitStatus;
 pub use json::{from_json, to_json};
@@ -190,9 +191,60 @@ pub struct FactorRow {
     pub max_relative_f64: Option<f64>,
     /// Pairs whose error exceeds what was allowed for.
     pub exceeding: usize,
-    /// Upper confidence bound on the share of the group that violates (Clopper-Pearson).
+    /// What kind of bound `share_bound` is.
+    #[serde(default)]
+    pub bound: Bound,
+    /// Upper bound on the share of the group that violates, or that share itself where every element was tried.
     #[serde(with = "figure")]
     pub share_bound: f64,
+}
+
+/// How a share of the group that violates is bounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// Nothing was drawn.
+    None,
+    /// Every element of a finite group was tried on every sample: the share itself.
+    Exact,
+    /// Clopper and Pearson's upper confidence bound, for a plan that was carried out in full.
+    #[default]
+    ClopperPearson,
+    /// A confidence sequence, which holds whenever and for whatever reason the audit stopped (METHOD 5).
+    ConfidenceSequence,
+}
+
+/// One of several runs that share the pairs of one plan: pair `p` belongs to shard `p mod count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which one, from 0.
+    pub index: usize,
+    /// Of how many.
+    pub count: usize,
+}
+
+impl Shard {
+    /// All pairs.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
+/// Why no more pairs were evaluated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// The plan was carried out.
+    #[default]
+    Completed,
+    /// The answer was known, and an early end had been asked for.
+    Early,
+    /// The time budget was spent.
+    Budget,
 }
 
 /// Errors under the planned elements of one kind.
@@ -391,6 +443,12 @@ pub struct ExecutedPlan {
     pub pairs: usize,
     /// Pairs that the plan asked for; more than `pairs` when the budget cut it.
     pub planned_pairs: usize,
+    /// Which shard of how many.
+    #[serde(default)]
+    pub shard: Shard,
+    /// Why it ended.
+    #[serde(default)]
+    pub stop: Stop,
     /// Calls of the model, by purpose.
     pub calls_by_purpose: BTreeMap<String, u64>,
     /// Calls of the model in all.
@@ -464,6 +522,9 @@ pub struct Report {
     /// Wall-clock figures; absent from a reproducible file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
+    /// Of a shard: all that [`merge`](crate::audit::merge) needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
 }
 
 impl Report {

@@ -11,6 +11,8 @@ import json
 from importlib.metadata import version
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import betaln
 from scipy.stats import binomtest
 
 TRIALS = [1, 2, 10, 50, 2500, 20000]
@@ -26,6 +28,17 @@ def upper(k: int, n: int, alpha: float) -> float:
     return float(interval.high)
 
 
+def sequence(k: int, n: int, alpha: float) -> float:
+    """Where the mixture martingale B(1 + k, 1 + n - k) / (p^k (1 - p)^(n - k)) reaches 1 / alpha above k / n."""
+    if k == n:
+        return 1.0
+
+    def excess(p: float) -> float:
+        return float(betaln(1 + k, 1 + n - k) - k * np.log(p) - (n - k) * np.log1p(-p) + np.log(alpha))
+
+    return float(brentq(excess, max(k / n, 1e-300), 1 - 1e-15, xtol=1e-16, rtol=8.9e-16))
+
+
 def main() -> None:
     bounds = [
         {"k": k, "n": n, "alpha": alpha, "upper": upper(k, n, alpha)}
@@ -33,6 +46,7 @@ def main() -> None:
         for k in sorted({0, 1, n // 100, n // 10, n // 2, n - 1, n} & set(range(n + 1)))
         for alpha in ALPHAS
     ]
+    sequences = [{**case, "upper": sequence(case["k"], case["n"], case["alpha"])} for case in bounds]
     summaries = [
         {
             "values": VALUES[:length],
@@ -48,6 +62,7 @@ def main() -> None:
         "shares": SHARES,
         "summaries": summaries,
         "clopper_pearson": bounds,
+        "confidence_sequence": sequences,
     }
     print(json.dumps(document, separators=(",", ":")).replace(",{", ",\n{"))
 

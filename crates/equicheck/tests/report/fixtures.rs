@@ -1,9 +1,9 @@
 //! Reports written by hand: the figures are plausible, not measured.
 
 use equicheck::report::{
-    Classification, ExecutedPlan, FORMAT_VERSION, FactorRow, Finding, Float64, Level, Levels, ModelInfo,
-    OutputResult, PlannedRow, Repeatability, Report, Severity, Stage, Summary, SymmetryType, Timings,
-    TransformRow, VacuityRow, Verdict, WorstCase,
+    Bound, Classification, ExecutedPlan, FORMAT_VERSION, FactorRow, Finding, Float64, Level, Levels,
+    ModelInfo, OutputResult, PlannedRow, Repeatability, Report, Severity, Shard, Stage, Stop, Summary,
+    SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 fn summary(mean: f64, max: f64) -> Summary {
@@ -23,6 +23,7 @@ fn factor(factor: &str, max_relative: f64, exceeding: usize, share_bound: f64) -
         max_relative,
         max_relative_f64: Some(in_double(max_relative)),
         exceeding,
+        bound: Bound::ClopperPearson,
         share_bound,
     }
 }
@@ -148,6 +149,8 @@ pub(crate) fn passing() -> Report {
             transformations: 750,
             pairs: 810,
             planned_pairs: 810,
+            shard: Shard::WHOLE,
+            stop: Stop::Completed,
             calls_by_purpose: [("base", 50), ("transformed", 810), ("repeat", 150), ("float64", 860)]
                 .map(|(purpose, calls)| (purpose.to_owned(), calls))
                 .into(),
@@ -159,6 +162,7 @@ pub(crate) fn passing() -> Report {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         timings: Some(Timings { total: 12.345, model: 11.9 }),
+        evidence: None,
     }
 }
 
@@ -306,7 +310,11 @@ pub(crate) fn cut_by_budget() -> Report {
         level: Level::Approximate,
         reason: "cut short: 9 pairs bound the violating share by 28.4 %, 1.2 % was asked for".to_owned(),
         relative: summary(1e-4, 2e-4),
-        factors: vec![FactorRow { pairs: 9, ..factor("SO(3)", 2e-4, 0, 0.283_2) }],
+        factors: vec![FactorRow {
+            pairs: 9,
+            bound: Bound::ConfidenceSequence,
+            ..factor("SO(3)", 2e-4, 0, 0.283_2)
+        }],
         planned: vec![],
         vacuity: vec![],
         ..output("output", "nodes 8x0e+4x1o", SymmetryType::Equivariant)
@@ -316,6 +324,7 @@ pub(crate) fn cut_by_budget() -> Report {
         transformations: 9,
         pairs: 9,
         planned_pairs: 2550,
+        stop: Stop::Budget,
         calls: 31,
         ..report.plan
     };

@@ -3,7 +3,8 @@
 mod fixtures;
 
 use equicheck::report::{
-    Classification, ExitStatus, Level, Report, Verdict, from_json, to_json, to_markdown, to_text,
+    Bound, Classification, ExitStatus, Level, Report, Shard, Stop, Verdict, from_json, to_json, to_markdown,
+    to_text,
 };
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -152,7 +153,7 @@ fn bounds_are_rounded_up_and_name_their_group() {
         group.clone_into(&mut row.factor);
         value(&to_text(&report), "- Share of the group: ")
     };
-    let rest = "violates, at 95 % confidence, 0 of 9 pairs exceeded";
+    let rest = "violates, at 95 % confidence (confidence sequence), 0 of 9 pairs exceeded";
     assert_eq!(sentence(0.012, "SO(3)"), format!("at most 1.2 % of SO(3) {rest}"));
     assert_eq!(sentence(0.012_000_1, "SO(3)"), format!("at most 1.3 % of SO(3) {rest}"));
     assert_eq!(sentence(0.000_123, "O(3) x S(nodes)"), format!("at most 0.013 % of O(3) x S(nodes) {rest}"));
@@ -164,6 +165,36 @@ fn bounds_are_rounded_up_and_name_their_group() {
     for group in ["E(3)", "SE(3) x S(nodes)", "T(3)", "O(1,3)"] {
         assert_eq!(sentence(0.29, group), format!("at most 29 % of {group} as sampled {rest}"));
     }
+}
+
+#[test]
+fn each_kind_of_bound_is_told_apart() {
+    let sentence = |bound, share: f64| {
+        let mut report = fixtures::cut_by_budget();
+        let row = &mut report.outputs[0].factors[0];
+        (row.bound, row.share_bound) = (bound, share);
+        (value(&to_text(&report), "- Share of the group: "), to_text(&report))
+    };
+    let (exact, text) = sentence(Bound::Exact, 0.0);
+    assert_eq!(
+        exact,
+        "0 % of SO(3) violates, averaged over the samples: every element was tried, 0 of 9 pairs exceeded"
+    );
+    assert!(text.contains("= 0 %"), "{text}");
+    assert!(sentence(Bound::Exact, 0.25).0.starts_with("25 % of SO(3) violates"));
+    let (clopper_pearson, text) = sentence(Bound::ClopperPearson, 0.0);
+    assert!(clopper_pearson.contains("at 95 % confidence (Clopper-Pearson)") && !text.contains("= 0 %"));
+    assert_eq!(sentence(Bound::None, 1.0).0, "no bound: no transformation was drawn at random");
+}
+
+#[test]
+fn an_early_end_and_a_shard_are_said() {
+    let mut report = fixtures::cut_by_budget();
+    report.plan.stop = Stop::Early;
+    let text = to_text(&report);
+    assert!(text.contains("9 of 2550 planned (stopped early)") && !text.contains("Shard"), "{text}");
+    report.plan.shard = Shard { index: 2, count: 8 };
+    assert!(to_text(&report).contains("- Shard: 2 of 8, counted from 0"));
 }
 
 #[test]

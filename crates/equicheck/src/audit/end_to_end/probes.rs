@@ -1,6 +1,6 @@
 //! Probes beside the pairs: repeated calls, the proof of precision, vacuity, rounding.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
 
@@ -10,12 +10,21 @@ use crate::report::{Repeatability, VacuityRow};
 use crate::symmetry::{BoundLayout, Element, Factor};
 
 use super::super::calls::Value;
+use super::super::evidence::Noise;
 use super::super::measure::{Scales, median, norm};
 use super::super::precision::{self, Proven};
 use super::super::sampling::{self, Draws, Part, Purpose};
 use super::super::statistics::{maximum, quantile};
 use super::super::{noise, vacuity};
-use super::{Case, DoubleModel, EndToEnd, Noise, PROBED_SAMPLES, Record};
+use super::{Case, DoubleModel, EndToEnd, PROBED_SAMPLES};
+
+/// Where noise is measured.
+pub(super) struct Point {
+    /// Its own random numbers.
+    pub(super) id: u64,
+    pub(super) sample: usize,
+    pub(super) element: Element,
+}
 
 impl EndToEnd<'_> {
     /// Calls again: with generators reset, without, and after other calls with the state left as they leave it.
@@ -331,86 +340,74 @@ impl EndToEnd<'_> {
         double: &mut DoubleModel,
         proven: &Proven,
     ) -> Result<Vec<Noise>, Error> {
-        let points: Vec<(usize, Element)> = (0..self.probed).map(|i| (i, self.probe_element(i))).collect();
-        let mut noise = vec![Noise::default(); self.outputs().len()];
-        self.probe_noise(model, double, proven, &points, &mut noise)?;
+        let points: Vec<Point> = (0..self.probed)
+            .map(|sample| Point { id: sample as u64, sample, element: self.probe_element(sample) })
+            .collect();
+        let mut noise = self.probe_noise(model, double, proven, &points, false)?.swap_remove(0);
         for (slot, jumps) in noise.iter_mut().zip(&proven.jumps) {
             slot.discontinuous |= *jumps;
         }
         Ok(noise)
     }
 
-    /// Measures noise again where the error was largest: an ill-conditioned input is judged by its own noise.
-    pub(super) fn refine_noise(
-        &mut self,
-        model: &mut dyn Model,
-        double: &mut DoubleModel,
-        proven: &Proven,
-        records: &[Record],
-        noise: &mut [Noise],
-    ) -> Result<(), Error> {
-        let mut points: Vec<(usize, Element)> = Vec::new();
-        let mut seen: HashSet<usize> = HashSet::new();
-        for o in 0..noise.len() {
-            let by_working = |r: &Record| r.working[o].scaled;
-            let by_double = |r: &Record| r.double.as_ref().map_or(0.0, |d| d[o].scaled);
-            let figures: [&dyn Fn(&Record) -> f64; 2] = [&by_working, &by_double];
-            for figure in figures {
-                let worst = records
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, r)| figure(r).is_finite() && figure(r) > 0.0)
-                    .max_by(|(_, a), (_, b)| figure(a).total_cmp(&figure(b)));
-                if let Some((k, record)) = worst
-                    && seen.insert(k)
-                {
-                    points.push((record.pair.sample, self.element(&record.pair)));
-                }
-            }
-        }
-        self.probe_noise(model, double, proven, &points, noise)
-    }
-
-    /// Adds to `noise` what is measured at the given (sample, element) points.
+    /// Noise per output: measured over all points together, or (`apart`) at each point for itself.
     pub(super) fn probe_noise(
         &mut self,
         model: &mut dyn Model,
         double: &mut DoubleModel,
         proven: &Proven,
-        points: &[(usize, Element)],
-        noise: &mut [Noise],
-    ) -> Result<(), Error> {
+        points: &[Point],
+        apart: bool,
+    ) -> Result<Vec<Vec<Noise>>, Error> {
+        let count = self.outputs().len();
+        let groups: Vec<std::ops::Range<usize>> = if apart {
+            (0..points.len()).map(|p| p..p + 1).collect()
+        } else {
+            std::iter::once(0..points.len()).collect()
+        };
+        let group_of = |p: usize| if apart { p } else { 0 };
+        let mut noise = vec![vec![Noise::default(); count]; groups.len()];
+        // What jumps is told from rounding by the values of a group: median and largest.
+        let settle = |values: &[Vec<Vec<f64>>], group: &std::ops::Range<usize>, o: usize| {
+            let all: Vec<f64> = values[group.clone()].iter().flat_map(|point| point[o].clone()).collect();
+            let (middle, largest) = (quantile(&all, 0.5), maximum(&all));
+            let jump = middle > 0.0 && largest > 100.0 * middle;
+            (if jump { middle } else { largest }, jump)
+        };
         // Where a model drops precision inside, a unit in the last place is one of what it keeps.
         let working = self.rounding(model, points, false, &proven.kept)?;
-        for (slot, values) in noise.iter_mut().zip(working) {
-            let (middle, largest) = (quantile(&values, 0.5), maximum(&values));
-            let jump = middle > 0.0 && largest > 100.0 * middle;
-            slot.discontinuous |= jump;
-            slot.rounding = slot.rounding.max(if jump { middle } else { largest });
+        for (group, slots) in groups.iter().zip(&mut noise) {
+            for (o, slot) in slots.iter_mut().enumerate() {
+                (slot.rounding, slot.discontinuous) = settle(&working, group, o);
+            }
         }
         if let DoubleModel::Same = double {
-            for slot in noise.iter_mut() {
+            for slot in noise.iter_mut().flatten() {
                 slot.double = slot.rounding;
             }
-            self.probe_constants(model, points, false, noise)?;
+            self.probe_constants(model, points, false, &mut |p, o, change| {
+                let slot = &mut noise[group_of(p)][o];
+                slot.constants = slot.constants.max(change);
+            })?;
         }
-        let DoubleModel::Copy(copy) = double else { return Ok(()) };
+        let DoubleModel::Copy(copy) = double else { return Ok(noise) };
         let in_double = self.rounding(copy.as_mut(), points, true, &[])?;
-        for (slot, values) in noise.iter_mut().zip(in_double) {
-            let (middle, largest) = (quantile(&values, 0.5), maximum(&values));
-            let jump = middle > 0.0 && largest > 100.0 * middle;
-            slot.discontinuous |= jump;
-            slot.double = slot.double.max(if jump { middle } else { largest });
+        for (group, slots) in groups.iter().zip(&mut noise) {
+            for (o, slot) in slots.iter_mut().enumerate() {
+                let (size, jump) = settle(&in_double, group, o);
+                slot.double = size;
+                slot.discontinuous |= jump;
+            }
         }
         // The two precisions on the same rounded inputs: all the rounding there is, not its conditioning alone. In
         // double precision it shrinks with the unit roundoff.
-        for (sample, element) in points {
+        for (p, Point { sample, element, .. }) in points.iter().enumerate() {
             let rounded = self.transformed(*sample, element, false)?;
             let wide: Vec<Tensor> = rounded.iter().map(Tensor::double).collect();
             let Ok(low) = self.calls.evaluate("noise", model, *sample, &rounded)? else { continue };
             let Ok(high) = self.calls.evaluate("noise", copy.as_mut(), *sample, &wide)? else { continue };
             let expected = self.expected(*sample, element, true)?;
-            for (o, slot) in noise.iter_mut().enumerate() {
+            for (o, slot) in noise[group_of(p)].iter_mut().enumerate() {
                 let case = &self.cases[*sample];
                 if !low[o].comparable(&case.base[o]) || !high[o].comparable(&case.base[o]) {
                     continue;
@@ -432,18 +429,22 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        self.probe_constants(copy.as_mut(), points, true, noise)
+        self.probe_constants(copy.as_mut(), points, true, &mut |p, o, change| {
+            let slot = &mut noise[group_of(p)][o];
+            slot.constants = slot.constants.max(change);
+        })?;
+        Ok(noise)
     }
 
-    /// Effect of inputs and state moved by one unit in the last place, at each point, per output.
-    pub(super) fn rounding(
+    /// Effect of inputs and state moved by one unit in the last place, by point and output.
+    fn rounding(
         &mut self,
         model: &mut dyn Model,
-        points: &[(usize, Element)],
+        points: &[Point],
         double: bool,
         kept: &[Option<f64>],
-    ) -> Result<Vec<Vec<f64>>, Error> {
-        let mut found: Vec<Vec<f64>> = vec![Vec::new(); self.outputs().len()];
+    ) -> Result<Vec<Vec<Vec<f64>>>, Error> {
+        let mut found: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); self.outputs().len()]; points.len()];
         let mut draws = Draws::new(self.options.seed, 0, u64::from(double), Purpose::Parameters);
         let mut moved_state = match noise::with_moved_state(model, &mut draws) {
             Ok(copy) => Some(copy),
@@ -455,12 +456,11 @@ impl EndToEnd<'_> {
                 None
             }
         };
-        for (p, (sample, element)) in points.iter().enumerate() {
+        for (Point { id, sample, element }, found) in points.iter().zip(&mut found) {
             let inputs = self.transformed(*sample, element, double)?;
             let Ok(reference) = self.calls.evaluate("noise", model, *sample, &inputs)? else { continue };
             for round in 0..3 {
-                let mut draws =
-                    Draws::new(self.options.seed, *sample, (p * 3 + round) as u64, Purpose::Rounding);
+                let mut draws = Draws::new(self.options.seed, *sample, id * 3 + round, Purpose::Rounding);
                 let moved: Vec<Tensor> = inputs
                     .iter()
                     .enumerate()
@@ -496,17 +496,17 @@ impl EndToEnd<'_> {
     }
 
     /// Change of the error when constants that were rounded to f32 move by half a unit of it (METHOD 9).
-    pub(super) fn probe_constants(
+    fn probe_constants(
         &mut self,
         model: &mut dyn Model,
-        points: &[(usize, Element)],
+        points: &[Point],
         double: bool,
-        noise: &mut [Noise],
+        found: &mut dyn FnMut(usize, usize, f64),
     ) -> Result<(), Error> {
         for round in 0..2 {
             let mut draws = Draws::new(self.options.seed, 0, round, Purpose::Constants);
             let Ok(Some(mut moved)) = noise::with_moved_constants(model, &mut draws) else { return Ok(()) };
-            for (sample, element) in points {
+            for (p, Point { sample, element, .. }) in points.iter().enumerate() {
                 let inputs = self.inputs(*sample, double);
                 let turned = self.transformed(*sample, element, double)?;
                 let Ok(before) = self.calls.evaluate("constants", model, *sample, &turned)? else { continue };
@@ -521,7 +521,7 @@ impl EndToEnd<'_> {
                 let comparable: Vec<Value> =
                     comparable.map(|(v, b)| if v.comparable(b) { v } else { b }.clone()).collect();
                 let moved_expected = self.acted(*sample, element, &comparable)?;
-                for (o, slot) in noise.iter_mut().enumerate() {
+                for o in 0..self.outputs().len() {
                     let layout = &self.cases[*sample].outputs[o];
                     let base = &self.cases[*sample].base[o];
                     if [&before[o], &at_x[o], &at_tx[o]].iter().any(|v| !v.comparable(base)) {
@@ -533,7 +533,7 @@ impl EndToEnd<'_> {
                         .measure(layout, &(moved_error - error), &expected[o])
                         .scaled;
                     if change.is_finite() {
-                        slot.constants = slot.constants.max(change);
+                        found(p, o, change);
                     }
                 }
             }

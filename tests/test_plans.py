@@ -1,0 +1,120 @@
+"""Which pairs an audit evaluates: whole groups, shards, early ends, what is announced."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import equicheck
+from audits import FEW, SPACE, audit_case, clouds, pull
+from networks import CASES
+
+CASE = next(case for case in CASES if case.name == "force_field")
+XS = clouds(3)
+
+
+def figures(report: equicheck.Report) -> dict[str, Any]:
+    """Everything but what the shards did more often: calls."""
+    record = json.loads(report.to_json())
+    for key in ("calls", "calls_by_purpose"):
+        del record["plan"][key]
+    return record
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_shards_merge_into_the_report_of_the_whole(count: int, tmp_path: Path) -> None:
+    bug = CASE.bugs["reflected"] if "reflected" in CASE.bugs else next(iter(CASE.bugs.values()))
+    for model in (None, bug.build(1e-3)):
+        whole = audit_case(CASE, model, transforms=6)
+        shards = [audit_case(CASE, model, transforms=6, shard=(i, count)) for i in range(count)]
+        assert sum(shard.plan["pairs"] for shard in shards) == whole.plan["pairs"]
+        assert figures(equicheck.merge(reversed(shards))) == figures(whole)
+        paths = [tmp_path / f"{i}.json" for i in range(count)]
+        for shard, path in zip(shards, paths, strict=True):
+            shard.save(path)
+        assert figures(equicheck.merge(paths)) == figures(whole)
+        assert f"shard 1 of {count}" in shards[1].notes[0]
+
+
+def test_what_cannot_be_merged_is_said() -> None:
+    whole = equicheck.audit(pull, XS, **SPACE, **FEW)
+    shards = [equicheck.audit(pull, XS, **SPACE, **FEW, shard=(i, 2)) for i in range(2)]
+    other = equicheck.audit(pull, XS, **SPACE, **FEW, shard=(1, 2), seed=1)
+    for reports, message in [
+        ([], "there are no shards"),
+        ([shards[0]], "shard 1 of 2 is missing"),
+        ([shards[0], other], "the seed differs"),
+        ([*shards, shards[0]], "shard 0 of 2 is given twice"),
+        ([whole], "report 0 is of a whole audit"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            equicheck.merge(reports)
+    for wrong in [(2, 2), (-1, 2), (0, 0), 3, ("a", 2), (0, 1, 2)]:
+        with pytest.raises(equicheck.SpecificationError, match="`shard`: expected"):
+            equicheck.audit(pull, XS, **SPACE, shard=wrong)
+    with pytest.raises(equicheck.SpecificationError, match="cannot know what the others find"):
+        equicheck.audit(pull, XS, **SPACE, shard=(0, 2), early_stop=True)
+
+
+def test_an_early_end_comes_when_the_answer_is_known() -> None:
+    options: dict[str, Any] = {"group": "SO(3)", "in_layouts": "nodes vector", "out_layouts": "nodes vector"}
+
+    def bent(x: torch.Tensor) -> torch.Tensor:
+        return x + 0.1 * torch.tanh(x)
+
+    healthy = equicheck.audit(pull, XS, **options, transforms=300, early_stop=True)
+    assert healthy.verdict == "PASS"
+    assert healthy.plan["stop"] == "early"
+    assert healthy.plan["pairs"] < healthy.plan["planned_pairs"]
+    row = healthy.outputs["output"].factors[0]
+    assert row["bound"] == "confidence_sequence"
+    assert row["share_bound"] <= 0.05
+    broken = equicheck.audit(bent, XS, **options, transforms=300, early_stop=True)
+    assert broken.verdict == "FAIL"
+    assert broken.plan["stop"] == "early"
+    assert broken.plan["pairs"] <= 150
+    patient = equicheck.audit(pull, XS, **options, transforms=100)
+    assert patient.plan["stop"] == "completed"
+    assert patient.outputs["output"].factors[0]["bound"] == "clopper_pearson"
+
+
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """Right under half turns only: a quarter turn takes the first channel elsewhere."""
+    return x * (1 + 0.1 * torch.tensor([1.0, -1.0]))
+
+
+@pytest.mark.parametrize(("group", "order"), [("C4", 4), ("D6", 12), ("C4 x Z2", None)])
+def test_every_element_of_a_small_group_is_tried_once(group: str, order: int | None) -> None:
+    layout = "nodes! sign vector" if "Z2" in group else "nodes! vector"
+    shape = (3, 2, 2) if "Z2" in group else (3, 2)
+    xs = [torch.randn(shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    report = equicheck.audit(
+        lambda x: x * x.square().sum((-1), keepdim=True), xs, group=group, in_layouts=layout, out_layouts=layout
+    )
+    rows = {row["factor"]: row for row in report.outputs["output"].factors}
+    assert report.verdict == "PASS"
+    if order is not None:
+        assert rows["joint"]["pairs"] == order * len(xs)
+    for name, row in rows.items():
+        assert (row["bound"], row["share_bound"]) == ("exact", 0), name
+    if group == "C4":
+        report = equicheck.audit(turned, xs, group=group, in_layouts=layout, out_layouts=layout)
+        row = report.outputs["output"].factors[0]
+        # Wrong under the quarter turns, right under the identity and the half turn.
+        assert (row["bound"], row["share_bound"], row["exceeding"]) == ("exact", 0.5, 4)
+        assert "50 % of C4 violates, averaged over the samples" in " ".join(report.to_text().split())
+
+
+def test_the_plan_is_announced_with_its_cost(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="equicheck"):
+        report = equicheck.audit(pull, XS, **SPACE, **FEW)
+    (message,) = caplog.messages
+    assert message.startswith(f"{report.plan['planned_pairs']} pairs (sample, transformation) planned, about ")
+    caplog.clear()
+    equicheck.audit(pull, XS, **SPACE, **FEW)
+    assert not caplog.messages
