@@ -118,3 +118,56 @@ def test_the_plan_is_announced_with_its_cost(caplog: pytest.LogCaptureFixture) -
     caplog.clear()
     equicheck.audit(pull, XS, **SPACE, **FEW)
     assert not caplog.messages
+
+
+def test_the_worst_pair_can_be_replayed() -> None:
+    def shifted(x: torch.Tensor) -> torch.Tensor:
+        return pull(x) + torch.tensor([0.1, 0.0, 0.0])
+
+    report = equicheck.audit(shifted, XS, **SPACE, **FEW)
+    replay = report.replay()
+    assert replay is not None
+    (x,), (moved,) = ([torch.as_tensor(t) for t in replay[side].values()] for side in ("inputs", "transformed"))
+    assert torch.equal(x, XS[replay["sample"]])
+    returned = torch.as_tensor(replay["returned"])
+    assert torch.equal(shifted(moved).double(), returned)
+    worst = report.outputs["output"]
+    error = (returned - torch.as_tensor(replay["expected"])).norm().item()
+    assert error <= worst.max_absolute * (1 + 1e-12)
+    # T' f(x): lengths of the vectors are kept, in whatever order.
+    before = shifted(x).double().norm(dim=1).sort().values
+    assert torch.allclose(torch.as_tensor(replay["expected"]).norm(dim=1).sort().values, before, atol=1e-6)
+    assert isinstance(replay["element"], str)
+    replay["expected"] += 1  # the caller's own
+    assert equicheck.Report.from_json(report.to_json()).replay() is None
+    with pytest.raises(ValueError, match="no output `energy` was audited; outputs: output"):
+        report.replay("energy")
+
+
+def test_a_model_that_raises_can_be_replayed_too() -> None:
+    def fragile(x: torch.Tensor) -> torch.Tensor:
+        if x[0, 0] < 0:
+            raise RuntimeError("left of the origin")
+        return pull(x)
+
+    report = equicheck.audit(fragile, [x.abs() for x in XS], **SPACE, **FEW)
+    replay = report.replay("output")
+    assert report.verdict == "FAIL"
+    assert replay is not None
+    assert replay["returned"] is None
+
+
+def test_errors_under_boosts_are_also_pulled_back() -> None:
+    layouts: dict[str, Any] = {"in_layouts": "particles! vector", "out_layouts": "particles! vector"}
+    momenta = [torch.randn(4, 4, generator=torch.Generator().manual_seed(k)).abs() for k in range(3)]
+    fast = equicheck.audit(lambda p: p * 2 + 0.01, momenta, group="SO+(1,3)", **layouts, transforms=20)
+    output = fast.outputs["output"]
+    assert output.pulled_back is not None
+    # A constant is stretched by T, and by its inverse when pulled back: neither is the other.
+    assert output.pulled_back > 1e-3
+    assert output.pulled_back != output.max_relative
+    healthy = equicheck.audit(lambda p: p * 2, momenta, group="SO+(1,3)", **layouts, transforms=20)
+    assert healthy.outputs["output"].pulled_back is not None
+    assert healthy.outputs["output"].pulled_back < 1e-4
+    assert "Max relative error pulled back by T'^-1" in healthy.to_text()
+    assert equicheck.audit(pull, XS, **SPACE, **FEW).outputs["output"].pulled_back is None

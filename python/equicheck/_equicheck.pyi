@@ -106,6 +106,12 @@ class OutputReport:
     def scale(self) -> float:
         """Median norm of the output over the base inputs."""
     @property
+    def row_quantile(self) -> float | None:
+        """Rows (nodes, pixels) apart: largest 99.9 % quantile of their relative errors; None without rows."""
+    @property
+    def pulled_back(self) -> float | None:
+        """Largest ``||T'^-1 f(Tx) - f(x)||``, relative, where T' changes lengths; None elsewhere."""
+    @property
     def violation(self) -> float:
         """What remains after rounding is accounted for, relative."""
     @property
@@ -185,6 +191,17 @@ class Report:
     @property
     def timings(self) -> dict[str, float] | None:
         """Seconds ``total`` and inside the ``model``; None if a file did not hold them."""
+    def replay(self, output: str | None = None) -> dict[str, Any] | None:
+        """The pair with the largest error of an output (or of the worst one), to compute with.
+
+        A dict of ``output``, ``sample`` (its index), ``element`` (in words), ``inputs`` and ``transformed`` (x and
+        T x: arrays by path), ``expected`` (T' f(x), float64) and ``returned`` (f(T x), float64; None where the model
+        raises). Complex outputs have a last axis of real and imaginary part; bfloat16 inputs come as float32. None
+        where no error was seen, or in a report that was read from a file or merged.
+
+        Raises:
+            ValueError: no such output was audited.
+        """
     def to_text(self) -> str:
         """The text form."""
     def to_markdown(self) -> str:

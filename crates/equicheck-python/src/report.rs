@@ -4,13 +4,16 @@ use std::fs;
 use std::path::PathBuf;
 
 use equicheck::diagnosis;
+use equicheck::model::{DType, Tensor};
 use equicheck::report::{
     ExitStatus, OutputResult, Report as Record, Verdict, from_json, to_json, to_markdown, to_text,
 };
+use ndarray::ArrayD;
 use pyo3::exceptions::{PyAssertionError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::dlpack::Buffer;
 use crate::errors::EquicheckWarning;
 
 /// What an audit found. `print(report)` shows it whole.
@@ -27,6 +30,17 @@ impl Report {
     pub(crate) fn record(&self) -> &Record {
         &self.record
     }
+}
+
+/// A numpy array of the caller's own.
+fn array<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+    let tensor = match tensor.dtype() {
+        // numpy has no such type; single precision holds all its values.
+        DType::BFloat16 => tensor.cast(DType::Float32),
+        _ => tensor.clone(),
+    };
+    let buffer = Bound::new(py, Buffer::new(tensor))?;
+    py.import("numpy")?.call_method1("from_dlpack", (buffer,))?.call_method0("copy")
 }
 
 /// Plain Python data (dicts, lists, numbers) of a part of the record, as in the JSON form.
@@ -112,6 +126,47 @@ impl Report {
     #[getter]
     fn timings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         plain(py, &self.record.timings)
+    }
+
+    /// The pair with the largest error of an output (or of the worst one), to compute with: a dict of `output`,
+    /// `sample` (its index), `element` (in words), `inputs` and `transformed` (x and T x: arrays by path), `expected`
+    /// (T' f(x), float64) and `returned` (f(T x), float64; `None` where the model raises). Complex outputs have a last
+    /// axis of real and imaginary part; bfloat16 inputs come as float32. `None` where no error was seen, or in a report
+    /// that was read from a file or merged. Raises `ValueError` for an output that was not audited.
+    #[pyo3(signature = (output = None))]
+    fn replay<'py>(&self, py: Python<'py>, output: Option<&str>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let names: Vec<&str> = self.record.outputs.iter().map(|o| o.name.as_str()).collect();
+        let name = match output {
+            Some(name) if !names.contains(&name) => {
+                let known = names.join(", ");
+                return Err(PyValueError::new_err(format!(
+                    "no output `{name}` was audited; outputs: {known}"
+                )));
+            }
+            Some(name) => Some(name),
+            None => self.record.worst_output().map(|worst| worst.name.as_str()),
+        };
+        let Some(replay) = self.record.replays.iter().find(|replay| Some(replay.output.as_str()) == name)
+        else {
+            return Ok(None);
+        };
+        let named = |tensors: &[(String, Tensor)]| {
+            let dict = PyDict::new(py);
+            for (name, tensor) in tensors {
+                dict.set_item(name, array(py, tensor)?)?;
+            }
+            Ok::<_, PyErr>(dict)
+        };
+        let values = |values: &ArrayD<f64>| array(py, &Tensor::Float64(values.clone()));
+        let dict = PyDict::new(py);
+        dict.set_item("output", &replay.output)?;
+        dict.set_item("sample", replay.sample)?;
+        dict.set_item("element", replay.element.to_string())?;
+        dict.set_item("inputs", named(&replay.inputs)?)?;
+        dict.set_item("transformed", named(&replay.transformed)?)?;
+        dict.set_item("expected", values(&replay.expected)?)?;
+        dict.set_item("returned", replay.returned.as_ref().map(values).transpose()?)?;
+        Ok(Some(dict))
     }
 
     /// The text form.
@@ -291,6 +346,18 @@ impl OutputReport {
     #[getter]
     fn scale(&self) -> f64 {
         self.0.scale
+    }
+
+    /// Rows (nodes, pixels) apart: largest 99.9 % quantile of their relative errors; `None` without rows.
+    #[getter]
+    fn row_quantile(&self) -> Option<f64> {
+        self.0.row_quantile
+    }
+
+    /// Largest `||T'^-1 f(Tx) - f(x)||`, relative, where T' changes lengths; `None` elsewhere.
+    #[getter]
+    fn pulled_back(&self) -> Option<f64> {
+        self.0.pulled_back
     }
 
     /// What remains after rounding is accounted for.

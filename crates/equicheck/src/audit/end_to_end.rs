@@ -252,11 +252,12 @@ impl<'a> EndToEnd<'a> {
         let plan = self.plan(transforms);
         self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
         self.refine(model, &mut double, &measured.proven, &mut evidence)?;
+        let replays = self.replays(model, &evidence)?;
         evidence.notes.append(&mut self.notes);
         evidence.calls_by_purpose = std::mem::take(&mut self.calls.by_purpose);
         evidence.timings =
             Timings { total: self.started.elapsed().as_secs_f64(), model: self.calls.time.as_secs_f64() };
-        Ok(evidence.report())
+        Ok(Report { replays, ..evidence.report() })
     }
 
     fn outputs(&self) -> Vec<(&'a str, &'a Layout)> {
@@ -645,7 +646,15 @@ impl<'a> EndToEnd<'a> {
             errors.push(if failure.is_some() {
                 measure::Error::infinite("the whole output")
             } else {
-                scales[o].measure(layout, &layout.difference(element, &value.values, expected), expected)
+                let difference = layout.difference(element, &value.values, expected);
+                let mut error = scales[o].measure(layout, &difference, expected);
+                // The user's own functions are asked for no more than they must give.
+                if !element.preserves_norms() && element.custom().is_none() {
+                    let back = layout.act_on_real(&element.inverse(), &value.values);
+                    let difference = layout.difference(&Element::default(), &back, &base.values);
+                    error.pulled_back = Some(scales[o].measure(layout, &difference, &base.values).relative);
+                }
+                error
             });
             failures.push(failure);
         }

@@ -174,7 +174,7 @@ type FigureOf = fn(&measure::Error) -> f64;
 
 impl Evidence {
     /// Pairs that are the worst of some output, by the raw error that the report quotes.
-    fn quoted(&self, o: usize) -> Option<&Record> {
+    pub(crate) fn quoted(&self, o: usize) -> Option<&Record> {
         let size = |r: &&Record| {
             let error = r.working[o].relative;
             if error.is_nan() { f64::INFINITY } else { error }
@@ -426,11 +426,18 @@ impl Evidence {
         })
     }
 
+    /// Largest value of a figure in the precision under audit; `None` where no pair has it.
+    fn largest(&self, o: usize, figure: impl Fn(&measure::Error) -> Option<f64>) -> Option<f64> {
+        let values: Vec<f64> = self.records.iter().filter_map(|r| figure(&r.working[o])).collect();
+        (!values.is_empty()).then(|| maximum(&values))
+    }
+
     /// All figures and the decision for one output.
     fn output(&self, o: usize) -> OutputResult {
         let output = &self.outputs[o];
         let (evidence, float64) = self.gathered(o);
         let decision = decide(&evidence, &self.levels, self.broken);
+        let counts = matches!(float64, Float64::Available { .. });
         let summed = |figure: FigureOf| {
             let haar: Vec<f64> = self.haar().map(|r| figure(&r.working[o])).collect();
             let all: Vec<f64> = self.records.iter().map(|r| figure(&r.working[o])).collect();
@@ -447,12 +454,14 @@ impl Evidence {
             absolute: summed(|error| error.absolute),
             relative: summed(|error| error.relative),
             scaled_max: evidence.scaled,
+            row_quantile: self.largest(o, |e| e.row_quantile),
+            pulled_back: self.largest(o, |e| e.pulled_back),
             scale: output.scale,
             violation: decision.violation,
             noise: evidence.noise,
             worst: self.worst_case(o),
             factors: self.factor_rows(o, &decision),
-            planned: self.planned_rows(o, matches!(float64, Float64::Available { .. })),
+            planned: self.planned_rows(o, counts),
             float64,
             repeatability: output.repeatability,
             vacuity: output.vacuity.clone(),
@@ -522,6 +531,7 @@ impl Evidence {
             timings: Some(self.timings),
             notes: self.remarks(),
             evidence: (self.shard.count > 1).then(|| Box::new(self.clone())),
+            replays: Vec::new(),
         }
     }
 
@@ -662,7 +672,7 @@ mod tests {
     const GOOD: f64 = 1e-15;
 
     fn error(size: f64) -> measure::Error {
-        measure::Error { absolute: size, relative: size, scaled: size, place: String::new() }
+        measure::Error { absolute: size, relative: size, scaled: size, ..measure::Error::infinite("") }
     }
 
     /// An audit of as many outputs whose double-precision comparison counts, before any pair.

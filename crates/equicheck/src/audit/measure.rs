@@ -22,6 +22,13 @@ pub(crate) struct Error {
     /// makes `relative` large by chance; this figure does not move, so rounding and noise are compared in it.
     #[serde(with = "figure")]
     pub(crate) scaled: f64,
+    /// The 99.9 % quantile over rows of their relative errors, in the worst block; `None` without rows.
+    #[serde(with = "figure::optional")]
+    pub(crate) row_quantile: Option<f64>,
+    /// `||T'^-1 f(Tx) - f(x)||` in the same units, where T' preserves no norm: there the error itself depends on how far T'
+    /// stretches it.
+    #[serde(with = "figure::optional")]
+    pub(crate) pulled_back: Option<f64>,
     /// Where `relative` is worst.
     pub(crate) place: String,
 }
@@ -33,6 +40,8 @@ impl Error {
             absolute: f64::INFINITY,
             relative: f64::INFINITY,
             scaled: f64::INFINITY,
+            row_quantile: None,
+            pulled_back: None,
             place: place.to_owned(),
         }
     }
@@ -125,8 +134,14 @@ impl Scales {
         if difference.iter().any(|v| !v.is_finite()) {
             return Error::infinite("a value that is not finite");
         }
-        let mut worst =
-            Error { absolute: norm(difference), relative: 0.0, scaled: 0.0, place: String::new() };
+        let mut worst = Error {
+            absolute: norm(difference),
+            relative: 0.0,
+            scaled: 0.0,
+            row_quantile: None,
+            pulled_back: None,
+            place: String::new(),
+        };
         let references = split(layout, reference);
         for (error, reference) in split(layout, difference).into_iter().zip(references) {
             let k = error.block;
@@ -145,21 +160,28 @@ impl Scales {
             // Rounding is relative to what is computed, offset included: the spread is for violations alone.
             let whole = own.max(scale);
             worst.take(ratio(size, floor), ratio(size, whole), || error.name.clone());
-            let Some(axis) = error.rows else { continue };
-            let row_errors = rows(&error.values, axis);
-            let row_sizes = rows(&reference.values, axis);
+            if error.rows.is_empty() {
+                continue;
+            }
+            let row_errors = rows(&error.values, &error.rows);
+            let row_sizes = rows(&reference.values, &error.rows);
             let count = row_errors.len().max(1) as f64;
             // A row is compared with the larger of itself and the root mean square row: one bad node in 10,000
             // shows in full, a node whose force vanishes by chance does not blow rounding up.
             let (floor, whole) = (floor / count.sqrt(), whole / count.sqrt());
+            let mut ratios = Vec::with_capacity(row_errors.len());
             for (i, (row_error, row_size)) in row_errors.iter().zip(&row_sizes).enumerate() {
                 let own_floor = if spread.is_some() { floor } else { floor.max(*row_size) };
-                worst.take(ratio(*row_error, own_floor), ratio(*row_error, whole.max(*row_size)), || {
+                let own = ratio(*row_error, own_floor);
+                ratios.push(own);
+                worst.take(own, ratio(*row_error, whole.max(*row_size)), || {
                     let block =
                         if error.name.is_empty() { String::new() } else { format!("{}, ", error.name) };
-                    format!("{block}row {i}")
+                    format!("{block}{}", layout.row_name(i))
                 });
             }
+            let usual = quantile(&mut ratios, 0.999);
+            worst.row_quantile = Some(worst.row_quantile.map_or(usual, |other| other.max(usual)));
         }
         worst
     }
@@ -189,8 +211,8 @@ struct Part {
     block: usize,
     name: String,
     values: ArrayD<f64>,
-    /// Axis along which rows are judged one by one.
-    rows: Option<usize>,
+    /// Axes along which rows are judged one by one.
+    rows: Vec<usize>,
     scalar: bool,
 }
 
@@ -198,7 +220,7 @@ struct Part {
 /// other at a distance of the number of blocks.
 fn split(layout: &BoundLayout, values: &ArrayD<f64>) -> Vec<Part> {
     let values = &layout.expand(values);
-    let rows = layout.row_axis();
+    let rows = layout.row_axes();
     let blocks = layout.blocks();
     let entries: Vec<ArrayD<f64>> = match layout.batch_axis() {
         None => vec![values.clone()],
@@ -215,14 +237,21 @@ fn split(layout: &BoundLayout, values: &ArrayD<f64>) -> Vec<Part> {
             let comma = if block.name.is_empty() { "" } else { ", " };
             let name =
                 if several { format!("{}{comma}batch entry {i}", block.name) } else { block.name.clone() };
-            parts.push(Part { block: k, name, values, rows, scalar: block.scalar });
+            parts.push(Part { block: k, name, values, rows: rows.clone(), scalar: block.scalar });
         }
     }
     parts
 }
 
-fn rows(values: &ArrayD<f64>, axis: usize) -> Vec<f64> {
-    values.axis_iter(Axis(axis)).map(|row| norm(&row)).collect()
+/// Norms of the rows along these axes, the last of which counts fastest.
+fn rows(values: &ArrayD<f64>, axes: &[usize]) -> Vec<f64> {
+    let Some((first, rest)) = axes.split_first() else { return vec![norm(values)] };
+    // Every axis taken away moves those behind it.
+    let rest: Vec<usize> = rest.iter().map(|axis| if axis > first { axis - 1 } else { *axis }).collect();
+    if rest.is_empty() {
+        return values.axis_iter(Axis(*first)).map(|row| norm(&row)).collect();
+    }
+    values.axis_iter(Axis(*first)).flat_map(|slice| rows(&slice.to_owned(), &rest)).collect()
 }
 
 /// Euclidean norm, safe against overflow and underflow of the squares.
@@ -322,6 +351,30 @@ mod tests {
             .place,
             ""
         );
+    }
+
+    #[test]
+    fn one_bad_pixel_among_thousands_shows_in_full() {
+        let group = "C4";
+        let layout = bound("batch channel height width", &[2, 3, 40, 50], group);
+        assert_eq!(layout.row_axes(), [2, 3]);
+        let reference =
+            ArrayD::from_shape_fn(vec![2, 3, 40, 50], |i| ((i[0] + i[1] + 7 * i[2] + 3 * i[3]) as f64).sin());
+        let mut moved = reference.clone();
+        moved[[1, 0, 39, 0]] += 1.0;
+        moved[[1, 1, 39, 0]] -= 1.0;
+        let error = measured(&layout, &moved, &reference);
+        assert_eq!(error.place, "batch entry 1, pixel (39, 0)");
+        assert!(error.relative > 0.5 && error.relative < 2.0, "{error:?}");
+        assert_eq!(error.row_quantile, Some(0.0), "all the others are right");
+        // Half of the pixels wrong is nobody's accident.
+        let moved = reference.mapv(|v| if v > 0.0 { v * 1.1 } else { v });
+        assert!(measured(&layout, &moved, &reference).row_quantile.unwrap() > 0.03);
+        // Nodes that carry a picture each.
+        let layout = bound("nodes height width", &[3, 4, 4], "C4 x S(nodes)");
+        let mut moved = ArrayD::ones(vec![3, 4, 4]);
+        moved[[2, 1, 3]] = 2.0;
+        assert_eq!(measured(&layout, &moved, &ArrayD::ones(vec![3, 4, 4])).place, "row 2, pixel (1, 3)");
     }
 
     #[test]

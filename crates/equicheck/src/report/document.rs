@@ -320,6 +320,13 @@ fn details(output: &OutputResult, report: &Report, blocks: &mut Document) {
         figure(relative.standard_deviation)
     );
     blocks.push(item("Relative error", spread));
+    if let Some(quantile) = output.row_quantile {
+        let rows = format!("99.9 % quantile {}, max {}", figure(quantile), figure(relative.max));
+        blocks.push(item("Relative error of single rows (nodes, pixels)", rows));
+    }
+    if let Some(pulled_back) = output.pulled_back {
+        blocks.push(item("Max relative error pulled back by T'^-1", figure(pulled_back)));
+    }
     blocks.push(item("Violation (what rounding does not explain)", figure(output.violation)));
     // The level is read off this one, and the noise floor compares with it: a scalar near zero does not disturb it.
     blocks.push(item("Max error at the output's scale", figure(output.scaled_max)));

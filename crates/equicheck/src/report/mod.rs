@@ -14,7 +14,11 @@ mod text;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
+
+use crate::model::Tensor;
+use crate::symmetry::Element;
 
 pub use crate::audit::Evidence;
 pub use crate::diagnosis::{Finding, Severity};
@@ -370,6 +374,14 @@ pub struct OutputResult {
     /// scalar that passes through zero makes `relative` large by chance.
     #[serde(with = "figure")]
     pub scaled_max: f64,
+    /// Rows (nodes, pixels) apart: the largest over all pairs of the 99.9 % quantile of their relative errors. Far below
+    /// `relative.max`, few rows are wrong. Absent for an output without rows.
+    #[serde(default, with = "figure::optional")]
+    pub row_quantile: Option<f64>,
+    /// Largest `||T'^-1 f(Tx) - f(x)||`, relative, where T' changes lengths (boosts, dilations): there the error of
+    /// `f(Tx) - T'f(x)` depends on how far T' stretches it. Absent elsewhere.
+    #[serde(default, with = "figure::optional")]
+    pub pulled_back: Option<f64>,
     /// Median norm of the output over the base inputs.
     #[serde(with = "figure")]
     pub scale: f64,
@@ -525,6 +537,28 @@ pub struct Report {
     /// Of a shard: all that [`merge`](crate::audit::merge) needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<Evidence>>,
+    /// The worst pair of each output; in no file, and none in what was read or merged.
+    #[serde(skip)]
+    pub replays: Vec<Replay>,
+}
+
+/// The pair with the largest error of one output, to be looked at and computed with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replay {
+    /// Path of the output.
+    pub output: String,
+    /// Index of the test sample.
+    pub sample: usize,
+    /// The element.
+    pub element: Element,
+    /// x: the sample's tensors by path.
+    pub inputs: Vec<(String, Tensor)>,
+    /// T x.
+    pub transformed: Vec<(String, Tensor)>,
+    /// T' f(x), in double precision; complex numbers as a last axis of length 2.
+    pub expected: ArrayD<f64>,
+    /// f(T x), likewise, of the model under audit; absent where the model raises.
+    pub returned: Option<ArrayD<f64>>,
 }
 
 impl Report {

@@ -844,9 +844,24 @@ impl BoundLayout {
         Some(offset + found - before)
     }
 
-    /// Position of the first permuted axis: its entries are the rows judged one by one.
-    pub(crate) fn row_axis(&self) -> Option<usize> {
-        self.moved.iter().find(|(_, moved)| matches!(moved, Moved::Permuted(_))).and_then(|(at, _)| *at)
+    /// Positions of the axes whose entries are the rows judged one by one: the first permuted axis and those of the
+    /// grid.
+    pub(crate) fn row_axes(&self) -> Vec<usize> {
+        let permuted =
+            self.moved.iter().find(|(_, moved)| matches!(moved, Moved::Permuted(_))).and_then(|(at, _)| *at);
+        permuted.into_iter().chain(self.grid.iter().flat_map(|grid| grid.axes.iter().copied())).collect()
+    }
+
+    /// What the `i`-th row along [`row_axes`](Self::row_axes) is called: `row 17`, `pixel (3, 5)`.
+    pub(crate) fn row_name(&self, mut i: usize) -> String {
+        let Some(grid) = &self.grid else { return format!("row {i}") };
+        let mut pixel: Vec<String> = Vec::new();
+        for size in grid.sizes.iter().rev() {
+            pixel.insert(0, (i % size.max(&1)).to_string());
+            i /= size.max(&1);
+        }
+        let pixel = format!("pixel ({})", pixel.join(", "));
+        if self.row_axes().len() > grid.axes.len() { format!("row {i}, {pixel}") } else { pixel }
     }
 }
 

@@ -188,6 +188,11 @@ impl Element {
         self.linear != Array2::<f64>::eye(self.linear.nrows())
     }
 
+    /// Whether it changes no length: neither a boost nor a dilation nor another matrix that is not orthogonal.
+    pub fn preserves_norms(&self) -> bool {
+        self.geometry == Geometry::Euclidean && self.scale == 1.0
+    }
+
     /// The inverse of its matrix, `n x n`.
     pub fn linear_inverse(&self) -> Array2<f64> {
         match self.geometry {

@@ -66,6 +66,8 @@ pub(crate) fn output(name: &str, layout: &str, symmetry_type: SymmetryType) -> O
         absolute: summary(1.5e-7, 6.25e-7),
         relative: summary(3.21e-7, 9.63e-7),
         scaled_max: 9.63e-7,
+        row_quantile: Some(8.0e-7),
+        pulled_back: None,
         scale: 12.5,
         violation: 9.63e-16,
         noise: 4.4e-7,
@@ -163,6 +165,7 @@ pub(crate) fn passing() -> Report {
             .into(),
         timings: Some(Timings { total: 12.345, model: 11.9 }),
         evidence: None,
+        replays: vec![],
     }
 }
 

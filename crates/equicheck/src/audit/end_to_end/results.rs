@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::Error;
-use crate::model::{DType, Model};
-use crate::report::{Stop, Timings, TransformRow};
+use crate::model::{DType, Model, Tensor};
+use crate::report::{Replay, Stop, Timings, TransformRow};
 use crate::symmetry::Element;
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
@@ -138,6 +138,33 @@ impl EndToEnd<'_> {
         evidence.worst.retain(|old| described.iter().all(|new| new.place != old.place));
         evidence.worst.append(&mut described);
         Ok(())
+    }
+
+    /// The worst pair of each output once more, kept with its tensors.
+    pub(super) fn replays(
+        &mut self,
+        model: &mut dyn Model,
+        evidence: &Evidence,
+    ) -> Result<Vec<Replay>, Error> {
+        let names = self.input_names();
+        let named = |tensors: &[Tensor]| names.iter().cloned().zip(tensors.iter().cloned()).collect();
+        let mut replays = Vec::new();
+        for o in 0..self.outputs().len() {
+            let Some(record) = evidence.quoted(o) else { continue };
+            let (sample, element) = (record.sample, self.element_of(record, &evidence.parts));
+            let transformed = self.transformed(sample, &element, false)?;
+            let returned = self.calls.evaluate("replay", model, sample, &transformed)?;
+            replays.push(Replay {
+                output: self.outputs()[o].0.to_owned(),
+                sample,
+                inputs: named(&self.cases[sample].inputs),
+                transformed: named(&transformed),
+                expected: self.expected(sample, &element, false)?.swap_remove(o),
+                returned: returned.ok().map(|mut values| values.swap_remove(o).values),
+                element,
+            });
+        }
+        Ok(replays)
     }
 
     /// The element of a record.
