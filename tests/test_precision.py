@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 import equicheck
 from audits import FEW, SPACE, Pull, audit_case, clouds, floating, modes, pull
+from equicheck import _torch
 from networks import CASES, precision
 
 EGNN = next(case for case in CASES if case.name == "egnn")
@@ -204,3 +207,71 @@ def test_levels_grow_with_the_roundoff_of_low_precision(dtype: torch.dtype, roun
     assert report.verdict == "PASS", report
     assert output.classification == "exact"
     assert output.float64["max_relative"] < 1e-13
+
+
+class Mixed(torch.nn.Module):
+    """Weights pulls by a small network of scalar products, which autocast computes from rounded coordinates."""
+
+    def __init__(self, inside: torch.dtype | None = None, bias: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.weigh = torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.SiLU(), torch.nn.Linear(16, 1))
+        self.inside = inside
+        self.bias = bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        difference = x[None] - x[:, None]
+        with nullcontext() if self.inside is None else torch.autocast("cpu", self.inside):
+            centred = x - x.mean(0)
+            weight = self.weigh((centred @ centred.mT)[..., None])
+        return (weight.to(x) * difference).sum(1) + self.bias * torch.tensor([1.0, 0.0, 0.0]).to(x)
+
+
+@pytest.mark.parametrize("where", ["around", "inside", "disabled"])
+def test_autocast_counts_as_the_type_that_it_computes_in(where: str) -> None:
+    model = Mixed(torch.bfloat16 if where == "inside" else None)
+    entered = torch.autocast.__enter__
+    with torch.autocast("cpu", torch.bfloat16, enabled=where != "disabled") if where != "inside" else nullcontext():
+        report = equicheck.audit(model, clouds(4), **SPACE, **FEW)
+    assert torch.autocast.__enter__ is entered
+    output = report.outputs["output"]
+    assert report.verdict == "PASS", report
+    assert output.classification == "exact"
+    if where == "disabled":
+        assert output.max_relative < 1e-5
+        assert "computing in" not in str(report)
+        return
+    # bfloat16 has eight bits: no level of single precision would do.
+    assert output.max_relative > 1e-3
+    assert output.noise > 1e-4
+    assert "computing in bfloat16" in str(report)
+
+
+def test_autocast_hides_no_violation() -> None:
+    # Smaller than the rounding of bfloat16, and nothing in double precision hides it.
+    report = equicheck.audit(Mixed(torch.bfloat16, bias=1e-3), clouds(4), **SPACE, **FEW)
+    output = report.outputs["output"]
+    assert output.classification == "approximate"
+    assert report.verdict == "NEEDS_ATTENTION"
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("tf32")
+def test_tf32_counts_where_it_is_used() -> None:
+    for device, wanted in [("cuda", "tf32"), ("cpu", "")]:
+        with _torch._Autocast(device) as watch:
+            pass
+        assert watch.coarsest() == wanted
+    with _torch._Autocast("cuda") as watch, torch.autocast("cpu", torch.float16, enabled=False):
+        pass
+    assert watch.coarsest() == "tf32"
+    with _torch._Autocast("cuda") as watch, torch.autocast("cpu", torch.bfloat16):
+        pass
+    assert watch.coarsest() == "bfloat16"

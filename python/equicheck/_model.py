@@ -158,6 +158,7 @@ class Adapter:
             "dtype": "",
             "device": "cpu",
             "mode": "as_is",
+            "computes_in": "",
         }
 
     def environment(self) -> dict[str, str]:

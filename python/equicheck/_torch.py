@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import operator
 import warnings
@@ -302,6 +303,46 @@ class _Swapped:
         self.working = self.data if self.lean else self.data.clone()
 
 
+def compiled(function: Any) -> bool:
+    """Whether what happens inside is no Python code that can be watched."""
+    return isinstance(function, torch.jit.ScriptModule) or hasattr(function, "_orig_mod")
+
+
+class _Autocast:
+    """Sees in which types autocast has single-precision numbers computed during a call, around it or inside."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.types: set[str] = set()
+
+    def __enter__(self) -> _Autocast:
+        for device in {"cpu", self.device}:
+            with contextlib.suppress(RuntimeError):  # devices without autocast
+                if torch.is_autocast_enabled(device):
+                    self._add(torch.get_autocast_dtype(device))
+        if self.device == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+            self.types.add("tf32")
+        entered = self._entered = torch.autocast.__enter__
+
+        def enter(context: torch.autocast) -> Any:
+            if context._enabled:
+                self._add(context.fast_dtype)
+            return entered(context)
+
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        torch.autocast.__enter__ = self._entered  # type: ignore[method-assign]
+
+    def _add(self, dtype: torch.dtype) -> None:
+        self.types.add(str(dtype).removeprefix("torch."))
+
+    def coarsest(self) -> str:
+        """The type with the fewest digits, if any is coarser than single precision."""
+        return next((name for name in ("bfloat16", "float16", "tf32") if name in self.types), "")
+
+
 class TorchAdapter(Adapter):
     """A torch module, or a callable on torch tensors with the module behind it, if it was named."""
 
@@ -335,6 +376,8 @@ class TorchAdapter(Adapter):
         #: Other data for the module's tensors during a call, for callables that hold the module themselves.
         self.swapped: list[_Swapped] = []
         self._called = False
+        #: What a call was seen to compute single-precision numbers in, where that is coarser.
+        self.computes_in = ""
 
     def __enter__(self) -> TorchAdapter:
         super().__enter__()
@@ -366,6 +409,7 @@ class TorchAdapter(Adapter):
                     counts[key] = counts.get(key, 0) + tensor.numel()
                 info["dtype"] = max(counts, key=lambda key: counts[key])
                 info["device"] = str(floating[0].device)
+        info["computes_in"] = self.computes_in
         return info
 
     def environment(self) -> dict[str, str]:
@@ -381,6 +425,7 @@ class TorchAdapter(Adapter):
             self.protected.set_mode(self.training)
         default = torch.get_default_dtype()
         held = [(s.tensor, s.tensor.data, s.tensor.grad if s.tensor.is_leaf else None) for s in self.swapped]
+        watch = contextlib.nullcontext() if self._called or compiled(self.function) else _Autocast(self._device())
         self._called = True
         try:
             for swapped in self.swapped:
@@ -390,10 +435,12 @@ class TorchAdapter(Adapter):
             if self.default_dtype is not None:
                 torch.set_default_dtype(self.default_dtype)
             # Force fields differentiate inside their forward, whatever the caller's own mode is.
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad(), watch:
                 return self.function(*arguments.args, **arguments.kwargs)
         finally:
             torch.set_default_dtype(default)
+            if isinstance(watch, _Autocast):
+                self.computes_in = watch.coarsest()
             for swapped, (tensor, own, grad) in zip(self.swapped, held, strict=True):
                 swapped.working = tensor.data
                 tensor.data = own
@@ -406,6 +453,11 @@ class TorchAdapter(Adapter):
                 for kept in self.protected.kept if away else ():
                     if id(kept.tensor) in away:
                         kept.version = _version(kept.tensor)
+
+    def _device(self) -> str:
+        """Type of the device that the module is on."""
+        tensors = () if self.module is None else self.module.parameters()
+        return next((tensor.device.type for tensor in tensors), "cpu")
 
     def restore_state(self) -> None:
         if self.protected is not None:

@@ -133,6 +133,7 @@ impl Model for PyModel {
                     dtype: text("dtype")?,
                     device: text("device")?,
                     mode: text("mode")?,
+                    computes_in: text("computes_in")?,
                 })
             });
             info.unwrap_or_default()

@@ -22,6 +22,7 @@ impl<F: FnMut(&[Tensor]) -> Result<Vec<Output>, CallError>> Model for Function<F
             dtype: "float64".to_owned(),
             device: "cpu".to_owned(),
             mode: "eval".to_owned(),
+            computes_in: String::new(),
         }
     }
 

@@ -156,6 +156,8 @@ struct EndToEnd<'a> {
     written: Vec<String>,
     /// Samples on which the probes run.
     probed: usize,
+    /// Unit roundoff of what single-precision numbers are computed in, where that is coarser.
+    computes_in: Option<f64>,
     /// By sample: elements that random draws are unlikely to hit.
     planned: Vec<Vec<(&'static str, Element)>>,
 }
@@ -178,6 +180,7 @@ impl<'a> EndToEnd<'a> {
             first_outputs: Vec::new(),
             written: Vec::new(),
             probed: 1,
+            computes_in: None,
             planned: Vec::new(),
         }
     }
@@ -209,6 +212,8 @@ impl<'a> EndToEnd<'a> {
         let wanted = samples.count().map_or(wanted, |given| wanted.min(given));
         let transforms = self.options.transforms.unwrap_or(transforms);
         self.first_call(model, samples)?;
+        // Only a call shows what the host computes in.
+        self.computes_in = model.info().coarser_roundoff();
         while self.cases.len() < wanted && (self.cases.len() < PROBED_SAMPLES || !self.spent(0.1)) {
             let case = self.case(self.cases.len(), model, samples)?;
             self.cases.push(case);
@@ -317,7 +322,7 @@ impl<'a> EndToEnd<'a> {
     }
 
     /// Unit roundoff of the precision under audit: the coarsest of the transformed inputs' floating types, else the outputs',
-    /// else the model's.
+    /// else the model's; for single precision what it is computed in.
     fn roundoff(&self, model_dtype: &str) -> f64 {
         let case = &self.cases[0];
         let factors = self.specification.group().factors();
@@ -332,10 +337,14 @@ impl<'a> EndToEnd<'a> {
                 .reduce(f64::max)
         };
         let outputs = self.cases[0].base.iter().filter_map(|v| v.dtype.unit_roundoff());
-        of(true).or_else(|| of(false)).or_else(|| outputs.reduce(f64::max)).unwrap_or(match model_dtype {
-            "float64" => 2f64.powi(-53),
-            _ => 2f64.powi(-24),
-        })
+        let single = 2f64.powi(-24);
+        let own = of(true).or_else(|| of(false)).or_else(|| outputs.reduce(f64::max)).unwrap_or(
+            match model_dtype {
+                "float64" => 2f64.powi(-53),
+                _ => single,
+            },
+        );
+        self.computes_in.filter(|_| own == single).unwrap_or(own)
     }
 
     /// The level bounds, scaled to types coarser than single precision.

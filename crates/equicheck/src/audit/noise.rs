@@ -46,9 +46,11 @@ fn binade(v: f64) -> f64 {
     if v.is_finite() { f64::from_bits(v.to_bits() & f64::INFINITY.to_bits()) } else { 0.0 }
 }
 
-/// A copy of the model whose whole floating state is moved by one unit in the last place.
+/// A copy of the model whose whole floating state is moved by one unit in the last place, of `precision` where that is
+/// coarser than the state's own.
 pub(crate) fn with_moved_state(
     model: &mut dyn Model,
+    precision: Option<f64>,
     draws: &mut Draws,
 ) -> Result<Box<dyn Model>, Unavailable> {
     let state = model.state()?;
@@ -56,7 +58,7 @@ pub(crate) fn with_moved_state(
         .iter()
         .enumerate()
         .filter(|(_, s)| s.tensor.dtype().is_inexact())
-        .map(|(k, s)| (k, moved_by_one_ulp(&s.tensor, None, draws)))
+        .map(|(k, s)| (k, moved_by_one_ulp(&s.tensor, precision, draws)))
         .collect();
     if values.is_empty() {
         return Err(Unavailable("the model has no floating-point state".to_owned()));

@@ -140,6 +140,9 @@ fn model(model: &ModelInfo) -> Inline {
         (true, false) => particulars.push(format!("on {}", model.device)),
         (true, true) => {}
     }
+    if !model.computes_in.is_empty() {
+        particulars.push(format!("computing in {}", model.computes_in));
+    }
     if !model.mode.is_empty() {
         particulars.push(format!("mode {}", model.mode));
     }

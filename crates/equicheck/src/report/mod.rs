@@ -440,6 +440,22 @@ pub struct ModelInfo {
     pub device: String,
     /// `eval`, `train` or `as_is`.
     pub mode: String,
+    /// What single-precision numbers are computed in, where that is coarser: `bfloat16` or `float16` under autocast,
+    /// `tf32`. Empty elsewhere.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub computes_in: String,
+}
+
+impl ModelInfo {
+    /// Unit roundoff of what single-precision numbers are computed in, if it is coarser than theirs.
+    pub(crate) fn coarser_roundoff(&self) -> Option<f64> {
+        match self.computes_in.as_str() {
+            "bfloat16" => Some(2f64.powi(-8)),
+            // Significands of ten bits and the hidden one.
+            "float16" | "tf32" => Some(2f64.powi(-11)),
+            _ => None,
+        }
+    }
 }
 
 /// What was executed; replaying it gives the same report.

@@ -109,6 +109,7 @@ pub(crate) fn passing() -> Report {
             dtype: "float32".to_owned(),
             device: "cpu".to_owned(),
             mode: "eval".to_owned(),
+            computes_in: String::new(),
         },
         group: "E(3) x S(nodes)".to_owned(),
         verdict: Verdict::Pass,

@@ -446,7 +446,8 @@ impl EndToEnd<'_> {
     ) -> Result<Vec<Vec<Vec<f64>>>, Error> {
         let mut found: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); self.outputs().len()]; points.len()];
         let mut draws = Draws::new(self.options.seed, 0, u64::from(double), Purpose::Parameters);
-        let mut moved_state = match noise::with_moved_state(model, &mut draws) {
+        let coarser = self.computes_in.filter(|_| !double);
+        let mut moved_state = match noise::with_moved_state(model, coarser, &mut draws) {
             Ok(copy) => Some(copy),
             Err(why) => {
                 let note = format!("rounding of the model's parameters was not probed: {}", why.0);
@@ -468,7 +469,7 @@ impl EndToEnd<'_> {
                         if self.holds_labels(*sample, k) {
                             t.clone()
                         } else {
-                            noise::moved_by_one_ulp(t, kept.get(k).copied().flatten(), &mut draws)
+                            noise::moved_by_one_ulp(t, kept.get(k).copied().flatten().or(coarser), &mut draws)
                         }
                     })
                     .collect();
