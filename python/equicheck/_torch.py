@@ -327,7 +327,7 @@ class _Autocast:
         def enter(context: torch.autocast) -> Any:
             if context._enabled:
                 self._add(context.fast_dtype)
-            return entered(context)
+            return entered(context)  # type: ignore[no-untyped-call]
 
         torch.autocast.__enter__ = enter  # type: ignore[method-assign]
         return self

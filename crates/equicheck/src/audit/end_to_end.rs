@@ -3,9 +3,11 @@
 mod cases;
 mod custom;
 mod probes;
+mod rattle;
 mod results;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ndarray::ArrayD;
@@ -34,6 +36,8 @@ const LOOK: usize = 100;
 
 /// One test sample, with everything that is known of it.
 struct Case {
+    /// Which of the user's samples it is, or is a copy of: what is no tensor comes from there.
+    source: usize,
     inputs: Vec<Tensor>,
     layouts: Vec<Option<BoundLayout>>,
     space: Space,
@@ -156,10 +160,14 @@ struct EndToEnd<'a> {
     written: Vec<String>,
     /// Samples on which the probes run.
     probed: usize,
+    /// How many of the last cases are rattled copies of the first.
+    rattled: usize,
+    /// By output: whether it vanishes on the samples as given, by their symmetry. Empty without rattled copies.
+    forced: Vec<bool>,
     /// Unit roundoff of what single-precision numbers are computed in, where that is coarser.
     computes_in: Option<f64>,
     /// By sample: elements that random draws are unlikely to hit.
-    planned: Vec<Vec<(&'static str, Element)>>,
+    planned: BTreeMap<usize, Vec<(&'static str, Element)>>,
 }
 
 impl<'a> EndToEnd<'a> {
@@ -180,8 +188,10 @@ impl<'a> EndToEnd<'a> {
             first_outputs: Vec::new(),
             written: Vec::new(),
             probed: 1,
+            rattled: 0,
+            forced: Vec::new(),
             computes_in: None,
-            planned: Vec::new(),
+            planned: BTreeMap::new(),
         }
     }
 
@@ -221,23 +231,14 @@ impl<'a> EndToEnd<'a> {
         self.decide_probed();
         self.mark_moved()?;
         self.check_factors()?;
+        self.rattle(model)?;
         let translation_scale = self.set_translation_scale();
-        self.scales = (0..self.outputs().len())
-            .map(|o| Scales::new(self.cases.iter().map(|case| (&case.outputs[o], &case.base[o].values))))
-            .collect();
+        self.scales = self.scales_of(false);
         let roundoff = self.roundoff(&info.dtype);
         let levels = self.levels(roundoff);
         let mut double = self.double_model(model, roundoff)?;
         self.scales_double = match double {
-            DoubleModel::Copy(_) => (0..self.outputs().len())
-                .map(|o| {
-                    Scales::new(
-                        self.cases
-                            .iter()
-                            .filter_map(|case| Some((&case.outputs[o], &case.double.as_ref()?[o].values))),
-                    )
-                })
-                .collect(),
+            DoubleModel::Copy(_) => self.scales_of(true),
             _ => self.scales.clone(),
         };
         let proven = self.prove(model, &mut double)?;
@@ -427,13 +428,13 @@ impl<'a> EndToEnd<'a> {
     /// samples and over the parts of the group. Of a finite group that is enumerated every element comes once.
     fn plan(&mut self, transforms: usize) -> Vec<Pair> {
         let group = self.specification.group();
-        let tried = self.probed.clamp(1, PLANNED_SAMPLES);
-        self.planned = (0..tried).map(|sample| self.planned_elements(sample)).collect();
+        let tried = self.probes().into_iter().take(PLANNED_SAMPLES);
+        self.planned = tried.map(|sample| (sample, self.planned_elements(sample))).collect();
         let mut planned: Vec<Pair> = Vec::new();
-        for (sample, elements) in self.planned.iter().enumerate() {
+        for (sample, elements) in &self.planned {
             planned.extend(elements.iter().enumerate().map(|(k, (kind, _))| Pair {
                 place: 0,
-                sample,
+                sample: *sample,
                 index: k as u64,
                 part: Part::Joint,
                 kind: Cow::Borrowed(kind),
@@ -492,7 +493,7 @@ impl<'a> EndToEnd<'a> {
             let turn = sampling::turn(&sampling::cycle(group), &pair.part, pair.sample, pair.index);
             sampling::haar(group, &pair.part, space, Some(turn), &mut draws)
         } else {
-            self.planned[pair.sample][pair.index as usize].1.clone()
+            self.planned[&pair.sample][pair.index as usize].1.clone()
         }
     }
 

@@ -143,7 +143,10 @@ pub struct Evidence {
     pub(crate) grids: bool,
     pub(crate) parts: Vec<PartRecord>,
     pub(crate) seed: u64,
+    /// Rattled copies included.
     pub(crate) samples: usize,
+    /// By rattled copy, the last of the samples: of which sample.
+    pub(crate) rattled: Vec<usize>,
     /// Pairs of the plan that are this shard's.
     pub(crate) planned: usize,
     pub(crate) stop: Stop,
@@ -341,7 +344,9 @@ impl Evidence {
         };
         // All bounds of the report hold together: each gets its part of the error probability.
         let split = self.parts.iter().filter(|part| part.improper).count();
-        let alpha = (1.0 - CONFIDENCE) / ((self.parts.len() + 2 * split) * self.outputs.len()) as f64;
+        let kinds = if self.rattled.is_empty() { 0 } else { 2 };
+        let bounds = (self.parts.len() + 2 * split + kinds) * self.outputs.len();
+        let alpha = (1.0 - CONFIDENCE) / bounds as f64;
         let row = |label: String, records: &[&Record], order: Option<usize>| {
             let relative: Vec<f64> = records.iter().map(|r| r.working[o].relative).collect();
             let exceeding = records.iter().filter(|r| exceeds(judged(r), decision.allowance)).count();
@@ -388,6 +393,13 @@ impl Evidence {
                 }
             }
         }
+        if !self.rattled.is_empty() {
+            let given = self.samples - self.rattled.len();
+            for (label, copies) in [("samples as given", false), ("rattled copies", true)] {
+                let chosen: Vec<&Record> = self.haar().filter(|r| (r.sample >= given) == copies).collect();
+                rows.push(row(label.to_owned(), &chosen, None));
+            }
+        }
         rows
     }
 
@@ -418,6 +430,9 @@ impl Evidence {
         let described = self.worst.iter().find(|w| w.place == worst.place);
         Some(WorstCase {
             sample: worst.sample,
+            rattled_from: (worst.sample + self.rattled.len())
+                .checked_sub(self.samples)
+                .and_then(|k| self.rattled.get(k).copied()),
             index: worst.index,
             element: described.map_or_else(String::new, |w| w.element.clone()),
             factor: self.parts[worst.part].name.clone(),
@@ -515,7 +530,8 @@ impl Evidence {
             outputs,
             plan: ExecutedPlan {
                 seed: self.seed,
-                samples: self.samples,
+                samples: self.samples - self.rattled.len(),
+                rattled: self.rattled.len(),
                 transformations: distinct.len(),
                 pairs: self.records.len(),
                 planned_pairs: self.planned,
@@ -700,6 +716,7 @@ mod tests {
                 .collect(),
             seed: 0,
             samples: 1,
+            rattled: Vec::new(),
             planned: 0,
             stop: Stop::Completed,
             translation_scale: 1.0,

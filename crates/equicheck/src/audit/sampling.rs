@@ -23,6 +23,7 @@ pub(crate) enum Purpose {
     Constants = 6,
     Parameters = 7,
     Order = 8,
+    Rattling = 9,
 }
 
 /// A counter-based stream of draws.
@@ -596,6 +597,7 @@ mod tests {
             Purpose::Constants,
             Purpose::Parameters,
             Purpose::Order,
+            Purpose::Rattling,
         ] {
             assert!(seen.insert(Draws::new(3, 5, 8, purpose).uniform().to_bits()), "{purpose:?}");
         }

@@ -199,7 +199,9 @@ fn layout(layout: &str) -> Inline {
 fn end_to_end(report: &Report, blocks: &mut Document) {
     let plan = &report.plan;
     blocks.push(Block::Section("END-TO-END TESTS"));
-    blocks.push(Block::Field("Test samples", plan.samples.to_string().into()));
+    let rattled =
+        if plan.rattled == 0 { String::new() } else { format!(" and {} rattled copies", plan.rattled) };
+    blocks.push(Block::Field("Test samples", format!("{}{rattled}", plan.samples).into()));
     blocks.push(Block::Field("Transformations tested", plan.transformations.to_string().into()));
     blocks.push(Block::Field("Pairs (sample, transformation) evaluated", pairs(plan).into()));
     if !report.not_audited.is_empty() {
@@ -386,8 +388,9 @@ fn float64(comparison: &Float64) -> Inline {
 }
 
 fn worst_case(worst: &WorstCase) -> Inline {
-    let WorstCase { sample, index, element, factor, kind, block } = worst;
-    Inline::from(format!("sample {sample}, element {index} ({kind}, "))
+    let WorstCase { sample, rattled_from, index, element, factor, kind, block } = worst;
+    let copied = rattled_from.map_or(String::new(), |of| format!(" (a rattled copy of {of})"));
+    Inline::from(format!("sample {sample}{copied}, element {index} ({kind}, "))
         .then_code(factor)
         .then(format!("): {element}; block: {block}"))
 }

@@ -165,6 +165,9 @@ pub struct Summary {
 pub struct WorstCase {
     /// Index of the test sample.
     pub sample: usize,
+    /// The sample of which it is a rattled copy, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rattled_from: Option<usize>,
     /// Index of the element in that sample's plan.
     pub index: u64,
     /// The element in words, e.g. `rotation by 131.2° about (0.21, -0.91, 0.36), det -1`.
@@ -465,6 +468,9 @@ pub struct ExecutedPlan {
     pub seed: u64,
     /// Test samples used.
     pub samples: usize,
+    /// Rattled copies of them that were added, as their symmetry forces outputs to zero.
+    #[serde(default)]
+    pub rattled: usize,
     /// Distinct transformations, without the identity.
     pub transformations: usize,
     /// (input, element) pairs evaluated, planned ones included.

@@ -73,6 +73,7 @@ pub(crate) fn output(name: &str, layout: &str, symmetry_type: SymmetryType) -> O
         noise: 4.4e-7,
         worst: Some(WorstCase {
             sample: 3,
+            rattled_from: None,
             index: 17,
             element: "rotation by 131.2° about (0.21, -0.91, 0.36), det -1".to_owned(),
             factor: "joint".to_owned(),
@@ -149,6 +150,7 @@ pub(crate) fn passing() -> Report {
         plan: ExecutedPlan {
             seed: 18_446_744_073_709_551_615,
             samples: 50,
+            rattled: 0,
             transformations: 750,
             pairs: 810,
             planned_pairs: 810,

@@ -64,6 +64,18 @@ impl EndToEnd<'_> {
         samples: &mut dyn Samples,
     ) -> Result<Case, Error> {
         let inputs = samples.get(index)?;
+        self.case_of(index, index, inputs, model)
+    }
+
+    /// The same for the given tensors, in place of those of sample `source`.
+    pub(super) fn case_of(
+        &mut self,
+        index: usize,
+        source: usize,
+        inputs: Vec<Tensor>,
+        model: &mut dyn Model,
+    ) -> Result<Case, Error> {
+        self.calls.sources.push(source);
         let layouts = self.bind_inputs(&inputs)?;
         let names: Vec<String> = self.input_names().iter().map(|n| format!("input `{n}`")).collect();
         let grid: BTreeMap<String, usize> = layouts
@@ -154,7 +166,7 @@ impl EndToEnd<'_> {
                 Ok(bound)
             })
             .collect::<Result<Vec<_>, Error>>()?;
-        Ok(Case { inputs, layouts, space, base, outputs, double: None })
+        Ok(Case { source, inputs, layouts, space, base, outputs, double: None })
     }
 
     /// Labels of the segments within which axes are permuted.
@@ -301,7 +313,7 @@ fn points(tensor: &Tensor, layout: &BoundLayout) -> Vec<Array1<f64>> {
 }
 
 /// Root mean square distance of the sample's points from their centroid.
-fn spread_of_points(inputs: &[Tensor], layouts: &[Option<BoundLayout>]) -> Option<f64> {
+pub(super) fn spread_of_points(inputs: &[Tensor], layouts: &[Option<BoundLayout>]) -> Option<f64> {
     let points: Vec<Array1<f64>> = inputs
         .iter()
         .zip(layouts)

@@ -80,7 +80,7 @@ impl EndToEnd<'_> {
         scales[0][o].measure(&self.cases[0].outputs[o], &difference, &reference.values).scaled
     }
 
-    fn holds_labels(&self, sample: usize, input: usize) -> bool {
+    pub(super) fn holds_labels(&self, sample: usize, input: usize) -> bool {
         let case = &self.cases[sample];
         let turned = case.layouts[input].as_ref().is_some_and(BoundLayout::is_spatial);
         noise::holds_labels(&case.inputs[input], turned)
@@ -98,7 +98,7 @@ impl EndToEnd<'_> {
         let names = self.input_names();
         let mut proven = Proven::assumed(names.len(), self.outputs().len());
         let is_copy = matches!(double, DoubleModel::Copy(_));
-        for sample in 0..self.probed.min(2) {
+        for sample in self.probes().into_iter().take(2) {
             let prover: &mut dyn Model = match double {
                 DoubleModel::Copy(copy) => copy.as_mut(),
                 DoubleModel::Same => &mut *model,
@@ -144,8 +144,8 @@ impl EndToEnd<'_> {
             let mut sensitivity: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut discrimination: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut acted = false;
-            for sample in 0..self.probed {
-                if self.spent(0.5) && sample > 0 {
+            for (done, sample) in self.probes().into_iter().enumerate() {
+                if self.spent(0.5) && done > 0 {
                     break;
                 }
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
@@ -340,7 +340,9 @@ impl EndToEnd<'_> {
         double: &mut DoubleModel,
         proven: &Proven,
     ) -> Result<Vec<Noise>, Error> {
-        let points: Vec<Point> = (0..self.probed)
+        let points: Vec<Point> = self
+            .probes()
+            .into_iter()
             .map(|sample| Point { id: sample as u64, sample, element: self.probe_element(sample) })
             .collect();
         let mut noise = self.probe_noise(model, double, proven, &points, false)?.swap_remove(0);

@@ -75,6 +75,7 @@ impl EndToEnd<'_> {
             parts,
             seed: self.options.seed,
             samples: self.cases.len(),
+            rattled: self.cases[self.cases.len() - self.rattled..].iter().map(|case| case.source).collect(),
             planned: 0,
             stop: Stop::Completed,
             translation_scale,
@@ -221,7 +222,7 @@ impl EndToEnd<'_> {
     }
 
     fn remarks(&mut self) {
-        if self.cases.len() == 1 {
+        if self.cases.len() - self.rattled == 1 {
             self.notes.push(
                 "one test sample: what holds for it may fail for others; give a list of samples, or a function of a \
                  seed"

@@ -1,0 +1,77 @@
+"""Samples that are symmetric themselves force outputs to zero: copies that are not are judged beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import equicheck
+from audits import FEW
+
+LAYOUTS: dict[str, Any] = {
+    "group": "E(3) x S(nodes)",
+    "in_layouts": "nodes point",
+    "out_layouts": {"dipole": "vector", "energy": ""},
+}
+
+
+class Dipole(nn.Module):
+    """Vanishes on what has a centre of inversion, whatever its factors per axis."""
+
+    def __init__(self, factors: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.tensor(factors))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        centred = x - x.mean(0)
+        weight = torch.exp(-centred.square().sum(-1, keepdim=True) / 4)
+        return {"dipole": self.factors * (weight * centred).sum(0), "energy": weight.sum()}
+
+
+def symmetric(seed: int) -> torch.Tensor:
+    """Six points and their images under inversion."""
+    half = torch.randn(6, 3, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([half, -half]) + 1
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_what_vanishes_by_symmetry_is_judged_on_rattled_copies(count: int) -> None:
+    samples = [symmetric(seed) for seed in range(count)]
+    report = equicheck.audit(Dipole(), samples, **LAYOUTS, **FEW)
+    assert report.verdict == "PASS", report
+    copies = min(count, 3)
+    assert report.plan["samples"] == count
+    assert report.plan["rattled"] == copies
+    assert any("`dipole` vanishes on the samples by their symmetry" in note for note in report.notes)
+    rows = {row["factor"]: row for row in report.outputs["dipole"].factors}
+    assert rows["samples as given"]["pairs"] + rows["rattled copies"]["pairs"] == count * 8 + copies * 8
+    assert f"Test samples: {count} and {copies} rattled copies" in str(report)
+
+    broken = equicheck.audit(Dipole((1.0, 1.0, 1.1)), samples, **LAYOUTS, **FEW)
+    assert broken.verdict == "FAIL"
+    assert broken.outputs["energy"].verdict == "PASS"
+    rows = {row["factor"]: row for row in broken.outputs["dipole"].factors}
+    # Zero is zero under all actions; what is left of it is the rounding of the samples' own symmetry.
+    given, rattled = rows["samples as given"]["max_relative_f64"], rows["rattled copies"]["max_relative_f64"]
+    assert given < 1e-3
+    assert rattled > 1e-2
+    worst = broken.to_text().split("Worst case:")[2]
+    assert "(a rattled copy of" in worst.split("block")[0]
+
+
+def test_nothing_is_rattled_without_need() -> None:
+    generic = [torch.randn(12, 3, generator=torch.Generator().manual_seed(k)) for k in range(3)]
+    for samples in (generic, [symmetric(0), generic[0]], [generic[0], symmetric(0)]):
+        report = equicheck.audit(Dipole(), samples, **LAYOUTS, **FEW)
+        assert report.plan["rattled"] == 0
+        assert report.verdict == "PASS", report
+
+
+def test_an_output_that_is_zero_everywhere_stays_vacuous() -> None:
+    report = equicheck.audit(Dipole((0.0, 0.0, 0.0)), [symmetric(0)], **LAYOUTS, **FEW)
+    assert report.plan["rattled"] == 0
+    assert report.verdict == "NEEDS_ATTENTION"
+    assert "vacuous" in report.outputs["dipole"].reason
