@@ -171,3 +171,27 @@ def test_errors_under_boosts_are_also_pulled_back() -> None:
     assert healthy.outputs["output"].pulled_back < 1e-4
     assert "Max relative error pulled back by T'^-1" in healthy.to_text()
     assert equicheck.audit(pull, XS, **SPACE, **FEW).outputs["output"].pulled_back is None
+
+
+def test_grids_may_end_in_different_ways() -> None:
+    torch.manual_seed(0)
+    circular = torch.nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular")
+    valid = torch.nn.Conv1d(1, 2, 3)
+
+    def model(ring: torch.Tensor, line: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"ring": circular(ring), "line": torch.nn.functional.pad(valid(line), (1, 1))}
+
+    inputs = {"ring": torch.randn(1, 1, 12), "line": torch.randn(1, 1, 12)}
+    layouts: dict[str, Any] = {
+        "in_layouts": dict.fromkeys(inputs, "batch channel length"),
+        "out_layouts": dict.fromkeys(inputs, "batch channel length"),
+    }
+    options: dict[str, Any] = {"group": "T(1)", "transforms": 20, **layouts}
+    right = equicheck.audit(model, inputs, domain={"ring": "periodic", "line": "open"}, **options)
+    assert right.outputs["ring"].verdict == "PASS"
+    assert "(periodic domain)" in right.transforms[0]["description"]
+    assert "(open domain)" in right.transforms[1]["description"]
+    wrong = equicheck.audit(model, inputs, domain={"ring": "periodic", "line": "periodic"}, **options)
+    assert wrong.outputs["line"].verdict == "FAIL"
+    with pytest.raises(equicheck.SpecificationError, match="no input or output `lime`"):
+        equicheck.audit(model, inputs, domain={"lime": "open"}, **options)

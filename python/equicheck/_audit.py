@@ -39,6 +39,7 @@ def audit(
     samples: int | None = None,
     transforms: int | None = None,
     budget: float | None = None,
+    thorough: bool = False,
     seed: int = 0,
     translation_scale: float | None = None,
     levels: tuple[float, float, float] | Mapping[str, float] | None = None,
@@ -46,7 +47,7 @@ def audit(
     precision: Literal["both", "as_is", "float64"] = "both",
     representations: Mapping[str, Any] | None = None,
     segments: Mapping[str, str] | None = None,
-    domain: Literal["periodic", "open"] | None = None,
+    domain: Literal["periodic", "open"] | Mapping[str, Literal["periodic", "open"]] | None = None,
     interpolation: Literal["bilinear", "bicubic", "fourier"] = "bilinear",
     rapidity: float = 2.0,
     shard: tuple[int, int] | None = None,
@@ -78,6 +79,7 @@ def audit(
         samples: test samples, at most. Default by model size: 50, 100 or 200.
         transforms: random elements per sample. Default by model size: 50 or 100.
         budget: seconds; default 120, ``float("inf")`` lifts it.
+        thorough: no limit of time, unless `budget` is given.
         seed: of all random draws.
         translation_scale: standard deviation of each component of a random translation, in the inputs' unit; default
             is the spread of the points.
@@ -87,7 +89,7 @@ def audit(
             double-precision copy alone.
         segments: permuted axis -> input whose values label the segments that it is permuted within (graphs of a batch).
         domain: what lies beyond the edge of grids: ``"periodic"``, the opposite edge; ``"open"``, nothing that is
-            known. Needed where translations act on grids.
+            known. For all tensors, or by input and output. Needed where translations act on grids.
         interpolation: how values between pixels are made: ``"bilinear"``, ``"bicubic"``, ``"fourier"``.
         rapidity: of the fastest boost that is drawn, at most 5.
         shard: ``(i, n)``: the i-th of n runs, from 0, that share the plan's pairs; ``equicheck.merge`` joins their
@@ -119,6 +121,8 @@ def audit(
     whole = _whole(seed)
     if whole is None or not 0 <= whole < 2**64:
         raise SpecificationError(f"`seed`: expected a whole number from 0 to 2**64 - 1, not {seed!r}")
+    if budget is None and thorough:
+        budget = float("inf")
     options = {
         "samples": _count("samples", samples),
         "transforms": _count("transforms", transforms),
@@ -132,7 +136,10 @@ def audit(
         else {},
         "precision": precision,
         "segments": dict(segments or {}),
-        "domain": _word("domain", domain),
+        "domain": None if isinstance(domain, Mapping) else _word("domain", domain),
+        "domains": {name: _word(f"domain[{name}]", word) or "open" for name, word in domain.items()}
+        if isinstance(domain, Mapping)
+        else {},
         "interpolation": _word("interpolation", interpolation) or "bilinear",
         "rapidity": _number("rapidity", rapidity, 2.0),
         "shard": _shard(shard),

@@ -47,6 +47,8 @@ pub(crate) struct PyOptions {
     #[pyo3(item)]
     domain: Option<String>,
     #[pyo3(item)]
+    domains: BTreeMap<String, String>,
+    #[pyo3(item)]
     interpolation: String,
     #[pyo3(item)]
     rapidity: f64,
@@ -93,6 +95,11 @@ impl PyOptions {
             precision,
             segments: self.segments,
             domain: self.domain.as_deref().map(word).transpose()?,
+            domains: self
+                .domains
+                .into_iter()
+                .map(|(tensor, domain)| Ok((tensor, word(&domain)?)))
+                .collect::<PyResult<_>>()?,
             interpolation: word(&self.interpolation)?,
             rapidity: self.rapidity,
             shard: Shard { index: self.shard.0, count: self.shard.1 },

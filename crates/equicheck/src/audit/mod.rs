@@ -168,8 +168,10 @@ pub struct Options {
     pub precision: Precision,
     /// Permuted axis -> input whose integer values label the segments within which it is permuted.
     pub segments: BTreeMap<String, String>,
-    /// How grids end, for all inputs: needed where translations act on grids.
+    /// How grids end, for all tensors that `domains` does not name: needed where translations act on grids.
     pub domain: Option<Domain>,
+    /// The same by input or output.
+    pub domains: BTreeMap<String, Domain>,
     /// How values between pixels are found.
     pub interpolation: Interpolation,
     /// Largest rapidity of drawn boosts.
@@ -195,6 +197,7 @@ impl Default for Options {
             precision: Precision::Both,
             segments: BTreeMap::new(),
             domain: None,
+            domains: BTreeMap::new(),
             interpolation: Interpolation::Linear,
             rapidity: 2.0,
             shard: Shard::WHOLE,
@@ -251,6 +254,15 @@ pub fn audit(
 const LARGEST_RAPIDITY: f64 = 5.0;
 
 impl Options {
+    /// How the grid of a tensor ends, if that was said: of it, or of all, or of the others, which then agree.
+    pub(crate) fn domain_of(&self, tensor: &str) -> Option<Domain> {
+        let common = || {
+            let mut given = self.domains.values();
+            given.next().filter(|first| given.all(|other| other == *first)).copied()
+        };
+        self.domains.get(tensor).copied().or(self.domain).or_else(common)
+    }
+
     fn check(&self, specification: &Specification) -> Result<(), Error> {
         let fail = |option: &str, why: String| Err(Error::Option { option: option.to_owned(), why });
         if self.samples == Some(0) {
@@ -295,6 +307,17 @@ impl Options {
                 let known: Vec<&str> = specification.outputs.iter().map(|(n, _)| n.as_str()).collect();
                 let why = format!("no output `{name}` has a layout; outputs: {}", known.join(", "));
                 return fail("tolerance", why);
+            }
+        }
+        for name in self.domains.keys() {
+            let tensors =
+                || specification.inputs.iter().chain(&specification.outputs).map(|(n, _)| n.as_str());
+            if specification.custom.is_none() && !tensors().any(|tensor| tensor == name) {
+                let known: Vec<&str> = tensors().collect();
+                return fail(
+                    "domain",
+                    format!("no input or output `{name}`; there are {}", known.join(", ")),
+                );
             }
         }
         for (axis, input) in &self.segments {

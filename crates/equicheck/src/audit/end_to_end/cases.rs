@@ -84,8 +84,11 @@ impl EndToEnd<'_> {
             .find(|layout| layout.grid_sizes().count() > 0)
             .map(|layout| layout.grid_sizes().map(|(name, n)| (name.to_owned(), n)).collect())
             .unwrap_or_default();
-        let layouts: Vec<Option<BoundLayout>> =
-            layouts.into_iter().map(|layout| layout.map(|layout| self.on_grid(layout, &grid))).collect();
+        let layouts: Vec<Option<BoundLayout>> = layouts
+            .into_iter()
+            .zip(self.input_names())
+            .map(|(layout, name)| layout.map(|layout| self.on_grid(&name, layout, &grid)))
+            .collect();
         let bound = names.iter().zip(&layouts).filter_map(|(n, l)| Some((n.as_str(), l.as_ref()?)));
         let axes = permuted_lengths(bound)?;
         for ((what, layout), tensor) in names.iter().zip(&layouts).zip(&inputs) {
@@ -107,7 +110,7 @@ impl EndToEnd<'_> {
         let mut space = Space {
             dimension: self.specification.group().dimension().unwrap_or(0),
             axes,
-            periodic: self.options.domain == Some(Domain::Periodic),
+            periodic: self.is_periodic(&layouts),
             rapidity: self.options.rapidity,
             order: self.options.seed ^ (index as u64).rotate_left(32),
             grid,
@@ -139,7 +142,7 @@ impl EndToEnd<'_> {
                 let what = format!("output `{name}`");
                 let bound =
                     BoundLayout::with_lengths(layout, shape, self.specification.group(), &what, &known)?;
-                let bound = self.on_grid(bound, &space.grid);
+                let bound = self.on_grid(name, bound, &space.grid);
                 self.check_grid(&what, &bound, &space)?;
                 if bound.needs_complex() && !value.dtype.is_complex() {
                     return Err(Error::Shape {
@@ -209,8 +212,19 @@ impl EndToEnd<'_> {
         known
     }
 
-    fn on_grid(&self, layout: BoundLayout, reference: &BTreeMap<String, usize>) -> BoundLayout {
-        let domain = self.options.domain.unwrap_or(Domain::Open);
+    /// Whether all grids of the inputs wrap around: then shifts go as far as the grid does.
+    fn is_periodic(&self, layouts: &[Option<BoundLayout>]) -> bool {
+        let names = self.input_names();
+        let grids = layouts
+            .iter()
+            .zip(&names)
+            .filter(|(layout, _)| layout.as_ref().is_some_and(|layout| layout.grid_sizes().count() > 0));
+        let mut domains = grids.map(|(_, name)| self.options.domain_of(name)).peekable();
+        domains.peek().is_some() && domains.all(|domain| domain == Some(Domain::Periodic))
+    }
+
+    fn on_grid(&self, tensor: &str, layout: BoundLayout, reference: &BTreeMap<String, usize>) -> BoundLayout {
+        let domain = self.options.domain_of(tensor).unwrap_or(Domain::Open);
         layout.on_grid(domain, self.options.interpolation, reference)
     }
 
@@ -228,7 +242,8 @@ impl EndToEnd<'_> {
         };
         let shifted =
             |factor: &Factor| matches!(factor, Factor::Translation(_)) && layout.is_moved_by(factor);
-        if self.options.domain.is_none() && group.factors().iter().any(shifted) {
+        let name = what.split('`').nth(1).unwrap_or_default();
+        if self.options.domain_of(name).is_none() && group.factors().iter().any(shifted) {
             return Err(Error::Option {
                 option: "domain".to_owned(),
                 why: format!(
