@@ -3,6 +3,7 @@
 mod cases;
 mod custom;
 mod probes;
+mod representations;
 mod results;
 
 use std::time::Instant;
@@ -240,12 +241,14 @@ impl<'a> EndToEnd<'a> {
         self.mark_moved()?;
         self.check_factors()?;
         let translation_scale = self.set_translation_scale();
+        let deviation = self.check_representations()?;
         self.scales = (0..self.outputs().len())
             .map(|o| Scales::new(self.cases.iter().map(|case| (&case.outputs[o], &case.base[o].values))))
             .collect();
         let roundoff = self.roundoff(&info.dtype);
         let levels = self.levels(roundoff);
         let mut double = self.double_model(model, roundoff)?;
+        Self::without_exact_representations(deviation, &mut double);
         self.scales_double = match double {
             DoubleModel::Copy(_) => (0..self.outputs().len())
                 .map(|o| {
@@ -263,6 +266,7 @@ impl<'a> EndToEnd<'a> {
         self.variation(model)?;
         let repeatability = self.repeat(model, false)?;
         let mut noise = self.noise(model, &mut double, &proven)?;
+        Self::add_representations(deviation, &mut noise);
         let repeat_double = match &mut double {
             DoubleModel::Copy(copy) => self.repeat(copy.as_mut(), true)?.iter().map(|r| r.seeded).collect(),
             _ => repeatability.iter().map(|r| r.seeded).collect::<Vec<f64>>(),
@@ -422,6 +426,7 @@ impl<'a> EndToEnd<'a> {
                 layout.as_ref().map_or_else(|| wide.clone(), |layout| layout.act(element, &wide))
             })
             .collect();
+        self.specification.representations().check()?;
         Ok(transformed)
     }
 

@@ -106,7 +106,7 @@ impl BoundLayout {
             shape: shape.to_vec(),
             why,
         };
-        let axes = layout.axes();
+        let axes = &layout.bound_axes(group, &own_lengths(layout, shape, known))?[..];
         let leading = axes.first() == Some(&Axis::Ellipsis);
         let named = if leading { &axes[1..] } else { axes };
         let weights = named.iter().filter(|axis| axis.is_weight()).count();
@@ -604,6 +604,7 @@ impl BoundLayout {
     fn changes(element: &Element, representation: &Representation) -> bool {
         match representation {
             Representation::Scalar => false,
+            Representation::User(user) => user.matrix(element).is_some(),
             Representation::Charge(k) => *k != 0 && element.phase() != 0.0,
             Representation::Sign => element.sign() != 1.0,
             Representation::Scale(k) => *k != 0 && element.scale() != 1.0,
@@ -861,6 +862,22 @@ fn reshaped(values: &ArrayD<f64>, from: &[usize], to: &[usize]) -> ArrayD<f64> {
     ArrayD::from_shape_vec(IxDyn(&shape), data).expect("both shapes have as many entries")
 }
 
+/// Lengths of named axes: those that are known, and those of the tensor's own permuted axes.
+fn own_lengths(
+    layout: &Layout,
+    shape: &[usize],
+    known: &BTreeMap<String, usize>,
+) -> BTreeMap<String, usize> {
+    let mut lengths = known.clone();
+    let words = layout.axes().iter().rev().take_while(|axis| !axis.may_lack_axis());
+    for (axis, length) in words.zip(shape.iter().rev()) {
+        if let Axis::Permuted(name) = axis {
+            lengths.insert(name.clone(), *length);
+        }
+    }
+    lengths
+}
+
 /// Lengths of the parts of a flattened axis of `total` entries.
 fn take_apart(
     axis: &Axis,
@@ -983,6 +1000,11 @@ fn describe_representation(
         Representation::Quaternion => {
             "multiplied from the left by the turn's quaternion (w x y z)".to_owned()
         }
+        Representation::User(user) => format!(
+            "transformed by `@{}`, a user's own representation of dimension {}",
+            user.name(),
+            user.dimension().unwrap_or(0)
+        ),
         Representation::Scalar => "not moved".to_owned(),
     }
 }

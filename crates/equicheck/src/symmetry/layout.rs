@@ -1,8 +1,10 @@
 //! The layout language: one word per axis, each saying how that axis transforms.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use crate::Error;
 use crate::error::{ParseError, nearest};
 
 use super::finite::FiniteRepresentation;
@@ -10,6 +12,7 @@ use super::group::{GRID_AXES, Group, Term};
 use super::irreps::Irreps;
 use super::representation::{DirectSum, Representation, Summand};
 use super::tensors::Voigt;
+use super::user::{Representations, User};
 
 /// How one axis of a tensor transforms.
 #[derive(Debug, Clone, PartialEq)]
@@ -193,7 +196,19 @@ impl Layout {
     /// An unknown word (with the nearest one), malformed irreps, a misplaced `...`, a clause after the axes that is
     /// not `: axis`, a combination that has no meaning.
     pub fn parse(text: &str, group: &Group) -> Result<Self, ParseError> {
-        Parser { text, group }.layout()
+        Self::parse_with(text, group, &Representations::default())
+    }
+
+    /// The same with a user's representations, each a word `@name`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse); a name that is not among them.
+    pub fn parse_with(
+        text: &str,
+        group: &Group,
+        representations: &Representations,
+    ) -> Result<Self, ParseError> {
+        Parser { text, group, representations }.layout()
     }
 
     /// The axes, in order.
@@ -219,11 +234,45 @@ impl Layout {
         });
         axes.chain(self.values.iter().map(|values| values.axis.as_str()))
     }
+
+    /// The user's representations that it mentions.
+    pub fn users(&self) -> impl Iterator<Item = &User> {
+        let sums = self.axes.iter().flat_map(Axis::parts).filter_map(Axis::components);
+        sums.flat_map(|sum| &sum.0).filter_map(|summand| match &summand.representation {
+            Representation::User(user) => Some(user),
+            _ => None,
+        })
+    }
+
+    /// The axes, with what a user's representations are for permuted axes of these lengths.
+    ///
+    /// # Errors
+    /// A function of the user's fails.
+    pub(crate) fn bound_axes(
+        &self,
+        group: &Group,
+        lengths: &BTreeMap<String, usize>,
+    ) -> Result<Vec<Axis>, Error> {
+        let mut axes = self.axes.clone();
+        for axis in &mut axes {
+            let parts = if let Axis::Flattened(parts) = axis { parts } else { std::slice::from_mut(axis) };
+            for part in parts {
+                let Axis::Components(sum) = part else { continue };
+                for summand in &mut sum.0 {
+                    if let Representation::User(user) = &mut summand.representation {
+                        *user = user.bound(group, lengths)?;
+                    }
+                }
+            }
+        }
+        Ok(axes)
+    }
 }
 
 struct Parser<'a> {
     text: &'a str,
     group: &'a Group,
+    representations: &'a Representations,
 }
 
 impl Parser<'_> {
@@ -422,6 +471,10 @@ impl Parser<'_> {
                 }
                 Representation::Sign
             }
+            _ if word.starts_with('@') => {
+                let found = self.representations.get(&word[1..]);
+                Representation::User(found.ok_or_else(|| self.unknown_user(word, span.clone()))?.clone())
+            }
             _ => {
                 if let Some(digits) = word.strip_prefix('m').filter(|d| is_number(d)) {
                     let m = digits.parse::<usize>().ok().filter(|m| *m <= 1024).ok_or_else(|| {
@@ -482,6 +535,18 @@ impl Parser<'_> {
                 "use `vector` or `point`, or a group in dimension 3",
             )),
         }
+    }
+
+    fn unknown_user(&self, word: &str, span: Range<usize>) -> ParseError {
+        let names: Vec<&str> = self.representations.iter().map(User::name).collect();
+        let help = match nearest(&word[1..], names.iter().copied()) {
+            Some(near) => format!("did you mean `@{near}`?"),
+            None if names.is_empty() => {
+                format!("give the function with the audit: `representations={{\"{}\": function}}`", &word[1..])
+            }
+            None => format!("given: @{}", names.join(", @")),
+        };
+        self.error(span, format!("no representation `{word}` is given"), help)
     }
 
     fn unknown(&self, word: &str, span: Range<usize>) -> ParseError {
@@ -602,7 +667,7 @@ fn is_irrep(text: &str) -> bool {
     }
     match rest.chars().next() {
         Some('*') => false,
-        Some('x') => !rest[1..].trim_start().starts_with(|c: char| c.is_alphabetic()),
+        Some('x') => !rest[1..].trim_start().starts_with(|c: char| c.is_alphabetic() || c == '@'),
         _ => true,
     }
 }

@@ -13,6 +13,7 @@ mod layout;
 pub mod lie;
 mod representation;
 pub mod tensors;
+mod user;
 mod wigner;
 
 pub use action::BoundLayout;
@@ -25,4 +26,5 @@ pub use irreps::{
 };
 pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS, UpTo};
 pub use representation::{DirectSum, Representation, Summand};
+pub use user::{Representations, User, UserRepresentation};
 pub use wigner::{L_MAX, WignerMatrices, flat_len, flat_offset, wigner_d, wigner_d_into, wigner_d_up_to};

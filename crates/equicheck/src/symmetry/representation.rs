@@ -11,6 +11,7 @@ use super::finite::FiniteRepresentation;
 use super::group::{Factor, Group};
 use super::irreps::{Irreps, Parity};
 use super::tensors::{self, Voigt};
+use super::user::User;
 
 /// A representation by its word in the layout language.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub enum Representation {
     Voigt(Voigt),
     /// `quaternion`: an orientation as a unit quaternion (w, x, y, z), multiplied from the left, known up to sign.
     Quaternion,
+    /// `@name`: by a user's own function.
+    User(User),
 }
 
 impl Representation {
@@ -72,6 +75,8 @@ impl Representation {
             },
             Self::Voigt(_) => space(3, "a tensor of three-dimensional space").map(|_| Some(6)),
             Self::Quaternion => space(3, "an orientation in three-dimensional space").map(|_| Some(4)),
+            // Known once the layout is bound to a shape.
+            Self::User(user) => Ok(user.dimension()),
         }
     }
 
@@ -97,13 +102,17 @@ impl Representation {
             | Self::Irreps(_)
             | Self::Frequency(_)
             | Self::Voigt(_)
-            | Self::Quaternion => true,
+            | Self::Quaternion
+            | Self::User(_) => true,
             Self::Finite(_) | Self::Scalar | Self::Sign | Self::Scale(_) | Self::Charge(_) => false,
         }
     }
 
     /// Whether `factor` can move it.
     pub(crate) fn is_moved_by(&self, factor: &Factor) -> bool {
+        if let Self::User(user) = self {
+            return user.is_moved_by(factor);
+        }
         match factor {
             Factor::Linear { dimension, improper } => match self {
                 Self::Scalar | Self::Sign | Self::Scale(_) | Self::Charge(_) | Self::Finite(_) => false,
@@ -151,6 +160,7 @@ impl Representation {
                 let (group, g) = element.finite()?;
                 group.representation_at(representation, g).ok()
             }
+            Self::User(user) => user.matrix(element),
             _ if !element.turns() => None,
             Self::Vector | Self::Point => Some(element.linear().clone()),
             Self::Pseudovector => Some(element.linear() * element.determinant()),
@@ -206,6 +216,7 @@ impl fmt::Display for Representation {
             Self::Voigt(Voigt::Stress) => f.write_str("voigt"),
             Self::Voigt(Voigt::Strain) => f.write_str("voigt(strain)"),
             Self::Quaternion => f.write_str("quaternion"),
+            Self::User(user) => write!(f, "@{}", user.name()),
         }
     }
 }
