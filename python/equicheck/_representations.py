@@ -38,6 +38,8 @@ def _returning_tensor(function: Callable[[Element], Any]) -> Callable[[Element],
     def matrix(element: Element) -> Any:
         with double_by_default():
             value = function(element)
+        if value is None:
+            raise SpecificationError("returns None")
         if is_tensor(value):
             return host(value)
         try:

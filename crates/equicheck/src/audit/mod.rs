@@ -40,7 +40,9 @@ impl PartialEq for Specification {
             (Some(a), Some(b)) => Rc::ptr_eq(a, b),
             (a, b) => a.is_none() && b.is_none(),
         };
-        same && self.group == other.group && self.inputs == other.inputs && self.outputs == other.outputs
+        same && self.group == other.group
+            && self.inputs == other.inputs
+            && self.outputs == other.outputs
             && self.representations == other.representations
     }
 }
@@ -131,8 +133,7 @@ impl Specification {
         let layouts = || inputs.iter().chain(&outputs).filter_map(|(_, layout)| layout.as_ref());
         for user in representations.iter() {
             if !layouts().flat_map(Layout::users).any(|used| used == user) {
-                let why =
-                    format!("no layout uses `@{}`: write it in one, or leave it out", user.name());
+                let why = format!("no layout uses `@{}`: write it in one, or leave it out", user.name());
                 return Err(Error::Option { option: "representations".to_owned(), why });
             }
         }

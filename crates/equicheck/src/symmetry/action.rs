@@ -249,10 +249,13 @@ impl BoundLayout {
         if let Factor::Custom(_) = factor {
             return self.moved_by_custom;
         }
-        if let Some(axis) = factor.permuted_axis() {
-            return self.layout.permuted_axes().any(|name| name == axis);
-        }
-        self.grid_is_moved_by(factor) || self.segments().any(|s| s.representation.is_moved_by(factor))
+        self.is_permuted_by(factor)
+            || self.grid_is_moved_by(factor)
+            || self.segments().any(|s| s.representation.is_moved_by(factor))
+    }
+
+    fn is_permuted_by(&self, factor: &Factor) -> bool {
+        factor.permuted_axis().is_some_and(|axis| self.layout.permuted_axes().any(|name| name == axis))
     }
 
     fn grid_is_moved_by(&self, factor: &Factor) -> bool {
@@ -767,7 +770,7 @@ impl BoundLayout {
 
     /// By block: whether `factor` moves it.
     pub(crate) fn blocks_moved_by(&self, factor: &Factor) -> Vec<bool> {
-        let whole = factor.permuted_axis().is_some() || self.grid_is_moved_by(factor);
+        let whole = self.is_permuted_by(factor) || self.grid_is_moved_by(factor);
         self.blocks()
             .iter()
             .map(|block| {
@@ -863,11 +866,7 @@ fn reshaped(values: &ArrayD<f64>, from: &[usize], to: &[usize]) -> ArrayD<f64> {
 }
 
 /// Lengths of named axes: those that are known, and those of the tensor's own permuted axes.
-fn own_lengths(
-    layout: &Layout,
-    shape: &[usize],
-    known: &BTreeMap<String, usize>,
-) -> BTreeMap<String, usize> {
+fn own_lengths(layout: &Layout, shape: &[usize], known: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
     let mut lengths = known.clone();
     let words = layout.axes().iter().rev().take_while(|axis| !axis.may_lack_axis());
     for (axis, length) in words.zip(shape.iter().rev()) {

@@ -542,7 +542,10 @@ impl Parser<'_> {
         let help = match nearest(&word[1..], names.iter().copied()) {
             Some(near) => format!("did you mean `@{near}`?"),
             None if names.is_empty() => {
-                format!("give the function with the audit: `representations={{\"{}\": function}}`", &word[1..])
+                format!(
+                    "give the function with the audit: `representations={{\"{}\": function}}`",
+                    &word[1..]
+                )
             }
             None => format!("given: @{}", names.join(", @")),
         };

@@ -52,10 +52,12 @@ impl EndToEnd<'_> {
         }
     }
 
-    /// An error as large as the representations' own is noise.
+    /// An error as large as the representations' own is noise: angles of a turn near a pole lose digits in double
+    /// precision too.
     pub(super) fn add_representations(deviation: f64, noise: &mut [Noise]) {
-        for slot in noise.iter_mut().filter(|_| deviation > EXACT) {
+        for slot in noise {
             slot.rounding = slot.rounding.max(deviation);
+            slot.double = slot.double.max(deviation);
         }
     }
 
