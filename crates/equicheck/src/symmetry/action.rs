@@ -13,6 +13,7 @@ use crate::model::{DType, Tensor};
 use super::element::{Element, inverse_permutation};
 use super::grid::{Domain, GridWarp, Interpolation};
 use super::group::{Factor, GRID_AXES, Group};
+use super::irreps::{Arrangement, Irreps};
 use super::layout::{Axis, IndexValues, Layout, UpTo};
 use super::representation::{Representation, Segment};
 
@@ -293,7 +294,11 @@ impl BoundLayout {
                         {
                             let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
                             let names: Vec<&str> = segments.iter().map(|s| s.name.as_str()).collect();
-                            Some(format!("turned by {rule} of {}, e3nn basis", names.join("+")))
+                            let basis = basis(segments.iter().filter_map(|s| match &s.representation {
+                                Representation::Irreps(irreps) => Some(irreps),
+                                _ => None,
+                            }));
+                            Some(format!("turned by {rule} of {}, {basis}", names.join("+")))
                         }
                         [one] if segments.len() == 1 => Some(text(one)),
                         _ => Some(
@@ -712,7 +717,7 @@ impl BoundLayout {
                         let turn = element.turns().then(|| element.linear().clone());
                         for start in range.step_by(segment.dimension.max(1)) {
                             if let Some(matrix) = &turn {
-                                blocks.apply(start, matrix);
+                                blocks.apply(start, matrix, 1);
                             }
                             // A complex number's imaginary part does not move: it has an inner axis of length 2.
                             blocks.shift(start, element.translation().as_slice().unwrap_or(&[]), complex);
@@ -727,8 +732,8 @@ impl BoundLayout {
                     blocks.scale(range, matrix[[0, 0]]);
                     continue;
                 }
-                for start in range.step_by(segment.dimension.max(1)) {
-                    blocks.apply(start, &matrix);
+                for start in segment.starts() {
+                    blocks.apply(start, &matrix, segment.stride);
                 }
             }
         }
@@ -966,6 +971,22 @@ fn in_space(group: &Group, axis: &Axis, length: usize) -> String {
         .map_or(String::new(), |_| format!("; `{name}` acts on the plane: in space write `{name} @ (0,0,1)`"))
 }
 
+/// Basis and order of irreps, in words.
+fn basis<'a>(irreps: impl Iterator<Item = &'a Irreps>) -> String {
+    let arrangements: Vec<Arrangement> = irreps.map(Irreps::arrangement).collect();
+    let mut words = Vec::new();
+    if arrangements.iter().any(|a| !a.polar_z) {
+        words.push("e3nn basis");
+    }
+    if arrangements.iter().any(|a| a.polar_z) {
+        words.push("`yzx`: m = -l..l about z");
+    }
+    if arrangements.iter().any(|a| a.copies_last) {
+        words.push("`ir_mul`: copies are the last index");
+    }
+    words.join(", ")
+}
+
 fn describe_representation(
     representation: &Representation,
     improper: bool,
@@ -983,7 +1004,7 @@ fn describe_representation(
         Representation::Covector => "turned as a covector (g^-T v)".to_owned(),
         Representation::Irreps(irreps) => {
             let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
-            format!("turned by {rule} of {irreps}, e3nn basis")
+            format!("turned by {rule} of {irreps}, {}", basis(std::iter::once(irreps)))
         }
         Representation::Frequency(m) => format!("turned by {m} times the angle"),
         Representation::Finite(finite) => format!("transformed by `{finite}`, escnn's order and basis"),
@@ -1016,9 +1037,9 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Applies `matrix` (m x m) to the components `start..start + m` along the axis. Entries that are zero are left
-    /// out: a component that is not finite stays where the matrix puts it.
-    fn apply(&mut self, start: usize, matrix: &Array2<f64>) {
+    /// Applies `matrix` (m x m) to the m components from `start` on, `step` apart along the axis. Entries that are zero
+    /// are left out: a component that is not finite stays where the matrix puts it.
+    fn apply(&mut self, start: usize, matrix: &Array2<f64>, step: usize) {
         let m = matrix.nrows();
         let stride = self.inner;
         let rows: Vec<Vec<(usize, f64)>> = matrix
@@ -1029,10 +1050,11 @@ impl Blocks<'_> {
         for outer in self.data.chunks_exact_mut((self.length * stride).max(1)) {
             for i in 0..stride {
                 for (k, slot) in before.iter_mut().enumerate() {
-                    *slot = outer[(start + k) * stride + i];
+                    *slot = outer[(start + k * step) * stride + i];
                 }
                 for (row, entries) in rows.iter().enumerate() {
-                    outer[(start + row) * stride + i] = entries.iter().map(|(k, v)| v * before[*k]).sum();
+                    outer[(start + row * step) * stride + i] =
+                        entries.iter().map(|(k, v)| v * before[*k]).sum();
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::error::{ParseError, nearest};
 
 use super::finite::FiniteRepresentation;
 use super::group::{GRID_AXES, Group, Term};
-use super::irreps::Irreps;
+use super::irreps::{ARRANGEMENTS, Irreps};
 use super::representation::{DirectSum, Representation, Summand};
 use super::tensors::Voigt;
 use super::user::{Representations, User};
@@ -163,7 +163,7 @@ impl fmt::Display for Layout {
 pub const PLAIN_WORDS: [&str; 8] =
     ["channel", "features", "time", "heads", "classes", "nodes", "edges", "graphs"];
 /// Words for axes that transform, and for those that lead.
-const OTHER_WORDS: [&str; 23] = [
+const OTHER_WORDS: [&str; 25] = [
     "vector",
     "point",
     "pseudovector",
@@ -187,7 +187,12 @@ const OTHER_WORDS: [&str; 23] = [
     "height",
     "width",
     "m1",
+    "ir_mul",
+    "yzx",
 ];
+
+/// Words before parentheses, but those around irreps.
+const BEFORE_PARENTHESES: [&str; 3] = ["quotient", "irrep", "voigt"];
 
 impl Layout {
     /// Parses a layout under a group: a name that the group permutes is a permuted axis.
@@ -416,6 +421,11 @@ impl Parser<'_> {
             if is_irrep(text) {
                 continue;
             }
+            if is_arranged(text) {
+                let irreps = self.irreps(text, at)?;
+                summands.push(Summand { multiplicity: 1, representation: Representation::Irreps(irreps) });
+                continue;
+            }
             let (multiplicity, name, name_span) = self.multiplicity(text, at)?;
             match self.representation(name.as_str(), &name_span)? {
                 Some(representation) => {
@@ -470,6 +480,13 @@ impl Parser<'_> {
                     ));
                 }
                 Representation::Sign
+            }
+            _ if is_arranged(word) => {
+                return Err(self.error(
+                    span.clone(),
+                    "irreps have their multiplicities inside the parentheses",
+                    "example: `ir_mul(8x0e+4x1o)`",
+                ));
             }
             _ if word.starts_with('@') => {
                 let found = self.representations.get(&word[1..]);
@@ -559,6 +576,19 @@ impl Parser<'_> {
                 "flattened axes are written in one pair of parentheses",
                 "example: `(graphs 3) vector`, row-major as in einops",
             );
+        }
+        if ARRANGEMENTS.contains(&word) {
+            return self.error(
+                span,
+                format!("`{word}` stands before irreps in parentheses"),
+                format!("example: `{word}(8x0e+4x1o)`"),
+            );
+        }
+        if let Some((name, _)) = word.split_once('(')
+            && let Some(near) = nearest(name, ARRANGEMENTS.into_iter().chain(BEFORE_PARENTHESES))
+            && near != name
+        {
+            return self.error(span, format!("unknown word `{name}(`"), format!("did you mean `{near}(`?"));
         }
         let candidates = PLAIN_WORDS.into_iter().chain(OTHER_WORDS).chain(self.group.permuted_axes());
         let help = match nearest(word, candidates) {
@@ -650,10 +680,19 @@ impl Parser<'_> {
     }
 }
 
-/// Byte ranges of the summands.
+/// Byte ranges of the summands; `+` within parentheses separates none.
 fn pieces(word: &str) -> Vec<Range<usize>> {
     let mut at = 0;
-    word.split('+')
+    let mut depth = 0usize;
+    let separates = |c: char| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == '+' && depth == 0
+    };
+    word.split(separates)
         .map(|part| {
             let start = at + part.len() - part.trim_start().len();
             at += part.len() + 1;
@@ -673,6 +712,11 @@ fn is_irrep(text: &str) -> bool {
         Some('x') => !rest[1..].trim_start().starts_with(|c: char| c.is_alphabetic() || c == '@'),
         _ => true,
     }
+}
+
+/// Whether irreps in parentheses are meant, after a word on their arrangement.
+fn is_arranged(text: &str) -> bool {
+    text.split_once('(').is_some_and(|(word, _)| ARRANGEMENTS.contains(&word.trim_end()))
 }
 
 fn is_number(text: &str) -> bool {

@@ -21,8 +21,8 @@ pub(crate) use action::permuted_lengths;
 pub use element::Element;
 pub use group::{Factor, Generators, Group, LARGEST_LISTED, Shift, Term};
 pub use irreps::{
-    BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices, Parity,
-    proper_part,
+    Arrangement, BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices,
+    Parity, proper_part,
 };
 pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS, UpTo};
 pub use representation::{DirectSum, Representation, Summand};
