@@ -185,12 +185,21 @@ fn words_tell_basis_and_order() {
     let words = |text: &str, n: usize| bound(text, &[n]).describe(&group());
     assert_eq!(
         words("ir_mul(2x0e+2x1o)", 8),
-        "axis 0 turned by Wigner D with parity of ir_mul(2x0e)+ir_mul(2x1o), e3nn basis, `ir_mul`: copies are the \
-         last index"
+        "axis 0 turned by Wigner D with parity of ir_mul(2x0e+2x1o), e3nn basis, `ir_mul`: copies are the last index"
     );
     assert_eq!(
         words("yzx(2x1o)", 6),
         "axis 0 turned by Wigner D with parity of yzx(2x1o), `yzx`: m = -l..l about z"
+    );
+    assert_eq!(
+        words("2x1o+ir_mul(2x0e+1x1o)+0e", 12),
+        "axis 0 turned by Wigner D with parity of 2x1o+ir_mul(2x0e+1x1o)+1x0e, e3nn basis, `ir_mul`: copies are the \
+         last index"
+    );
+    assert_eq!(
+        words("vector+ir_mul(2x1o)", 9),
+        "axis 0 0..3 (vector) turned as a vector (g v), not translated, 3..9 (ir_mul(2x1o)) turned by Wigner D with \
+         parity of ir_mul(2x1o), e3nn basis, `ir_mul`: copies are the last index"
     );
     assert_eq!(words("2x1o", 6), "axis 0 turned by Wigner D with parity of 2x1o, e3nn basis");
 }

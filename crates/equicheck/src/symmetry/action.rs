@@ -13,7 +13,7 @@ use crate::model::{DType, Tensor};
 use super::element::{Element, inverse_permutation};
 use super::grid::{Domain, GridWarp, Interpolation};
 use super::group::{Factor, GRID_AXES, Group};
-use super::irreps::{Arrangement, Irreps};
+use super::irreps::{Arrangement, Irrep, Irreps};
 use super::layout::{Axis, IndexValues, Layout, UpTo};
 use super::representation::{Representation, Segment};
 
@@ -283,8 +283,7 @@ impl BoundLayout {
                 Moved::Components(segments) => {
                     let moving: Vec<&Segment> =
                         segments.iter().filter(|s| self.transforms(&s.representation)).collect();
-                    let text =
-                        |s: &Segment| describe_representation(&s.representation, improper, turns, shifts);
+                    let text = |s: &Segment| describe_segment(s, improper, turns, shifts);
                     match moving[..] {
                         [] => None,
                         [Segment { representation: Representation::Irreps(_), .. }, ..]
@@ -292,13 +291,7 @@ impl BoundLayout {
                                 .iter()
                                 .all(|s| matches!(s.representation, Representation::Irreps(_))) =>
                         {
-                            let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
-                            let names: Vec<&str> = segments.iter().map(|s| s.name.as_str()).collect();
-                            let basis = basis(segments.iter().filter_map(|s| match &s.representation {
-                                Representation::Irreps(irreps) => Some(irreps),
-                                _ => None,
-                            }));
-                            Some(format!("turned by {rule} of {}, {basis}", names.join("+")))
+                            Some(describe_irreps(segments, improper))
                         }
                         [one] if segments.len() == 1 => Some(text(one)),
                         _ => Some(
@@ -971,29 +964,42 @@ fn in_space(group: &Group, axis: &Axis, length: usize) -> String {
         .map_or(String::new(), |_| format!("; `{name}` acts on the plane: in space write `{name} @ (0,0,1)`"))
 }
 
-/// Basis and order of irreps, in words.
-fn basis<'a>(irreps: impl Iterator<Item = &'a Irreps>) -> String {
-    let arrangements: Vec<Arrangement> = irreps.map(Irreps::arrangement).collect();
-    let mut words = Vec::new();
-    if arrangements.iter().any(|a| !a.polar_z) {
-        words.push("e3nn basis");
+/// An axis of irreps alone, in words.
+fn describe_irreps(segments: &[Segment], improper: bool) -> String {
+    let mut runs: Vec<(Arrangement, Vec<(usize, Irrep)>)> = Vec::new();
+    for segment in segments {
+        let Representation::Irreps(irreps) = &segment.representation else { continue };
+        let copies = segment.range.len() / segment.dimension.max(1);
+        let terms = irreps.blocks().iter().map(|block| (copies, block.irrep));
+        match runs.last_mut() {
+            Some((arrangement, run)) if *arrangement == irreps.arrangement() => run.extend(terms),
+            _ => runs.push((irreps.arrangement(), terms.collect())),
+        }
     }
-    if arrangements.iter().any(|a| a.polar_z) {
-        words.push("`yzx`: m = -l..l about z");
+    let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
+    let names: Vec<String> = runs
+        .iter()
+        .filter_map(|(arrangement, run)| {
+            Irreps::new(run.iter().copied()).ok().map(|i| i.arranged(*arrangement))
+        })
+        .map(|irreps| irreps.to_string())
+        .collect();
+    let of = |which: fn(&Arrangement) -> bool| runs.iter().any(|(arrangement, _)| which(arrangement));
+    let mut basis = Vec::new();
+    if of(|a| !a.polar_z) {
+        basis.push("e3nn basis");
     }
-    if arrangements.iter().any(|a| a.copies_last) {
-        words.push("`ir_mul`: copies are the last index");
+    if of(|a| a.polar_z) {
+        basis.push("`yzx`: m = -l..l about z");
     }
-    words.join(", ")
+    if of(|a| a.copies_last) {
+        basis.push("`ir_mul`: copies are the last index");
+    }
+    format!("turned by {rule} of {}, {}", names.join("+"), basis.join(", "))
 }
 
-fn describe_representation(
-    representation: &Representation,
-    improper: bool,
-    turns: bool,
-    shifts: bool,
-) -> String {
-    match representation {
+fn describe_segment(segment: &Segment, improper: bool, turns: bool, shifts: bool) -> String {
+    match &segment.representation {
         Representation::Vector => "turned as a vector (g v), not translated".to_owned(),
         Representation::Point if turns && shifts => "turned and translated as a point (g v + t)".to_owned(),
         Representation::Point if turns => "turned as a point (g v)".to_owned(),
@@ -1002,10 +1008,7 @@ fn describe_representation(
         Representation::Pseudovector => "turned as a vector (g v)".to_owned(),
         Representation::Pseudoscalar => "multiplied by det(g)".to_owned(),
         Representation::Covector => "turned as a covector (g^-T v)".to_owned(),
-        Representation::Irreps(irreps) => {
-            let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
-            format!("turned by {rule} of {irreps}, {}", basis(std::iter::once(irreps)))
-        }
+        Representation::Irreps(_) => describe_irreps(std::slice::from_ref(segment), improper),
         Representation::Frequency(m) => format!("turned by {m} times the angle"),
         Representation::Finite(finite) => format!("transformed by `{finite}`, escnn's order and basis"),
         Representation::Sign => "multiplied by the sign".to_owned(),
