@@ -16,7 +16,7 @@ from audits import clouds
 
 
 def about_z(l: int, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:  # noqa: E741 - the degree
-    """Return scipy's harmonics of the directions (n, 3) made real, shape (n, 2l+1), m = -l..l, without its sign (-1)^m."""
+    """Return scipy's harmonics of directions (n, 3), made real, without the sign (-1)^m: (n, 2l+1), m = -l..l."""
     polar, azimuth = np.arccos(x[:, 2] / np.linalg.norm(x, axis=1)), np.arctan2(x[:, 1], x[:, 0])
     columns = []
     for m in range(-l, l + 1):

@@ -64,7 +64,11 @@ def functions() -> dict[str, Any]:
     said: list[str] = []
     result = doctest.DocTestRunner().run(test, out=said.append, clear_globs=False)
     assert result.failed == 0, "".join(said)
-    return {name: value for name, value in test.globs.items() if name not in names and name not in ("report", "__builtins__")}
+    return {
+        name: value
+        for name, value in test.globs.items()
+        if name not in names and name not in ("report", "__builtins__")
+    }
 
 
 @pytest.fixture(scope="module")

@@ -270,9 +270,7 @@ def test_boosts_need_no_orthogonal_matrix() -> None:
     assert report.verdict == "PASS", str(report)
     # The transpose of a boost is the boost itself: the turns tell.
     with pytest.raises(SpecificationError, match="the reverse order holds"):
-        equicheck.audit(
-            model, given, out_layouts="@tensor", representations={"tensor": lambda g: rho(g).T}, **options
-        )
+        equicheck.audit(model, given, out_layouts="@tensor", representations={"tensor": lambda g: rho(g).T}, **options)
 
 
 def test_a_representation_that_nothing_moves() -> None:
@@ -329,8 +327,10 @@ def test_elements() -> None:
         assert product == g.compose(h)
         assert product.matrix is not None
         assert product.translation is not None
-        assert (g.matrix is not None) and (g.translation is not None)
-        assert (h.matrix is not None) and (h.translation is not None)
+        assert g.matrix is not None
+        assert g.translation is not None
+        assert h.matrix is not None
+        assert h.translation is not None
         then = g.matrix @ (h.matrix @ x + h.translation) + g.translation
         np.testing.assert_allclose(product.matrix @ x + product.translation, then, atol=1e-14)
     assert (swap @ swap.inverse()).is_identity

@@ -28,7 +28,8 @@ def functions(representations: Mapping[str, Any] | None) -> Functions:
             raise SpecificationError(f"`representations`: {expected}; {name!r} is no string")
         if not callable(function):
             raise SpecificationError(
-                f"`representations`: `{name}`: expected a function of an Element that returns a matrix, not {function!r}"
+                f"`representations`: `{name}`: expected a function of an Element that returns a matrix, not "
+                f"{_short(function)}"
             )
         result[name] = _returning_tensor(function)
     return result
