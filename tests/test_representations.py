@@ -164,6 +164,27 @@ def test_what_the_function_raised_is_the_cause() -> None:
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+def test_a_failure_at_any_call_ends_the_audit() -> None:
+    """Before the laws are tried, while they are, and long after: among the pairs and in the probes."""
+    calls = 0
+    failing = 0
+
+    def counting(element: Element) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise ValueError(f"call {calls}")
+        return wigner(element)
+
+    audit(counting)
+    total = calls
+    assert total > 100
+    for failing in (1, 3, 10, total // 2, total - 1, total):
+        calls = 0
+        with pytest.raises(SpecificationError, match=f"raises ValueError: call {failing}, for "):
+            audit(counting)
+
+
 def test_an_interruption_ends_the_audit() -> None:
     def interrupting(element: Element) -> Any:
         raise KeyboardInterrupt

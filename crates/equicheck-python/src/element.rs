@@ -20,7 +20,7 @@ use crate::errors::SpecificationError;
 pub(crate) struct Element(symmetry::Element);
 
 /// A fresh numpy array, the user's to write to.
-fn numpy<'py>(py: Python<'py>, tensor: Tensor) -> PyResult<Bound<'py, PyAny>> {
+fn numpy(py: Python<'_>, tensor: Tensor) -> PyResult<Bound<'_, PyAny>> {
     let buffer = Bound::new(py, Buffer::new(tensor))?;
     py.import("numpy")?.call_method1("from_dlpack", (buffer,))?.call_method0("copy")
 }

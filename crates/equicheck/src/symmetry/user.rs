@@ -41,8 +41,15 @@ struct Shared {
     /// By fingerprint.
     latest: RefCell<VecDeque<(u64, Rc<Array2<f64>>)>>,
     failure: RefCell<Option<Error>>,
-    /// What was found last, and for which group and lengths of axes.
-    found: RefCell<Option<(Group, BTreeMap<String, usize>, Rc<Known>)>>,
+    /// What was found last.
+    found: RefCell<Option<Found>>,
+}
+
+/// What is known for a group and lengths of the axes that it permutes.
+struct Found {
+    group: Group,
+    lengths: BTreeMap<String, usize>,
+    known: Rc<Known>,
 }
 
 /// What depends on the group, and on the lengths of the axes that it permutes.
@@ -163,10 +170,10 @@ impl User {
     pub(crate) fn bound(&self, group: &Group, lengths: &BTreeMap<String, usize>) -> Result<Self, Error> {
         let permuted = lengths.iter().filter(|(axis, _)| group.permutes(axis));
         let axes: BTreeMap<String, usize> = permuted.map(|(axis, n)| (axis.clone(), *n)).collect();
-        if let Some((of, lengths, known)) = &*self.shared.found.borrow()
-            && (of, lengths) == (group, &axes)
+        if let Some(found) = &*self.shared.found.borrow()
+            && (&found.group, &found.lengths) == (group, &axes)
         {
-            return Ok(Self { shared: Rc::clone(&self.shared), known: Some(Rc::clone(known)) });
+            return Ok(Self { shared: Rc::clone(&self.shared), known: Some(Rc::clone(&found.known)) });
         }
         let mut identity = Element::identity(group.dimension().unwrap_or(0), &axes);
         if let Some(finite) = group.finite() {
@@ -194,7 +201,8 @@ impl User {
             }
         }
         let known = Rc::new(Known { dimension, moved_by });
-        *self.shared.found.borrow_mut() = Some((group.clone(), axes, Rc::clone(&known)));
+        *self.shared.found.borrow_mut() =
+            Some(Found { group: group.clone(), lengths: axes, known: Rc::clone(&known) });
         bound.known = Some(known);
         Ok(bound)
     }
