@@ -123,6 +123,10 @@ fn what_moves_it_is_found_and_said() {
     let moved: Vec<String> =
         group.factors().iter().filter(|f| layout.is_moved_by(f)).map(ToString::to_string).collect();
     assert_eq!(moved, ["O(2)", "S(nodes)"]);
+    let alone = bound("@sheared", "E(2) x S(nodes) x Z2", &[4], &table);
+    let moved: Vec<String> =
+        group.factors().iter().filter(|f| alone.is_moved_by(f)).map(ToString::to_string).collect();
+    assert_eq!(moved, ["O(2)"]);
     assert_eq!(
         layout.describe(&group),
         "axis 0 permuted with `nodes`; axis 1 transformed by `@sheared`, a user's own representation of dimension 4"
