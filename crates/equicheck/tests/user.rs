@@ -159,6 +159,9 @@ fn errors_point_at_the_word() {
     let error = parse("3 vector+2*@shared");
     assert_eq!(&error.text[error.span.clone()], "@shared");
     assert_eq!(error.help.as_deref(), Some("did you mean `@sheared`?"));
+    let error = parse("3 2*sheared");
+    assert_eq!(&error.text[error.span.clone()], "sheared");
+    assert_eq!(error.help.as_deref(), Some("did you mean `@sheared`?"));
     assert!(parse("@").to_string().contains("no representation `@` is given"));
     assert!(parse("@sheared point").to_string().contains("`point` is affine"));
     let error = Layout::parse("@sheared", &group).unwrap_err();

@@ -577,6 +577,9 @@ impl Parser<'_> {
                 "example: `(graphs 3) vector`, row-major as in einops",
             );
         }
+        if self.representations.get(word).is_some() {
+            return self.error(span, format!("unknown word `{word}`"), format!("did you mean `@{word}`?"));
+        }
         if ARRANGEMENTS.contains(&word) {
             return self.error(
                 span,
