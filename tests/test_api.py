@@ -338,7 +338,12 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"module": Pull()},
         "`module`: the model is an nn.Module itself; `module=` is for callables",
     ),
-    "later": (XS, {"representations": {"r": None}}, "`representations` is not in this version: leave it out"),
+    "later": (XS, {"hidden_layouts": {"r": None}}, "`hidden_layouts` is not in this version: leave it out"),
+    "no function": (
+        XS,
+        {"representations": {"r": None}},
+        "`representations`: `r`: expected a function of an Element that returns a matrix, not None",
+    ),
 }
 
 

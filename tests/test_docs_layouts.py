@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +53,35 @@ def read() -> list[Row]:
 ROWS = read()
 
 
+def functions() -> dict[str, Any]:
+    """Run the page's section on functions, and return those that it defines."""
+    text = PAGE.read_text().split("## Your own representations")[1]
+    samples = [torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    names = {"np": np, "equicheck": equicheck, "samples": samples}
+    # A line of fences ends an example's output.
+    test = doctest.DocTestParser().get_doctest(text.replace("```", ""), names, "layouts.md", None, None)
+    assert len(test.examples) > 3
+    said: list[str] = []
+    result = doctest.DocTestRunner().run(test, out=said.append, clear_globs=False)
+    assert result.failed == 0, "".join(said)
+    return {
+        name: value
+        for name, value in test.globs.items()
+        if name not in names and name not in ("report", "__builtins__")
+    }
+
+
+@pytest.fixture(scope="module")
+def representations() -> dict[str, Any]:
+    return functions()
+
+
+def test_the_functions_on_the_page_run(representations: dict[str, Any]) -> None:
+    assert all(callable(function) for function in representations.values())
+    used = set(re.findall(r"@([a-z]+)\b", " ".join(row.layout for row in ROWS)))
+    assert used == set(representations)
+
+
 def tensor(layout: str, shape: tuple[int, ...]) -> torch.Tensor:
     """Return values that the layout can stand for."""
     random = torch.Generator().manual_seed(5)
@@ -70,9 +101,10 @@ def test_both_tables_were_read() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row.layout} under {row.group}" for row in ROWS])
-def test_an_example_runs(row: Row) -> None:
+def test_an_example_runs(row: Row, representations: dict[str, Any]) -> None:
     """The tensor moves as the table says, and a linear model is equivariant."""
-    assert equicheck.describe(row.group, row.layout, row.shape) != "not moved"
+    used = {name: function for name, function in representations.items() if f"@{name}" in row.layout}
+    assert equicheck.describe(row.group, row.layout, row.shape, representations=used) != "not moved"
     layouts: dict[str, Any] = {"x": row.layout.removesuffix(" ~ sign")}
     sample = {"x": tensor(row.layout, row.shape)}
     out_layout = row.layout
@@ -99,6 +131,7 @@ def test_an_example_runs(row: Row) -> None:
         out_layouts=out_layout,
         domain="periodic",
         rapidity=1.0,
+        representations=used,
         transforms=8,
     )
     assert report.verdict == "PASS", report.outputs["output"].reason

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from . import _equicheck, _trees, _words
+from . import _equicheck, _representations, _trees, _words
 from ._custom import CustomAction, Host
-from ._equicheck import EquicheckWarning, Report, SpecificationError
+from ._equicheck import Element, EquicheckWarning, Report, SpecificationError
 from ._model import Adapter, Samples
 
 _LOGGER = logging.getLogger("equicheck")
@@ -45,7 +45,7 @@ def audit(
     levels: tuple[float, float, float] | Mapping[str, float] | None = None,
     tolerance: float | Mapping[str, float] | None = None,
     precision: Literal["both", "as_is", "float64"] = "both",
-    representations: Mapping[str, Any] | None = None,
+    representations: Mapping[str, Callable[[Element], Any]] | None = None,
     segments: Mapping[str, str] | None = None,
     domain: Literal["periodic", "open"] | Mapping[str, Literal["periodic", "open"]] | None = None,
     interpolation: Literal["bilinear", "bicubic", "fourier"] = "bilinear",
@@ -87,6 +87,8 @@ def audit(
         tolerance: violations below it pass, for all outputs or by output.
         precision: ``"both"`` compares with double precision, ``"as_is"`` does not, ``"float64"`` audits a
             double-precision copy alone.
+        representations: name -> function, for ``@name`` in layouts: takes an ``Element`` of the group and returns the
+            matrix, real, that acts on an axis of its length. It is held against the laws of a group first.
         segments: permuted axis -> input whose values label the segments that it is permuted within (graphs of a batch).
         domain: what lies beyond the edge of grids: ``"periodic"``, the opposite edge; ``"open"``, nothing that is
             known. For all tensors, or by input and output. Needed where translations act on grids.
@@ -108,7 +110,7 @@ def audit(
         SpecificationError: a group, layout or option that is wrong or does not fit the tensors.
         ModelError: the model fails on an input as it was given.
     """
-    _later(representations=representations, hidden_layouts=hidden_layouts, loss=loss)
+    _later(hidden_layouts=hidden_layouts, loss=loss)
     for name, asked in (("layers", layers), ("gradients", gradients)):
         if asked:
             warnings.warn(f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2)
@@ -145,13 +147,16 @@ def audit(
         "shard": _shard(shard),
         "early_stop": bool(early_stop),
     }
+    functions = _representations.functions(representations)
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.
     with contextlib.nullcontext() if torch is None else torch.inference_mode(False):
         if isinstance(group, CustomAction):
             declared = _left_out(in_layouts, out_layouts)
-            if translation_scale is not None or segments or up_to:
-                raise SpecificationError("`translation_scale`, `segments` and `up_to` are for groups by name")
+            if translation_scale is not None or segments or up_to or functions:
+                raise SpecificationError(
+                    "`translation_scale`, `segments`, `up_to` and `representations` are for groups by name"
+                )
             source = Samples(inputs, None)
             host = Host(group, source, declared)
             name = repr(group)
@@ -163,11 +168,10 @@ def audit(
             source = Samples(inputs, in_layouts)
             host = None
             name = _words.group_text(group)
-            _equicheck.check(name, source.declared, declared)
+            _equicheck.check(name, source.declared, declared, functions)
         with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
-            return _equicheck.audit(
-                adapter, source, name, source.declared, declared, options, _shown(progress, budget), host
-            )
+            show = _shown(progress, budget)
+            return _equicheck.audit(adapter, source, name, source.declared, declared, options, show, host, functions)
 
 
 def merge(reports: Iterable[Report | str | os.PathLike[str]]) -> Report:

@@ -180,7 +180,7 @@ class Host:
 
     def _call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         self.doing = name
-        with _double_by_default():
+        with double_by_default():
             return function(*arguments)
 
 
@@ -195,7 +195,7 @@ def _needs_argument(function: Callable[..., Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _double_by_default() -> Iterator[None]:
+def double_by_default() -> Iterator[None]:
     """Constants that the user's functions make are double too; nothing is recorded for gradients."""
     torch = _trees.torch_module()
     if torch is None:

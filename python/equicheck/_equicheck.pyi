@@ -6,8 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = [
     "Buffer",
+    "Element",
     "EquicheckError",
     "EquicheckWarning",
     "Finding",
@@ -36,6 +40,67 @@ class ModelError(EquicheckError):
 
 class EquicheckWarning(UserWarning):
     """Something that a person should look at."""
+
+@final
+class Element:
+    """An element of the group, for a representation by a function of it.
+
+    Actions are active. On space it takes ``v`` to ``matrix @ v + translation``, along a permuted axis it acts as
+    ``x'[i] = x[p[i]]``; what the group does not hold is the identity. ``str`` says it in words.
+    """
+
+    @property
+    def matrix(self) -> NDArray[np.float64] | None:
+        """The matrix on space, shape (n, n); None where the group does not act on space.
+
+        Lorentz transformations act on (t, x, y, z).
+        """
+    @property
+    def translation(self) -> NDArray[np.float64] | None:
+        """The translation, shape (n,), in the inputs' unit or in pixels; None where there is no space."""
+    def permutation(self, axis: str) -> NDArray[np.int64]:
+        """The permutation ``p`` along an axis of its length, acting as ``x'[i] = x[p[i]]``.
+
+        As a matrix that is ``np.eye(len(p))[p]``.
+
+        Raises:
+            KeyError: the group does not permute this axis.
+        """
+    @property
+    def determinant(self) -> float:
+        """Determinant of ``matrix``; exactly 1 or -1 where the group preserves a metric."""
+    @property
+    def sign(self) -> float:
+        """The element of ``Z2``: 1 or -1."""
+    @property
+    def phase(self) -> float:
+        """The angle of ``U(1)``, in radian."""
+    @property
+    def scale(self) -> float:
+        """The factor of a dilation, positive."""
+    def shift(self, axis: str) -> float:
+        """The shift along an axis of a grid, ``T(1) @ axis``, in pixels towards higher indices."""
+    def lie_algebra(self) -> NDArray[np.float64] | None:
+        """The logarithm of ``matrix`` without its reflections.
+
+        The angle for n = 2, the rotation vector for n = 3, one angle per plane (i, j), i < j, for n > 3, rotation
+        vector and rapidity vector for Lorentz groups; None for other matrices and where there is no space.
+        """
+    def compose(self, other: Element) -> Element:
+        """The product: first ``other`` acts, then this one; ``g @ h`` is the same.
+
+        Raises:
+            ValueError: the two belong to different groups, or to axes of different lengths.
+        """
+    def __matmul__(self, other: Element, /) -> Element: ...
+    def __rmatmul__(self, other: Element, /) -> Element: ...
+    def inverse(self) -> Element:
+        """The inverse."""
+    @property
+    def is_identity(self) -> bool:
+        """Whether it is the identity, exactly."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Finding:
@@ -265,14 +330,25 @@ class _Action(Protocol):
     def act_on_inputs(self, element: tuple[str, int, int], sample: int, buffers: list[Buffer]) -> list[Any]: ...
     def act_on_outputs(self, element: tuple[str, int, int], names: list[str], buffers: list[Buffer]) -> list[Any]: ...
 
-def check(group: str, inputs: Sequence[tuple[str, str | None]], outputs: Sequence[tuple[str, str | None]]) -> None:
+def check(
+    group: str,
+    inputs: Sequence[tuple[str, str | None]],
+    outputs: Sequence[tuple[str, str | None]],
+    representations: dict[str, Callable[[Element], Any]],
+) -> None:
     """Parses a group and layouts without running anything.
 
     Raises:
         SpecificationError: one of them is wrong.
     """
 
-def describe(group: str, layout: str, shape: Sequence[int], domain: str | None) -> str:
+def describe(
+    group: str,
+    layout: str,
+    shape: Sequence[int],
+    domain: str | None,
+    representations: dict[str, Callable[[Element], Any]],
+) -> str:
     """Says in words how a tensor is transformed; see :func:`equicheck.describe`.
 
     Raises:
@@ -288,6 +364,7 @@ def audit(
     options: dict[str, Any],
     progress: Callable[[int, int, float | None], object] | None,
     custom: _Action | None,
+    representations: dict[str, Callable[[Element], Any]],
 ) -> Report:
     """Runs an audit; see :func:`equicheck.audit`."""
 

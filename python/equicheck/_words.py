@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from . import _equicheck
-from ._equicheck import SpecificationError
+from . import _equicheck, _representations
+from ._equicheck import Element, SpecificationError
 
 _IRREP = re.compile(r"irrep_(\d+)(?:,(\d+))?")
 #: escnn's name of a quotient by the turns C_m in C_n, by a subgroup of D_n.
@@ -19,7 +19,12 @@ _AXES = {0: "", 2: " height width", 3: " depth height width"}
 
 
 def describe(
-    group: Any, layout: Any, shape: Sequence[int], *, domain: Literal["periodic", "open"] | None = None
+    group: Any,
+    layout: Any,
+    shape: Sequence[int],
+    *,
+    domain: Literal["periodic", "open"] | None = None,
+    representations: Mapping[str, Callable[[Element], Any]] | None = None,
 ) -> str:
     """Says in words how a tensor is transformed, as the table at the top of a report does.
 
@@ -31,6 +36,7 @@ def describe(
         layout: one word per axis, such as ``"nodes point"``, or whatever ``audit`` takes as a layout.
         shape: the tensor's.
         domain: what lies beyond the edge of a grid; as in ``audit``.
+        representations: functions for ``@name`` in the layout; as in ``audit``.
 
     Raises:
         SpecificationError: the group or layout is wrong, or the layout does not fit the shape.
@@ -38,7 +44,8 @@ def describe(
     text = layout_text(layout)
     if text is None:
         raise SpecificationError(f"layout: expected a string, not {type(layout).__name__}")
-    return _equicheck.describe(group_text(group), text, tuple(shape), domain)
+    functions = _representations.functions(representations)
+    return _equicheck.describe(group_text(group), text, tuple(shape), domain, functions)
 
 
 def layout_text(layout: Any) -> str | None:

@@ -10,16 +10,18 @@ use std::time::Duration;
 use equicheck::audit::{Options, Precision, Progress, Specification};
 use equicheck::report::{Levels, Shard};
 use equicheck::symmetry::grid::{Domain, Interpolation};
-use equicheck::symmetry::{BoundLayout, Group, Layout};
+use equicheck::symmetry::{BoundLayout, Group, Layout, Representations};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 
 use crate::adapter::{PyModel, PySamples, Raised};
 use crate::custom::PyAction;
+use crate::element::PyRepresentation;
 use crate::errors::{SpecificationError, to_python};
 use crate::report::Report;
 
 type Layouts = Vec<(String, Option<String>)>;
+type Functions = BTreeMap<String, Py<PyAny>>;
 
 /// Options as the Python package hands them over, already of the right types.
 #[derive(FromPyObject)]
@@ -111,8 +113,16 @@ impl PyOptions {
 /// Parses the group and layouts without running anything; raises `SpecificationError`.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python")]
-pub(crate) fn check(py: Python<'_>, group: &str, inputs: Layouts, outputs: Layouts) -> PyResult<()> {
-    Specification::parse(group, &inputs, &outputs).map(drop).map_err(|error| to_python(py, &error, None))
+pub(crate) fn check(
+    py: Python<'_>,
+    group: &str,
+    inputs: Layouts,
+    outputs: Layouts,
+    representations: Functions,
+) -> PyResult<()> {
+    let parsed = Representations::new(PyRepresentation::all(representations, &Raised::default()))
+        .and_then(|representations| Specification::parse_with(group, &inputs, &outputs, representations));
+    parsed.map(drop).map_err(|error| to_python(py, &error, None))
 }
 
 /// How a tensor of this shape is transformed, in words; raises `SpecificationError`.
@@ -124,15 +134,19 @@ pub(crate) fn describe(
     layout: &str,
     shape: Vec<usize>,
     domain: Option<&str>,
+    representations: Functions,
 ) -> PyResult<String> {
     let domain = domain.map_or(Ok(Domain::Open), word)?;
+    let raised = Raised::default();
     let words = || -> Result<String, equicheck::Error> {
         let group = Group::parse(group)?;
-        let layout = Layout::parse(layout, &group)?;
+        let representations = Representations::new(PyRepresentation::all(representations, &raised))?;
+        let layout = Layout::parse_with(layout, &group, &representations)?;
         let bound = BoundLayout::new(&layout, &shape, &group, "the tensor")?;
         Ok(bound.on_grid(domain, Interpolation::Linear, &BTreeMap::new()).describe(&group))
     };
-    words().map_err(|error| to_python(py, &error, None))
+    let result = words();
+    result.map_err(|error| to_python(py, &error, raised.take()))
 }
 
 /// The report of the whole from those of all shards; raises `ValueError`.
@@ -157,6 +171,7 @@ pub(crate) fn audit(
     options: PyOptions,
     progress: Option<Py<PyAny>>,
     custom: Option<Py<PyAny>>,
+    representations: Functions,
 ) -> PyResult<Report> {
     let options = options.options()?;
     let raised: Raised = Rc::new(RefCell::new(None));
@@ -165,7 +180,9 @@ pub(crate) fn audit(
         let action = PyAction::new(py, host, Rc::clone(&raised))?;
         Specification::custom(action, &names(&inputs), &names(&outputs))
     } else {
-        Specification::parse(group, &inputs, &outputs).map_err(|error| to_python(py, &error, None))?
+        Representations::new(PyRepresentation::all(representations, &raised))
+            .and_then(|representations| Specification::parse_with(group, &inputs, &outputs, representations))
+            .map_err(|error| to_python(py, &error, None))?
     };
     let mut model = PyModel::new(adapter, Rc::clone(&raised));
     let mut source = PySamples::new(samples, Rc::clone(&raised));

@@ -29,7 +29,7 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error, raised: Option<PyErr>) ->
             outer.set_cause(py, raised);
             outer
         }
-        Error::CustomAction { .. } => {
+        Error::CustomAction { .. } | Error::Representation { .. } => {
             let outer = SpecificationError::new_err(error.to_string());
             outer.set_cause(py, raised);
             outer

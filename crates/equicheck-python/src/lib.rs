@@ -10,6 +10,7 @@ mod audit;
 mod command;
 mod custom;
 mod dlpack;
+mod element;
 mod errors;
 mod report;
 
@@ -24,6 +25,7 @@ fn _equicheck(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ModelError", py.get_type::<errors::ModelError>())?;
     module.add("EquicheckWarning", py.get_type::<errors::EquicheckWarning>())?;
     module.add_class::<dlpack::Buffer>()?;
+    module.add_class::<element::Element>()?;
     module.add_class::<report::Report>()?;
     module.add_class::<report::OutputReport>()?;
     module.add_class::<report::Finding>()?;

@@ -153,6 +153,15 @@ pub enum Error {
         why: String,
     },
 
+    /// A user's representation raised, or what it returns does not fit or is none of the group.
+    #[error("representation `@{name}`: {why}")]
+    Representation {
+        /// The name after `@`.
+        name: String,
+        /// What is wrong with it, and what is expected.
+        why: String,
+    },
+
     /// The host could not give what the engine asked for.
     #[error("{0}")]
     Host(String),

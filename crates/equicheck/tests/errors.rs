@@ -7,6 +7,7 @@ use equicheck::audit::{Options, Specification, audit};
 use equicheck::model::{
     Call, CallError, CustomAction, CustomElement, Model, ModelInfo, Output, Returned, Samples, Tensor,
 };
+use equicheck::symmetry::{Element, Representations, UserRepresentation};
 use equicheck::{Error, ParseError};
 use ndarray::{ArrayD, IxDyn};
 
@@ -119,7 +120,7 @@ fn error_of(
     }
 }
 
-const VARIANTS: usize = 12;
+const VARIANTS: usize = 13;
 
 /// Without a wildcard: a new variant does not compile before it stands here and has an example below.
 fn covered(error: &Error) -> usize {
@@ -136,6 +137,7 @@ fn covered(error: &Error) -> usize {
         Error::Host(_) => 9,
         Error::Interrupted => 10,
         Error::CustomAction { .. } => 11,
+        Error::Representation { .. } => 12,
     }
 }
 
@@ -263,6 +265,28 @@ fn bad_options() -> Vec<Example> {
     ]
 }
 
+/// `@twice`: twice the matrix that it should be.
+struct Twice;
+
+impl UserRepresentation for Twice {
+    fn name(&self) -> &'static str {
+        "twice"
+    }
+
+    fn matrix(&self, element: &Element) -> Result<ArrayD<f64>, Error> {
+        Ok((element.linear() * 2.0).into_dyn())
+    }
+}
+
+fn twice() -> Error {
+    let table = Representations::new([Rc::new(Twice) as Rc<dyn UserRepresentation>]).unwrap();
+    let own = |name: &str, layout: &str| [(name.to_owned(), Some(layout.to_owned()))];
+    let (inputs, outputs) = (own("pos", "4 vector"), own("output", "4 @twice"));
+    let specification = Specification::parse_with("SO(3)", &inputs, &outputs, table).unwrap();
+    let mut samples = Always(vec![ones(&[4, 3])]);
+    audit(&specification, &Options::default(), &mut Function(echo), &mut samples, &mut |_| {}).unwrap_err()
+}
+
 /// Models and hosts that fail.
 fn failures() -> Vec<Example> {
     let options = Options::default();
@@ -286,6 +310,11 @@ fn failures() -> Vec<Example> {
             "sample 0: the generator raised ValueError",
         ),
         (error_of(ALL, SPACE, FORCES, &points, &options, |_| Err(CallError::Interrupted)), "interrupted"),
+        (
+            twice(),
+            "representation `@twice`: its matrix for the identity is not the identity matrix: the relative difference \
+             is 1.0e0",
+        ),
         (
             audit(
                 &Specification::custom(Rc::new(Shortening), &["pos".to_owned()], &[]),

@@ -4,6 +4,7 @@ mod cases;
 mod custom;
 mod probes;
 mod rattle;
+mod representations;
 mod results;
 
 use std::borrow::Cow;
@@ -233,10 +234,12 @@ impl<'a> EndToEnd<'a> {
         self.check_factors()?;
         self.rattle(model)?;
         let translation_scale = self.set_translation_scale();
+        let deviation = self.check_representations()?;
         self.scales = self.scales_of(false);
         let roundoff = self.roundoff(&info.dtype);
         let levels = self.levels(roundoff);
         let mut double = self.double_model(model, roundoff)?;
+        Self::without_exact_representations(deviation, &mut double);
         self.scales_double = match double {
             DoubleModel::Copy(_) => self.scales_of(true),
             _ => self.scales.clone(),
@@ -246,6 +249,7 @@ impl<'a> EndToEnd<'a> {
         self.variation(model)?;
         let repeatability = self.repeat(model, false)?;
         let mut noise = self.noise(model, &mut double, &proven)?;
+        Self::add_representations(deviation, &mut noise);
         let repeat_double = match &mut double {
             DoubleModel::Copy(copy) => self.repeat(copy.as_mut(), true)?.iter().map(|r| r.seeded).collect(),
             _ => repeatability.iter().map(|r| r.seeded).collect::<Vec<f64>>(),
@@ -414,6 +418,7 @@ impl<'a> EndToEnd<'a> {
                 layout.as_ref().map_or_else(|| wide.clone(), |layout| layout.act(element, &wide))
             })
             .collect();
+        self.specification.representations().check()?;
         Ok(transformed)
     }
 

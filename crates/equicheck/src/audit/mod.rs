@@ -20,7 +20,7 @@ use crate::Error;
 use crate::model::{CustomAction, Model, Samples};
 use crate::report::{Levels, Report, Shard};
 use crate::symmetry::grid::{Domain, Interpolation};
-use crate::symmetry::{Axis, Factor, Group, Layout, Term};
+use crate::symmetry::{Axis, Factor, Group, Layout, Representations, Term};
 
 pub use evidence::Evidence;
 pub use statistics::{clopper_pearson_upper, confidence_sequence_upper, quantile};
@@ -32,6 +32,7 @@ pub struct Specification {
     inputs: Vec<(String, Option<Layout>)>,
     outputs: Vec<(String, Option<Layout>)>,
     custom: Option<Rc<dyn CustomAction>>,
+    representations: Representations,
 }
 
 impl PartialEq for Specification {
@@ -41,7 +42,10 @@ impl PartialEq for Specification {
             (Some(a), Some(b)) => Rc::ptr_eq(a, b),
             (a, b) => a.is_none() && b.is_none(),
         };
-        same && self.group == other.group && self.inputs == other.inputs && self.outputs == other.outputs
+        same && self.group == other.group
+            && self.inputs == other.inputs
+            && self.outputs == other.outputs
+            && self.representations == other.representations
     }
 }
 
@@ -62,7 +66,7 @@ impl Specification {
         let group = Group::custom(&action.name());
         let inputs = inputs.iter().map(|name| (name.clone(), Some(untouched(&group)))).collect();
         let outputs = left_out.iter().map(|name| (name.clone(), None)).collect();
-        Self { group, inputs, outputs, custom: Some(action) }
+        Self { group, inputs, outputs, custom: Some(action), representations: Representations::default() }
     }
 
     /// The same with the tensors that the model was seen to return, unless they are left out.
@@ -93,13 +97,27 @@ impl Specification {
         inputs: &[(String, Option<String>)],
         outputs: &[(String, Option<String>)],
     ) -> Result<Self, Error> {
+        Self::parse_with(group, inputs, outputs, Representations::default())
+    }
+
+    /// The same with a user's representations, for the words `@name` in layouts.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse); a representation that no layout uses.
+    pub fn parse_with(
+        group: &str,
+        inputs: &[(String, Option<String>)],
+        outputs: &[(String, Option<String>)],
+        representations: Representations,
+    ) -> Result<Self, Error> {
         let group = Group::parse(group)?;
         let parse = |role: &str, tensors: &[(String, Option<String>)]| {
             tensors
                 .iter()
                 .map(|(name, text)| {
                     let layout = text.as_ref().map(|text| {
-                        Layout::parse(text, &group).map_err(|e| e.about(format!("layout of {role} `{name}`")))
+                        Layout::parse_with(text, &group, &representations)
+                            .map_err(|e| e.about(format!("layout of {role} `{name}`")))
                     });
                     Ok((name.clone(), layout.transpose()?))
                 })
@@ -114,12 +132,24 @@ impl Specification {
                 return Err(Error::AxisNotMentioned { axis: axis.to_owned() });
             }
         }
-        Ok(Self { group, inputs, outputs, custom: None })
+        let layouts = || inputs.iter().chain(&outputs).filter_map(|(_, layout)| layout.as_ref());
+        for user in representations.iter() {
+            if !layouts().flat_map(Layout::users).any(|used| used == user) {
+                let why = format!("no layout uses `@{}`: write it in one, or leave it out", user.name());
+                return Err(Error::Option { option: "representations".to_owned(), why });
+            }
+        }
+        Ok(Self { group, inputs, outputs, custom: None, representations })
     }
 
     /// The group.
     pub fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// The user's representations.
+    pub fn representations(&self) -> &Representations {
+        &self.representations
     }
 
     /// Inputs by path, in the order in which a sample lists them.

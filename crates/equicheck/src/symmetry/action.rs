@@ -13,6 +13,7 @@ use crate::model::{DType, Tensor};
 use super::element::{Element, inverse_permutation};
 use super::grid::{Domain, GridWarp, Interpolation};
 use super::group::{Factor, GRID_AXES, Group};
+use super::irreps::{Arrangement, Irrep, Irreps};
 use super::layout::{Axis, IndexValues, Layout, UpTo};
 use super::representation::{Representation, Segment};
 
@@ -106,7 +107,7 @@ impl BoundLayout {
             shape: shape.to_vec(),
             why,
         };
-        let axes = layout.axes();
+        let axes = &layout.bound_axes(group, &own_lengths(layout, shape, known))?[..];
         let leading = axes.first() == Some(&Axis::Ellipsis);
         let named = if leading { &axes[1..] } else { axes };
         let weights = named.iter().filter(|axis| axis.is_weight()).count();
@@ -249,10 +250,13 @@ impl BoundLayout {
         if let Factor::Custom(_) = factor {
             return self.moved_by_custom;
         }
-        if let Some(axis) = factor.permuted_axis() {
-            return self.layout.permuted_axes().any(|name| name == axis);
-        }
-        self.grid_is_moved_by(factor) || self.segments().any(|s| s.representation.is_moved_by(factor))
+        self.is_permuted_by(factor)
+            || self.grid_is_moved_by(factor)
+            || self.segments().any(|s| s.representation.is_moved_by(factor))
+    }
+
+    fn is_permuted_by(&self, factor: &Factor) -> bool {
+        factor.permuted_axis().is_some_and(|axis| self.layout.permuted_axes().any(|name| name == axis))
     }
 
     fn grid_is_moved_by(&self, factor: &Factor) -> bool {
@@ -279,8 +283,7 @@ impl BoundLayout {
                 Moved::Components(segments) => {
                     let moving: Vec<&Segment> =
                         segments.iter().filter(|s| self.transforms(&s.representation)).collect();
-                    let text =
-                        |s: &Segment| describe_representation(&s.representation, improper, turns, shifts);
+                    let text = |s: &Segment| describe_segment(s, improper, turns, shifts);
                     match moving[..] {
                         [] => None,
                         [Segment { representation: Representation::Irreps(_), .. }, ..]
@@ -288,9 +291,7 @@ impl BoundLayout {
                                 .iter()
                                 .all(|s| matches!(s.representation, Representation::Irreps(_))) =>
                         {
-                            let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
-                            let names: Vec<&str> = segments.iter().map(|s| s.name.as_str()).collect();
-                            Some(format!("turned by {rule} of {}, e3nn basis", names.join("+")))
+                            Some(describe_irreps(segments, improper))
                         }
                         [one] if segments.len() == 1 => Some(text(one)),
                         _ => Some(
@@ -604,6 +605,7 @@ impl BoundLayout {
     fn changes(element: &Element, representation: &Representation) -> bool {
         match representation {
             Representation::Scalar => false,
+            Representation::User(user) => user.matrix(element).is_some(),
             Representation::Charge(k) => *k != 0 && element.phase() != 0.0,
             Representation::Sign => element.sign() != 1.0,
             Representation::Scale(k) => *k != 0 && element.scale() != 1.0,
@@ -708,7 +710,7 @@ impl BoundLayout {
                         let turn = element.turns().then(|| element.linear().clone());
                         for start in range.step_by(segment.dimension.max(1)) {
                             if let Some(matrix) = &turn {
-                                blocks.apply(start, matrix);
+                                blocks.apply(start, matrix, 1);
                             }
                             // A complex number's imaginary part does not move: it has an inner axis of length 2.
                             blocks.shift(start, element.translation().as_slice().unwrap_or(&[]), complex);
@@ -723,8 +725,8 @@ impl BoundLayout {
                     blocks.scale(range, matrix[[0, 0]]);
                     continue;
                 }
-                for start in range.step_by(segment.dimension.max(1)) {
-                    blocks.apply(start, &matrix);
+                for start in segment.starts() {
+                    blocks.apply(start, &matrix, segment.stride);
                 }
             }
         }
@@ -766,7 +768,7 @@ impl BoundLayout {
 
     /// By block: whether `factor` moves it.
     pub(crate) fn blocks_moved_by(&self, factor: &Factor) -> Vec<bool> {
-        let whole = factor.permuted_axis().is_some() || self.grid_is_moved_by(factor);
+        let whole = self.is_permuted_by(factor) || self.grid_is_moved_by(factor);
         self.blocks()
             .iter()
             .map(|block| {
@@ -876,6 +878,18 @@ fn reshaped(values: &ArrayD<f64>, from: &[usize], to: &[usize]) -> ArrayD<f64> {
     ArrayD::from_shape_vec(IxDyn(&shape), data).expect("both shapes have as many entries")
 }
 
+/// Lengths of named axes: those that are known, and those of the tensor's own permuted axes.
+fn own_lengths(layout: &Layout, shape: &[usize], known: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
+    let mut lengths = known.clone();
+    let words = layout.axes().iter().rev().take_while(|axis| !axis.may_lack_axis());
+    for (axis, length) in words.zip(shape.iter().rev()) {
+        if let Axis::Permuted(name) = axis {
+            lengths.insert(name.clone(), *length);
+        }
+    }
+    lengths
+}
+
 /// Lengths of the parts of a flattened axis of `total` entries.
 fn take_apart(
     axis: &Axis,
@@ -965,13 +979,42 @@ fn in_space(group: &Group, axis: &Axis, length: usize) -> String {
         .map_or(String::new(), |_| format!("; `{name}` acts on the plane: in space write `{name} @ (0,0,1)`"))
 }
 
-fn describe_representation(
-    representation: &Representation,
-    improper: bool,
-    turns: bool,
-    shifts: bool,
-) -> String {
-    match representation {
+/// An axis of irreps alone, in words.
+fn describe_irreps(segments: &[Segment], improper: bool) -> String {
+    let mut runs: Vec<(Arrangement, Vec<(usize, Irrep)>)> = Vec::new();
+    for segment in segments {
+        let Representation::Irreps(irreps) = &segment.representation else { continue };
+        let copies = segment.range.len() / segment.dimension.max(1);
+        let terms = irreps.blocks().iter().map(|block| (copies, block.irrep));
+        match runs.last_mut() {
+            Some((arrangement, run)) if *arrangement == irreps.arrangement() => run.extend(terms),
+            _ => runs.push((irreps.arrangement(), terms.collect())),
+        }
+    }
+    let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
+    let names: Vec<String> = runs
+        .iter()
+        .filter_map(|(arrangement, run)| {
+            Irreps::new(run.iter().copied()).ok().map(|i| i.arranged(*arrangement))
+        })
+        .map(|irreps| irreps.to_string())
+        .collect();
+    let of = |which: fn(&Arrangement) -> bool| runs.iter().any(|(arrangement, _)| which(arrangement));
+    let mut basis = Vec::new();
+    if of(|a| !a.polar_z) {
+        basis.push("e3nn basis");
+    }
+    if of(|a| a.polar_z) {
+        basis.push("`yzx`: m = -l..l about z");
+    }
+    if of(|a| a.copies_last) {
+        basis.push("`ir_mul`: copies are the last index");
+    }
+    format!("turned by {rule} of {}, {}", names.join("+"), basis.join(", "))
+}
+
+fn describe_segment(segment: &Segment, improper: bool, turns: bool, shifts: bool) -> String {
+    match &segment.representation {
         Representation::Vector => "turned as a vector (g v), not translated".to_owned(),
         Representation::Point if turns && shifts => "turned and translated as a point (g v + t)".to_owned(),
         Representation::Point if turns => "turned as a point (g v)".to_owned(),
@@ -980,10 +1023,7 @@ fn describe_representation(
         Representation::Pseudovector => "turned as a vector (g v)".to_owned(),
         Representation::Pseudoscalar => "multiplied by det(g)".to_owned(),
         Representation::Covector => "turned as a covector (g^-T v)".to_owned(),
-        Representation::Irreps(irreps) => {
-            let rule = if improper { "Wigner D with parity" } else { "Wigner D" };
-            format!("turned by {rule} of {irreps}, e3nn basis")
-        }
+        Representation::Irreps(_) => describe_irreps(std::slice::from_ref(segment), improper),
         Representation::Frequency(m) => format!("turned by {m} times the angle"),
         Representation::Finite(finite) => format!("transformed by `{finite}`, escnn's order and basis"),
         Representation::Sign => "multiplied by the sign".to_owned(),
@@ -998,6 +1038,11 @@ fn describe_representation(
         Representation::Quaternion => {
             "multiplied from the left by the turn's quaternion (w x y z)".to_owned()
         }
+        Representation::User(user) => format!(
+            "transformed by `@{}`, a user's own representation of dimension {}",
+            user.name(),
+            user.dimension().unwrap_or(0)
+        ),
         Representation::Scalar => "not moved".to_owned(),
     }
 }
@@ -1010,9 +1055,9 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Applies `matrix` (m x m) to the components `start..start + m` along the axis. Entries that are zero are left
-    /// out: a component that is not finite stays where the matrix puts it.
-    fn apply(&mut self, start: usize, matrix: &Array2<f64>) {
+    /// Applies `matrix` (m x m) to the m components from `start` on, `step` apart along the axis. Entries that are zero
+    /// are left out: a component that is not finite stays where the matrix puts it.
+    fn apply(&mut self, start: usize, matrix: &Array2<f64>, step: usize) {
         let m = matrix.nrows();
         let stride = self.inner;
         let rows: Vec<Vec<(usize, f64)>> = matrix
@@ -1023,10 +1068,11 @@ impl Blocks<'_> {
         for outer in self.data.chunks_exact_mut((self.length * stride).max(1)) {
             for i in 0..stride {
                 for (k, slot) in before.iter_mut().enumerate() {
-                    *slot = outer[(start + k) * stride + i];
+                    *slot = outer[(start + k * step) * stride + i];
                 }
                 for (row, entries) in rows.iter().enumerate() {
-                    outer[(start + row) * stride + i] = entries.iter().map(|(k, v)| v * before[*k]).sum();
+                    outer[(start + row * step) * stride + i] =
+                        entries.iter().map(|(k, v)| v * before[*k]).sum();
                 }
             }
         }

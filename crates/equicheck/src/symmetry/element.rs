@@ -244,17 +244,28 @@ impl Element {
     /// A number that tells elements of one run apart.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for value in self.linear.iter().chain(&self.translation) {
-            // -0 and 0 are one number.
-            (value + 0.0).to_bits().hash(&mut hasher);
-        }
-        self.permutations.hash(&mut hasher);
-        for (axis, pixels) in &self.shifts {
-            (axis, (pixels + 0.0).to_bits()).hash(&mut hasher);
-        }
-        (self.finite.as_ref().map(|(_, index)| *index), self.custom).hash(&mut hasher);
-        [self.sign, self.phase + 0.0, self.scale].map(f64::to_bits).hash(&mut hasher);
+        self.hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// The axes that it permutes.
+    pub fn permuted_axes(&self) -> impl Iterator<Item = &str> {
+        self.permutations.keys().map(String::as_str)
+    }
+
+    /// Whether the two have a product: matrices and permutations of equal sizes, of one finite group.
+    pub fn is_composable(&self, other: &Self) -> bool {
+        let axes = self.permutations.iter().all(|(axis, p)| {
+            let q = other.permutations.get(axis);
+            q.is_none_or(|q| q.len() == p.len())
+        });
+        let finite = match (&self.finite, &other.finite) {
+            (Some((a, _)), Some((b, _))) => Arc::ptr_eq(a, b) || a == b,
+            _ => true,
+        };
+        axes && finite
+            && self.linear.dim() == other.linear.dim()
+            && self.translation.len() == other.translation.len()
     }
 
     /// Determinant of `g`; exactly 1 or -1 where the group preserves a metric.
@@ -329,6 +340,21 @@ impl Element {
             scale: 1.0 / self.scale,
             custom: None,
         }
+    }
+}
+
+impl Hash for Element {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for value in self.linear.iter().chain(&self.translation) {
+            // -0 and 0 are one number.
+            (value + 0.0).to_bits().hash(hasher);
+        }
+        self.permutations.hash(hasher);
+        for (axis, pixels) in &self.shifts {
+            (axis, (pixels + 0.0).to_bits()).hash(hasher);
+        }
+        (self.finite.as_ref().map(|(_, index)| *index), self.custom).hash(hasher);
+        [self.sign, self.phase + 0.0, self.scale].map(f64::to_bits).hash(hasher);
     }
 }
 

@@ -3,14 +3,15 @@
 //! `8x0e+4x1o` is eight even scalars followed by four odd vectors. An irrep is a degree `l` and a
 //! parity, `e` (even) or `o` (odd) under inversion; e3nn's `y` stands for the parity `(-1)^l` of the
 //! spherical harmonics. A feature is laid out block by block, each block as `(multiplicity, 2l+1)`
-//! row-major (e3nn's `mul_ir`), the components in the basis of [`wigner`](super::wigner).
+//! row-major (e3nn's `mul_ir`), the components in the basis of [`wigner`](super::wigner); an
+//! [`Arrangement`] may say otherwise.
 //!
 //! For `g` in O(3), write `g = R` or `g = -R` with `R` a proper rotation. Then
 //! `D(g) = D^l(R)` or `D(g) = p D^l(R)`, with `p = 1` for even and `p = -1` for odd irreps.
 
 use std::{error::Error, fmt, ops::Range, str::FromStr};
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2};
 
 use super::wigner::{L_MAX, WignerMatrices, determinant, to_rows};
 
@@ -100,6 +101,19 @@ impl fmt::Display for Irrep {
     }
 }
 
+/// How the numbers of a feature are arranged, where it is not e3nn's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Arrangement {
+    /// `ir_mul(...)`: each block is `(2l+1, multiplicity)` row-major, as in cuEquivariance; else `(multiplicity, 2l+1)`.
+    pub copies_last: bool,
+    /// `yzx(...)`: the components are `m = -l..=l` of the real harmonics about z, `(y, z, x)` for `l = 1` (sphericart,
+    /// and what e3nn's guide calls standard); else about y, which is `(x, y, z)`. Neither has a Condon-Shortley sign.
+    pub polar_z: bool,
+}
+
+/// The words before parentheses that say an [`Arrangement`], those for e3nn's way last.
+pub(crate) const ARRANGEMENTS: [&str; 4] = ["ir_mul", "yzx", "mul_ir", "xyz"];
+
 /// A run of equal irreps in a direct sum, and its place along the axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IrrepsBlock {
@@ -129,11 +143,13 @@ impl IrrepsBlock {
 /// one. Order matters, and equal neighbours stay apart, as in e3nn.
 ///
 /// Parses from e3nn's notation (`8x0e + 4x1o`), and displays in e3nn's canonical form
-/// (`8x0e+4x1o`, `1x0e`), which parses again to an equal value.
+/// (`8x0e+4x1o`, `1x0e`), which parses again to an equal value. Around it may stand an
+/// [`Arrangement`]: `ir_mul(yzx(8x0e+4x1o))`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Irreps {
     blocks: Vec<IrrepsBlock>,
     dim: usize,
+    arrangement: Arrangement,
 }
 
 impl Irreps {
@@ -163,7 +179,39 @@ impl Irreps {
                 .and_then(|size| dim.checked_add(size))
                 .ok_or(IrrepsErrorKind::TooLarge)?;
         }
-        Ok(Self { blocks, dim })
+        Ok(Self { blocks, dim, arrangement: Arrangement::default() })
+    }
+
+    /// The same irreps, their numbers in another order.
+    #[must_use]
+    pub fn arranged(mut self, arrangement: Arrangement) -> Self {
+        self.arrangement = arrangement;
+        self
+    }
+
+    /// In which order the numbers come.
+    #[must_use]
+    pub fn arrangement(&self) -> Arrangement {
+        self.arrangement
+    }
+
+    /// The index along the axis of component `0..2l+1` of a copy in a block.
+    fn index(&self, block: &IrrepsBlock, copy: usize, component: usize) -> usize {
+        block.offset
+            + if self.arrangement.copies_last {
+                component * block.multiplicity + copy
+            } else {
+                copy * block.irrep.dim() + component
+            }
+    }
+
+    /// The rotation whose D in e3nn's basis is the one in this basis: the axes renamed cyclically.
+    fn renamed(&self, rotation: &ArrayView2<f64>) -> Array2<f64> {
+        if self.arrangement.polar_z {
+            Array2::from_shape_fn((3, 3), |(i, j)| rotation[[(i + 1) % 3, (j + 1) % 3]])
+        } else {
+            rotation.to_owned()
+        }
     }
 
     /// The total dimension, `Σ multiplicity (2l + 1)`.
@@ -195,7 +243,8 @@ impl Irreps {
     /// If `rotation` is not 3x3 with a positive determinant.
     #[must_use]
     pub fn matrices(&self, rotation: &ArrayView2<f64>, improper: bool) -> IrrepsMatrices<'_> {
-        IrrepsMatrices { irreps: self, improper, wigner: WignerMatrices::new(self.lmax(), rotation) }
+        let wigner = WignerMatrices::new(self.lmax(), &self.renamed(rotation).view());
+        IrrepsMatrices { irreps: self, improper, wigner }
     }
 
     /// The whole matrix `D(g)`, of shape `(dim, dim)`, for an orthogonal 3x3 matrix `g`. For tests
@@ -210,9 +259,10 @@ impl Irreps {
         let matrices = self.matrices(&rotation.view(), improper);
         let mut dense = Array2::zeros((self.dim, self.dim));
         for BlockMatrix { block, sign, wigner } in matrices.blocks() {
-            for start in block.range().step_by(block.irrep.dim()) {
-                let range = start..start + block.irrep.dim();
-                dense.slice_mut(s![range.clone(), range]).assign(&(&wigner * sign));
+            for copy in 0..block.multiplicity {
+                for ((i, j), value) in wigner.indexed_iter() {
+                    dense[[self.index(&block, copy, i), self.index(&block, copy, j)]] = sign * value;
+                }
             }
         }
         dense
@@ -252,13 +302,13 @@ pub struct BlockMatrix<'a> {
 }
 
 impl IrrepsMatrices<'_> {
-    /// Replaces the element, without allocating; arguments as for [`Irreps::matrices`].
+    /// Replaces the element; arguments as for [`Irreps::matrices`].
     ///
     /// # Panics
     ///
     /// As [`Irreps::matrices`].
     pub fn update(&mut self, rotation: &ArrayView2<f64>, improper: bool) {
-        self.wigner.update(rotation);
+        self.wigner.update(&self.irreps.renamed(rotation).view());
         self.improper = improper;
     }
 
@@ -275,11 +325,15 @@ impl IrrepsMatrices<'_> {
 
 impl fmt::Display for Irreps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Arrangement { copies_last, polar_z } = self.arrangement;
+        let words = [(copies_last, "ir_mul("), (polar_z, "yzx(")];
+        let said = || words.iter().filter(|(said, _)| *said);
+        said().try_for_each(|(_, word)| f.write_str(word))?;
         for (index, block) in self.blocks.iter().enumerate() {
             let plus = if index == 0 { "" } else { "+" };
             write!(f, "{plus}{}x{}", block.multiplicity, block.irrep)?;
         }
-        Ok(())
+        said().try_for_each(|_| f.write_str(")"))
     }
 }
 
@@ -290,14 +344,46 @@ impl FromStr for Irreps {
         if text.trim().is_empty() {
             return Err(IrrepsError::new(text, 0..text.len(), IrrepsErrorKind::Empty));
         }
+        let (arrangement, inside) = arrangement(text)?;
         let mut terms = Vec::new();
-        let mut start = 0;
-        for term in text.split('+') {
+        let mut start = inside.start;
+        for term in text[inside].split('+') {
             let end = start + term.len();
             terms.push(Scanner::new(text, start, end).term()?);
             start = end + 1;
         }
-        Self::from_terms(&terms).map_err(|kind| IrrepsError::new(text, 0..text.len(), kind))
+        let irreps = Self::from_terms(&terms);
+        let irreps = irreps.map_err(|kind| IrrepsError::new(text, 0..text.len(), kind))?;
+        Ok(irreps.arranged(arrangement))
+    }
+}
+
+/// Takes off the words of an arrangement, and says where the irreps stand within them.
+fn arrangement(text: &str) -> Result<(Arrangement, Range<usize>), IrrepsError> {
+    let mut arrangement = Arrangement::default();
+    let mut said = [false; 2];
+    let mut inside = 0..text.len();
+    loop {
+        let rest = &text[inside.clone()];
+        let start = inside.start + rest.len() - rest.trim_start().len();
+        let rest = rest.trim();
+        let Some((word, within)) = rest.split_once('(') else { return Ok((arrangement, inside)) };
+        let Some(known) = ARRANGEMENTS.iter().position(|known| *known == word.trim_end()) else {
+            return Ok((arrangement, inside));
+        };
+        let span = start..start + word.trim_end().len();
+        if !within.ends_with(')') {
+            return Err(IrrepsError::new(text, span, IrrepsErrorKind::Unclosed));
+        }
+        if std::mem::replace(&mut said[known % 2], true) {
+            return Err(IrrepsError::new(text, span, IrrepsErrorKind::ArrangedTwice));
+        }
+        match known {
+            0 => arrangement.copies_last = true,
+            1 => arrangement.polar_z = true,
+            _ => {}
+        }
+        inside = start + word.len() + 1..start + rest.len() - 1;
     }
 }
 
@@ -418,6 +504,10 @@ pub enum IrrepsErrorKind {
     Empty,
     /// A `+` with nothing before or after it.
     MissingTerm,
+    /// A word such as `ir_mul(` without its closing parenthesis.
+    Unclosed,
+    /// Two words on the same thing: `ir_mul(ir_mul(...))`, `xyz(yzx(...))`.
+    ArrangedTwice,
     /// An `x` with nothing before it.
     MissingMultiplicity,
     /// A term without a degree.
@@ -482,6 +572,10 @@ impl fmt::Display for IrrepsError {
             IrrepsErrorKind::MissingTerm => {
                 f.write_str("lacks an irrep on one side: write a sum such as `8x0e+4x1o`")
             }
+            IrrepsErrorKind::Unclosed => f.write_str("lacks a closing `)`: write `ir_mul(8x0e+4x1o)`"),
+            IrrepsErrorKind::ArrangedTwice => f.write_str(
+                "comes second on the same thing: one of `ir_mul` and `mul_ir`, and one of `yzx` and `xyz`, is enough",
+            ),
             IrrepsErrorKind::MissingMultiplicity => {
                 f.write_str("lacks a multiplicity before `x`: write it as in `4x1o`, or drop `x`")
             }

@@ -1,15 +1,18 @@
 //! The layout language: one word per axis, each saying how that axis transforms.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use crate::Error;
 use crate::error::{ParseError, nearest};
 
 use super::finite::FiniteRepresentation;
 use super::group::{GRID_AXES, Group, Term};
-use super::irreps::Irreps;
+use super::irreps::{ARRANGEMENTS, Irreps};
 use super::representation::{DirectSum, Representation, Summand};
 use super::tensors::Voigt;
+use super::user::{Representations, User};
 
 /// How one axis of a tensor transforms.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,7 +163,7 @@ impl fmt::Display for Layout {
 pub const PLAIN_WORDS: [&str; 8] =
     ["channel", "features", "time", "heads", "classes", "nodes", "edges", "graphs"];
 /// Words for axes that transform, and for those that lead.
-const OTHER_WORDS: [&str; 23] = [
+const OTHER_WORDS: [&str; 25] = [
     "vector",
     "point",
     "pseudovector",
@@ -184,7 +187,12 @@ const OTHER_WORDS: [&str; 23] = [
     "height",
     "width",
     "m1",
+    "ir_mul",
+    "yzx",
 ];
+
+/// Words before parentheses, but those around irreps.
+const BEFORE_PARENTHESES: [&str; 3] = ["quotient", "irrep", "voigt"];
 
 impl Layout {
     /// Parses a layout under a group: a name that the group permutes is a permuted axis.
@@ -193,7 +201,19 @@ impl Layout {
     /// An unknown word (with the nearest one), malformed irreps, a misplaced `...`, a clause after the axes that is
     /// not `: axis`, a combination that has no meaning.
     pub fn parse(text: &str, group: &Group) -> Result<Self, ParseError> {
-        Parser { text, group }.layout()
+        Self::parse_with(text, group, &Representations::default())
+    }
+
+    /// The same with a user's representations, each a word `@name`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse); a name that is not among them.
+    pub fn parse_with(
+        text: &str,
+        group: &Group,
+        representations: &Representations,
+    ) -> Result<Self, ParseError> {
+        Parser { text, group, representations }.layout()
     }
 
     /// The axes, in order.
@@ -219,11 +239,45 @@ impl Layout {
         });
         axes.chain(self.values.iter().map(|values| values.axis.as_str()))
     }
+
+    /// The user's representations that it mentions.
+    pub fn users(&self) -> impl Iterator<Item = &User> {
+        let sums = self.axes.iter().flat_map(Axis::parts).filter_map(Axis::components);
+        sums.flat_map(|sum| &sum.0).filter_map(|summand| match &summand.representation {
+            Representation::User(user) => Some(user),
+            _ => None,
+        })
+    }
+
+    /// The axes, with what a user's representations are for permuted axes of these lengths.
+    ///
+    /// # Errors
+    /// A function of the user's fails.
+    pub(crate) fn bound_axes(
+        &self,
+        group: &Group,
+        lengths: &BTreeMap<String, usize>,
+    ) -> Result<Vec<Axis>, Error> {
+        let mut axes = self.axes.clone();
+        for axis in &mut axes {
+            let parts = if let Axis::Flattened(parts) = axis { parts } else { std::slice::from_mut(axis) };
+            for part in parts {
+                let Axis::Components(sum) = part else { continue };
+                for summand in &mut sum.0 {
+                    if let Representation::User(user) = &mut summand.representation {
+                        *user = user.bound(group, lengths)?;
+                    }
+                }
+            }
+        }
+        Ok(axes)
+    }
 }
 
 struct Parser<'a> {
     text: &'a str,
     group: &'a Group,
+    representations: &'a Representations,
 }
 
 impl Parser<'_> {
@@ -367,6 +421,11 @@ impl Parser<'_> {
             if is_irrep(text) {
                 continue;
             }
+            if is_arranged(text) {
+                let irreps = self.irreps(text, at)?;
+                summands.push(Summand { multiplicity: 1, representation: Representation::Irreps(irreps) });
+                continue;
+            }
             let (multiplicity, name, name_span) = self.multiplicity(text, at)?;
             match self.representation(name.as_str(), &name_span)? {
                 Some(representation) => {
@@ -421,6 +480,17 @@ impl Parser<'_> {
                     ));
                 }
                 Representation::Sign
+            }
+            _ if is_arranged(word) => {
+                return Err(self.error(
+                    span.clone(),
+                    "irreps have their multiplicities inside the parentheses",
+                    "example: `ir_mul(8x0e+4x1o)`",
+                ));
+            }
+            _ if word.starts_with('@') => {
+                let found = self.representations.get(&word[1..]);
+                Representation::User(found.ok_or_else(|| self.unknown_user(word, span.clone()))?.clone())
             }
             _ => {
                 if let Some(digits) = word.strip_prefix('m').filter(|d| is_number(d)) {
@@ -484,6 +554,21 @@ impl Parser<'_> {
         }
     }
 
+    fn unknown_user(&self, word: &str, span: Range<usize>) -> ParseError {
+        let names: Vec<&str> = self.representations.iter().map(User::name).collect();
+        let help = match nearest(&word[1..], names.iter().copied()) {
+            Some(near) => format!("did you mean `@{near}`?"),
+            None if names.is_empty() => {
+                format!(
+                    "give the function with the audit: `representations={{\"{}\": function}}`",
+                    &word[1..]
+                )
+            }
+            None => format!("given: @{}", names.join(", @")),
+        };
+        self.error(span, format!("no representation `{word}` is given"), help)
+    }
+
     fn unknown(&self, word: &str, span: Range<usize>) -> ParseError {
         if word.starts_with(['(', ')', '[']) {
             return self.error(
@@ -491,6 +576,22 @@ impl Parser<'_> {
                 "flattened axes are written in one pair of parentheses",
                 "example: `(graphs 3) vector`, row-major as in einops",
             );
+        }
+        if self.representations.get(word).is_some() {
+            return self.error(span, format!("unknown word `{word}`"), format!("did you mean `@{word}`?"));
+        }
+        if ARRANGEMENTS.contains(&word) {
+            return self.error(
+                span,
+                format!("`{word}` stands before irreps in parentheses"),
+                format!("example: `{word}(8x0e+4x1o)`"),
+            );
+        }
+        if let Some((name, _)) = word.split_once('(')
+            && let Some(near) = nearest(name, ARRANGEMENTS.into_iter().chain(BEFORE_PARENTHESES))
+            && near != name
+        {
+            return self.error(span, format!("unknown word `{name}(`"), format!("did you mean `{near}(`?"));
         }
         let candidates = PLAIN_WORDS.into_iter().chain(OTHER_WORDS).chain(self.group.permuted_axes());
         let help = match nearest(word, candidates) {
@@ -582,10 +683,19 @@ impl Parser<'_> {
     }
 }
 
-/// Byte ranges of the summands.
+/// Byte ranges of the summands; `+` within parentheses separates none.
 fn pieces(word: &str) -> Vec<Range<usize>> {
     let mut at = 0;
-    word.split('+')
+    let mut depth = 0usize;
+    let separates = |c: char| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == '+' && depth == 0
+    };
+    word.split(separates)
         .map(|part| {
             let start = at + part.len() - part.trim_start().len();
             at += part.len() + 1;
@@ -602,9 +712,14 @@ fn is_irrep(text: &str) -> bool {
     }
     match rest.chars().next() {
         Some('*') => false,
-        Some('x') => !rest[1..].trim_start().starts_with(|c: char| c.is_alphabetic()),
+        Some('x') => !rest[1..].trim_start().starts_with(|c: char| c.is_alphabetic() || c == '@'),
         _ => true,
     }
+}
+
+/// Whether irreps in parentheses are meant, after a word on their arrangement.
+fn is_arranged(text: &str) -> bool {
+    text.split_once('(').is_some_and(|(word, _)| ARRANGEMENTS.contains(&word.trim_end()))
 }
 
 fn is_number(text: &str) -> bool {

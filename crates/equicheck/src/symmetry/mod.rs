@@ -13,6 +13,7 @@ mod layout;
 pub mod lie;
 mod representation;
 pub mod tensors;
+mod user;
 mod wigner;
 
 pub use action::BoundLayout;
@@ -20,9 +21,10 @@ pub(crate) use action::permuted_lengths;
 pub use element::Element;
 pub use group::{Factor, Generators, Group, LARGEST_LISTED, Shift, Term};
 pub use irreps::{
-    BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices, Parity,
-    proper_part,
+    Arrangement, BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices,
+    Parity, proper_part,
 };
 pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS, UpTo};
 pub use representation::{DirectSum, Representation, Summand};
+pub use user::{Representations, User, UserRepresentation};
 pub use wigner::{L_MAX, WignerMatrices, flat_len, flat_offset, wigner_d, wigner_d_into, wigner_d_up_to};

@@ -4,13 +4,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 
 use super::element::Element;
 use super::finite::FiniteRepresentation;
 use super::group::{Factor, Group};
 use super::irreps::{Irreps, Parity};
 use super::tensors::{self, Voigt};
+use super::user::User;
 
 /// A representation by its word in the layout language.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub enum Representation {
     Voigt(Voigt),
     /// `quaternion`: an orientation as a unit quaternion (w, x, y, z), multiplied from the left, known up to sign.
     Quaternion,
+    /// `@name`: by a user's own function.
+    User(User),
 }
 
 impl Representation {
@@ -72,6 +75,8 @@ impl Representation {
             },
             Self::Voigt(_) => space(3, "a tensor of three-dimensional space").map(|_| Some(6)),
             Self::Quaternion => space(3, "an orientation in three-dimensional space").map(|_| Some(4)),
+            // Known once the layout is bound to a shape.
+            Self::User(user) => Ok(user.dimension()),
         }
     }
 
@@ -97,13 +102,17 @@ impl Representation {
             | Self::Irreps(_)
             | Self::Frequency(_)
             | Self::Voigt(_)
-            | Self::Quaternion => true,
+            | Self::Quaternion
+            | Self::User(_) => true,
             Self::Finite(_) | Self::Scalar | Self::Sign | Self::Scale(_) | Self::Charge(_) => false,
         }
     }
 
     /// Whether `factor` can move it.
     pub(crate) fn is_moved_by(&self, factor: &Factor) -> bool {
+        if let Self::User(user) = self {
+            return user.is_moved_by(factor);
+        }
         match factor {
             Factor::Linear { dimension, improper } => match self {
                 Self::Scalar | Self::Sign | Self::Scale(_) | Self::Charge(_) | Self::Finite(_) => false,
@@ -151,12 +160,13 @@ impl Representation {
                 let (group, g) = element.finite()?;
                 group.representation_at(representation, g).ok()
             }
+            Self::User(user) => user.matrix(element),
             _ if !element.turns() => None,
             Self::Vector | Self::Point => Some(element.linear().clone()),
             Self::Pseudovector => Some(element.linear() * element.determinant()),
             Self::Pseudoscalar => one(element.determinant()),
             Self::Covector => Some(element.linear_inverse().reversed_axes()),
-            Self::Irreps(irreps) => Some(irreps_matrix(irreps, element)),
+            Self::Irreps(irreps) => Some(irreps.dense(&element.linear().view())),
             Self::Frequency(m) => Some(tensors::frequency(element.linear(), *m)),
             Self::Voigt(kind) => Some(tensors::voigt(element.linear(), *kind)),
             Self::Quaternion => {
@@ -169,23 +179,6 @@ impl Representation {
 
 fn is_near_identity(m: &Array2<f64>) -> bool {
     m.indexed_iter().all(|((i, j), v)| (v - f64::from(u8::from(i == j))).abs() <= 1e-9)
-}
-
-/// `D(g) = p(det g) D^l(det(g) g)` on each irrep, `p(-1) = -1` for odd parity.
-fn irreps_matrix(irreps: &Irreps, element: &Element) -> Array2<f64> {
-    let determinant = element.determinant();
-    let proper = element.linear() * determinant;
-    let view: ArrayView2<'_, f64> = proper.view();
-    let mut matrix = Array2::zeros((irreps.dim(), irreps.dim()));
-    for block in irreps.matrices(&view, determinant < 0.0).blocks() {
-        let small = &block.wigner * block.sign;
-        let dim = block.block.irrep.dim();
-        for copy in 0..block.block.multiplicity {
-            let at = block.block.offset + copy * dim;
-            matrix.slice_mut(ndarray::s![at..at + dim, at..at + dim]).assign(&small);
-        }
-    }
-    matrix
 }
 
 impl fmt::Display for Representation {
@@ -206,6 +199,7 @@ impl fmt::Display for Representation {
             Self::Voigt(Voigt::Stress) => f.write_str("voigt"),
             Self::Voigt(Voigt::Strain) => f.write_str("voigt(strain)"),
             Self::Quaternion => f.write_str("quaternion"),
+            Self::User(user) => write!(f, "@{}", user.name()),
         }
     }
 }
@@ -258,10 +252,23 @@ pub(crate) struct Segment {
     pub(crate) range: Range<usize>,
     /// Components of one copy.
     pub(crate) dimension: usize,
+    /// From one component of a copy to its next: 1, or the number of copies where these are the last index.
+    pub(crate) stride: usize,
     /// What acts on each copy.
     pub(crate) representation: Representation,
     /// Its text.
     pub(crate) name: String,
+}
+
+impl Segment {
+    /// Where the copies start.
+    pub(crate) fn starts(&self) -> std::iter::StepBy<Range<usize>> {
+        let start = self.range.start;
+        if self.stride > 1 {
+            return (start..start + self.stride).step_by(1);
+        }
+        self.range.clone().step_by(self.dimension.max(1))
+    }
 }
 
 impl DirectSum {
@@ -309,14 +316,19 @@ impl DirectSum {
                 }
             };
             if let Representation::Irreps(irreps) = &summand.representation {
+                let arrangement = irreps.arrangement();
                 for b in irreps.blocks() {
                     let range = b.range();
-                    let one = Irreps::new([(1, b.irrep)]).map_err(|e| e.to_string())?;
+                    let arranged = |multiplicity: usize| {
+                        let irreps = Irreps::new([(multiplicity, b.irrep)]).map_err(|e| e.to_string())?;
+                        Ok::<_, String>(irreps.arranged(arrangement))
+                    };
                     segments.push(Segment {
                         range: start + range.start..start + range.end,
                         dimension: b.irrep.dim(),
-                        representation: Representation::Irreps(one),
-                        name: format!("{}x{}", b.multiplicity, b.irrep),
+                        stride: if arrangement.copies_last { b.multiplicity.max(1) } else { 1 },
+                        representation: Representation::Irreps(arranged(1)?),
+                        name: arranged(b.multiplicity)?.to_string(),
                     });
                 }
                 start += irreps.dim();
@@ -329,6 +341,7 @@ impl DirectSum {
             segments.push(Segment {
                 range: start..total,
                 dimension,
+                stride: 1,
                 representation: summand.representation.clone(),
                 name,
             });

@@ -77,7 +77,9 @@ impl EndToEnd<'_> {
     ) -> Result<Vec<ArrayD<f64>>, Error> {
         if self.specification.custom_action().is_none() {
             let layouts = &self.cases[sample].outputs;
-            return Ok(values.iter().zip(layouts).map(|(v, l)| l.act_on_real(element, &v.values)).collect());
+            let acted = values.iter().zip(layouts).map(|(v, l)| l.act_on_real(element, &v.values)).collect();
+            self.specification.representations().check()?;
+            return Ok(acted);
         }
         let Some((action, element)) = self.custom_element(element) else {
             return Ok(values.iter().map(|v| v.values.clone()).collect());
