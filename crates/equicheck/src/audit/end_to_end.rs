@@ -285,7 +285,9 @@ impl<'a> EndToEnd<'a> {
     /// The first call tells what the model returns, and whether it writes to its inputs.
     fn first_call(&mut self, model: &mut dyn Model, samples: &mut dyn Samples) -> Result<(), Error> {
         let inputs = samples.get(0)?;
-        self.bind_inputs(&inputs)?;
+        let layouts = self.bind_inputs(&inputs)?;
+        // Before the model meets it: what it makes of a singular cell is no news.
+        self.lattices(&inputs, &layouts)?;
         let (outputs, written) = match self.first.take() {
             Some(first) => first,
             None => first_call(&mut self.calls, model, &inputs)?,

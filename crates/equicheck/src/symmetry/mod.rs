@@ -9,8 +9,10 @@ pub mod finite;
 pub mod grid;
 mod group;
 mod irreps;
+mod lattice;
 mod layout;
 pub mod lie;
+mod order;
 mod representation;
 pub mod tensors;
 mod wigner;
@@ -23,6 +25,7 @@ pub use irreps::{
     BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices, Parity,
     proper_part,
 };
+pub use lattice::Lattice;
 pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS, UpTo};
 pub use representation::{DirectSum, Representation, Summand};
 pub use wigner::{L_MAX, WignerMatrices, flat_len, flat_offset, wigner_d, wigner_d_into, wigner_d_up_to};
