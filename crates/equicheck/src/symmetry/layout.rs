@@ -561,8 +561,12 @@ impl Parser<'_> {
             );
         }
         let candidates = PLAIN_WORDS.into_iter().chain(OTHER_WORDS).chain(self.group.permuted_axes());
-        let help = match nearest(word, candidates) {
-            Some(near) => format!("did you mean `{near}`? a plain axis of that name is written `{word}!`"),
+        let (head, inside) = word.split_at(word.find('(').unwrap_or(word.len()));
+        let help = match nearest(head, candidates) {
+            Some(near) if inside.is_empty() => {
+                format!("did you mean `{near}`? a plain axis of that name is written `{word}!`")
+            }
+            Some(near) => format!("did you mean `{near}{inside}`?"),
             None if is_name(word) => {
                 format!(
                     "a plain axis of that name is written `{word}!`, a permuted one needs `S({word})` in the group"
