@@ -394,7 +394,7 @@ fn rows_in_any_order_of_what_is_modulo_itself() {
 }
 
 #[test]
-fn a_thousand_rows_do_not_take_long() {
+fn many_rows_do_not_take_long() {
     let n = 20_000;
     let x = ArrayD::from_shape_fn(IxDyn(&[n, 3]), |i| ((3 * i[0] + i[1]) as f64 * 0.754_877_666).fract());
     let y = x.select(ndarray::Axis(0), &(0..n).map(|i| i * 7 % n).collect::<Vec<_>>());

@@ -63,7 +63,7 @@ impl Lattice {
     }
 
     /// Dimension of space.
-    fn dimension(&self) -> usize {
+    pub(crate) fn dimension(&self) -> usize {
         self.values.shape().last().copied().unwrap_or(0)
     }
 

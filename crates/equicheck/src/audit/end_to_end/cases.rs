@@ -166,7 +166,25 @@ impl EndToEnd<'_> {
         self.specification
             .cells()
             .filter_map(|(name, _)| Some((name, names.iter().position(|input| input == name)?)))
-            .map(|(name, k)| Ok((name.to_owned(), Lattice::new(name, &inputs[k], layouts[k].as_ref())?)))
+            .map(|(name, k)| {
+                let dimension = self.specification.group().dimension();
+                let lattice = Lattice::new(name, &inputs[k], layouts[k].as_ref())?;
+                let n = lattice.dimension();
+                if let Some(dimension) = dimension.filter(|dimension| *dimension != n) {
+                    return Err(Error::Shape {
+                        tensor: format!("input `{name}`"),
+                        layout: layouts[k]
+                            .as_ref()
+                            .map_or_else(|| "None".to_owned(), |l| l.layout().to_string()),
+                        shape: inputs[k].shape().to_vec(),
+                        why: format!(
+                            "the cell is {n} x {n}, and `{}` acts in dimension {dimension}",
+                            self.specification.group()
+                        ),
+                    });
+                }
+                Ok((name.to_owned(), lattice))
+            })
             .collect()
     }
 
