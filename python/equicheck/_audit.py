@@ -83,8 +83,9 @@ def audit(
             known. Needed where translations act on grids.
         interpolation: how values between pixels are made: ``"bilinear"``, ``"bicubic"``, ``"fourier"``.
         rapidity: of the fastest boost that is drawn, at most 5.
-        up_to: output -> ``"sign"`` for outputs that are defined up to it (eigenvectors); the same as ``~ sign`` after
-            the output's layout.
+        up_to: output -> ``"sign"`` or ``"phase"`` for outputs that are defined up to it (eigenvectors, real and
+            complex), ``"S(axis)"`` for rows that come in any order (neighbour lists); the same as ``~ sign`` after the
+            output's layout.
         progress: called as ``progress(done, planned)``.
 
     Returns:
