@@ -112,16 +112,32 @@ def test_a_wrapped_output_is_no_point() -> None:
     assert report.verdict == "FAIL"
 
 
-def test_coordinates_on_the_edge_of_the_cell_are_no_noise() -> None:
-    """Rounding throws what lies on the edge to the other side."""
+def shrunk(frac: torch.Tensor) -> torch.Tensor:
+    """Return fractional coordinates a rounding error nearer to their centre: equivariant, and no copy of the input."""
+    centre = frac.mean(0, keepdim=True)
+    return (frac - centre) * (1 - 1e-7) + centre
+
+
+@pytest.mark.parametrize("group", ["T(3)", "SE(3)"])
+@pytest.mark.parametrize("cartesian", [False, True])
+def test_what_lies_on_the_edge_of_the_cell_is_no_noise(cartesian: bool, group: str) -> None:
+    """Rounding throws it to the other side, in all probes alike."""
     sample = crystal(1)
-    sample["frac"][:3] = torch.tensor([0.0, 1 - 2**-24, 0.5])
+    # Of points a hair's breadth inside, moves of the cell make leaps of its derivative: those are no rounding.
+    sample["frac"][:3] = torch.tensor([0.0, 0.0 if cartesian else 1 - 2**-24, 0.5])
 
-    def shrunk(frac: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
-        centre = frac.mean(0, keepdim=True)
-        return ((frac - centre) * (1 - 1e-7) + centre) % 1.0
+    def fractional(frac: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        # The cell has its part, or turning it would test nothing.
+        return (shrunk(frac) + 0.1 * (cell @ cell.mT).det().sqrt().log() * (frac - frac.flip(0)).mul(TAU).sin()) % 1.0
 
-    report = audit(shrunk, [sample, crystal(2)], "T(3)", CRYSTAL, "nodes fractional(cell)")
+    def points(pos: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        return (shrunk(pos @ cell.inverse()) % 1.0) @ cell
+
+    if cartesian:
+        sample = {"pos": sample["frac"] @ sample["cell"], "cell": sample["cell"]}
+        report = audit(points, [sample, atoms(2)], group, ATOMS, "nodes point mod cell")
+    else:
+        report = audit(fractional, [sample, crystal(2)], group, CRYSTAL, "nodes fractional(cell)")
     assert report.verdict == "PASS", report.outputs["output"].reason
     assert report.outputs["output"].noise < 1e-5
     assert not modes(report)
@@ -248,7 +264,7 @@ def hermitian(seed: int, nodes: int = 5) -> torch.Tensor:
 def ground_state(matrix: torch.Tensor) -> torch.Tensor:
     """Return an eigenvector with whatever phase LAPACK gives it, and one more that its first entry decides."""
     vector = torch.linalg.eigh(matrix).eigenvectors[:, 0]
-    return vector * torch.exp(1j * 7 * matrix[0, 1].real)
+    return vector * torch.exp(1j * 7 * matrix[0, -1].real)
 
 
 @pytest.mark.parametrize("options", [{"out_layouts": "nodes ~ phase"}, {"up_to": {"output": "phase"}}])
@@ -262,6 +278,29 @@ def test_a_state_up_to_its_phase(options: dict[str, Any]) -> None:
     assert broken.verdict == "FAIL"
     strict = audit(ground_state, inputs, "S(nodes)", "nodes nodes", "nodes")
     assert strict.verdict == "FAIL"
+
+
+@pytest.mark.parametrize("clause", ["sign", "phase"])
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_the_notes_tell_the_chance_level(clause: str, size: int) -> None:
+    """What is quoted is what random vectors are off by."""
+    random = torch.Generator().manual_seed(2)
+
+    def draw() -> torch.Tensor:
+        return torch.view_as_complex(torch.randn(20000, size, 2, generator=random, dtype=torch.float64))
+
+    u, v = draw(), draw()
+    if clause == "sign":
+        u, v = u.real, v.real
+    u, v = u / u.norm(dim=-1, keepdim=True), v / v.norm(dim=-1, keepdim=True)
+    overlap = (u.conj() * v).sum(-1)
+    chance = (u - v * (overlap / overlap.abs()).conj()[:, None]).abs().square().sum(-1).mean().sqrt()
+    inputs = [hermitian(seed, size) for seed in range(2)]
+    model = ground_state if clause == "phase" else lambda m: torch.linalg.eigh(m.real + m.real.T).eigenvectors[:, 0]
+    report = audit(model, inputs, "S(nodes)", "nodes nodes", f"nodes ~ {clause}")
+    (note,) = [note for note in report.notes if "is compared up to" in note]
+    assert ("parity" in note) == (clause == "sign")
+    assert abs(float(note.split("off by ")[1].split(" ")[0]) - float(chance)) < 0.02, note
 
 
 def test_a_phase_of_real_values_is_refused() -> None:

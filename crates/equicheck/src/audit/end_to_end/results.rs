@@ -8,6 +8,7 @@ use crate::report::{
     ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, OutputResult, PlannedRow, Report, Stage, SymmetryType,
     Timings, TransformRow, Verdict, WorstCase,
 };
+use crate::symmetry::UpTo;
 
 use super::super::precision::Proof;
 use super::super::sampling::{self, Part};
@@ -157,7 +158,17 @@ impl EndToEnd<'_> {
                 self.notes.push(format!("input `{name}`: `{axis}` is plain: did you mean `vector`?"));
             }
         }
-        for ((name, _), bound) in self.outputs().iter().zip(&self.cases[0].outputs) {
+        let first = &self.cases[0];
+        for (((name, layout), bound), value) in self.outputs().iter().zip(&first.outputs).zip(&first.base) {
+            if let (Some(up_to), Some(chance)) =
+                (layout.up_to(), bound.chance_level(value.dtype.is_complex()))
+            {
+                let parity = if *up_to == UpTo::Sign { ", which hides a wrong parity" } else { "" };
+                self.notes.push(format!(
+                    "output `{name}` is compared up to {up_to}{parity}; one that points anywhere would be off by \
+                     {chance:.2} of its length"
+                ));
+            }
             for axis in bound.suspicious_axes(group) {
                 self.notes.push(format!("output `{name}`: `{axis}` is plain: did you mean `vector`?"));
             }
