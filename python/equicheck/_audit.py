@@ -72,8 +72,8 @@ def audit(
         transforms: random elements per sample. Default by model size: 50 or 100.
         budget: seconds; default 120, ``float("inf")`` lifts it.
         seed: of all random draws.
-        translation_scale: standard deviation of each component of a random translation, in the inputs' unit; default
-            is the spread of the points.
+        translation_scale: standard deviation of each component of a random translation, in the inputs' unit (of the
+            cell for fractional coordinates); default is the spread of the points.
         levels: upper bounds (perfect, excellent, approximate) of the levels, by default (1e-6, 1e-4, 1e-2).
         tolerance: violations below it pass, for all outputs or by output.
         precision: ``"both"`` compares with double precision, ``"as_is"`` does not, ``"float64"`` audits a

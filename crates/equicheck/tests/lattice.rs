@@ -275,6 +275,17 @@ fn several_cells_belong_to_an_axis_or_to_segments() {
     let here = array![[0.0, 0.0, 2.0], [0.0, 0.0, 2.0], [4.0, 0.0, 0.0]].into_dyn();
     let apart = points.difference(&element, &here, &there);
     assert!(largest(&(apart - array![[0.0, 0.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]].into_dyn())) < 1e-12);
+    // Stacked on top of each other, as PyG does.
+    let stacked = bind("(graphs 3) vector", under, &[6, 3]);
+    let tensor = Tensor::Float64(cells.to_shape(IxDyn(&[6, 3])).unwrap().to_owned());
+    let named = BTreeMap::from([("cell".to_owned(), Lattice::new("cell", &tensor, Some(&stacked)).unwrap())]);
+    let bound =
+        bind("nodes fractional(cell)", under, &[3, 3]).in_lattices(&named, &labels, "input `x`").unwrap();
+    assert_eq!(bound.act_on_real(&element, &ArrayD::zeros(IxDyn(&[3, 3]))), moved);
+    let bound =
+        bind("graphs fractional(cell)", under, &[2, 3]).in_lattices(&named, &BTreeMap::new(), "input `x`");
+    let both = bound.unwrap().act_on_real(&element, &ArrayD::zeros(IxDyn(&[2, 3])));
+    assert_eq!(both.index_axis(ndarray::Axis(0), 1), moved.index_axis(ndarray::Axis(0), 0));
     // One cell of a batch of one serves all.
     let one = cells.slice_axis(ndarray::Axis(0), (..1).into()).to_owned();
     let single = BTreeMap::from([("cell".to_owned(), lattice(&one, under))]);

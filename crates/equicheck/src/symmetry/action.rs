@@ -550,6 +550,11 @@ impl BoundLayout {
         tensor.reshape(&self.expanded).select(at, index).reshape(&self.shape)
     }
 
+    /// The shape with flattened axes taken apart.
+    pub(super) fn expanded_shape(&self) -> &[usize] {
+        &self.expanded
+    }
+
     /// Length of an axis of the expanded shape.
     pub(crate) fn length(&self, at: usize) -> usize {
         self.expanded[at]
@@ -600,7 +605,7 @@ impl BoundLayout {
     /// `value - expected` where both are defined: 0 where a grid's entries were moved in from outside, and after the
     /// choice that `~` or a lattice, as the element turns it, leaves open. Rows are in the order of `expected`.
     pub fn difference(&self, element: &Element, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
-        let mut difference = self.expand(&self.change(element, value, expected));
+        let mut difference = self.compared(element, value, expected);
         if let Ok(Some(warp)) = self.warp(element)
             && let Some(grid) = &self.grid
             && warp.mask().iter().any(|defined| !defined)
@@ -620,12 +625,16 @@ impl BoundLayout {
     /// `after - before` of two outputs on inputs that are both moved by `element`, or both as they were given (the
     /// identity): what [`difference`](Self::difference) is without the edge of a grid.
     pub fn change(&self, element: &Element, after: &ArrayD<f64>, before: &ArrayD<f64>) -> ArrayD<f64> {
-        let (after, before) = (&self.expand(after), &self.expand(before));
-        let change = match &self.rows {
-            Some(rows) => self.entrywise(element, &self.in_order(element, rows, after, before), before),
-            None => self.entrywise(element, after, before),
-        };
-        self.flatten(&change)
+        self.flatten(&self.compared(element, after, before))
+    }
+
+    /// The same in the expanded shape.
+    fn compared(&self, element: &Element, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
+        let (value, expected) = (&self.expand(value), &self.expand(expected));
+        match &self.rows {
+            Some(rows) => self.entrywise(element, &self.in_order(element, rows, value, expected), expected),
+            None => self.entrywise(element, value, expected),
+        }
     }
 
     /// Entry by entry, in the expanded shape.

@@ -14,11 +14,15 @@ use super::representation::{Representation, Segment};
 use super::tensors::{cartesian_to_fractional, wrap_difference};
 
 /// What an input holds that others refer to as a cell: lattice vectors as rows, `(n, n)`, or one such matrix per
-/// structure, `(k, n, n)`.
+/// structure, `(k, n, n)`, also flattened: `(graphs 3) vector`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lattice {
+    /// As the input holds them: row-major, cell by cell.
     values: ArrayD<f64>,
     layout: Option<BoundLayout>,
+    dimension: usize,
+    /// Number of cells; `None` if they have no axis of their own.
+    count: Option<usize>,
 }
 
 impl Lattice {
@@ -33,7 +37,7 @@ impl Lattice {
             shape: tensor.shape().to_vec(),
             why: format!("other layouts refer to it as a lattice: {why}"),
         };
-        let shape = tensor.shape();
+        let shape = layout.map_or(tensor.shape(), BoundLayout::expanded_shape);
         let n = shape.last().copied().unwrap_or(0);
         if !matches!(shape.len(), 2 | 3) || n == 0 || shape[shape.len() - 2] != n {
             return Err(fail(
@@ -46,7 +50,8 @@ impl Lattice {
                 tensor.dtype().name()
             )));
         }
-        let lattice = Self { values: tensor.to_real(), layout: layout.cloned() };
+        let count = (shape.len() == 3).then_some(shape[0]);
+        let lattice = Self { values: tensor.to_real(), layout: layout.cloned(), dimension: n, count };
         for (k, cell) in lattice.cells(&Element::default()).iter().enumerate() {
             let which = if shape.len() == 3 { format!("cell {k}") } else { "the cell".to_owned() };
             if cell.iter().any(|v| !v.is_finite()) {
@@ -64,11 +69,7 @@ impl Lattice {
 
     /// Dimension of space.
     pub(crate) fn dimension(&self) -> usize {
-        self.values.shape().last().copied().unwrap_or(0)
-    }
-
-    fn count(&self) -> usize {
-        if self.values.ndim() == 3 { self.values.shape()[0] } else { 1 }
+        self.dimension
     }
 
     /// The cells as the element turns them, in the order in which the sample lists them.
@@ -77,7 +78,7 @@ impl Lattice {
             Some(layout) => layout.act_on_components(element, &self.values),
             None => self.values.clone(),
         };
-        let n = self.dimension();
+        let n = self.dimension;
         let flat: Vec<f64> = values.iter().copied().collect();
         flat.chunks_exact((n * n).max(1))
             .map(|cell| Array2::from_shape_vec((n, n), cell.to_vec()).expect("a chunk has n n entries"))
@@ -120,16 +121,16 @@ impl BoundLayout {
             };
             let of_cell = |s: &&Segment| s.representation.cell() == Some(name.as_str());
             if let Some(segment) = self.segments().find(of_cell)
-                && segment.dimension != lattice.dimension()
+                && segment.dimension != lattice.dimension
             {
-                let (n, m) = (lattice.dimension(), segment.dimension);
+                let (n, m) = (lattice.dimension, segment.dimension);
                 return Err(fail(format!(
                     "the cell in input `{name}` is {n} x {n}, and it has {m} coordinates"
                 )));
             }
-            let entries = match lattice.count() {
-                1 => None,
-                count => Some(self.entries(lattice, count, segments).map_err(|why| {
+            let entries = match lattice.count {
+                None | Some(1) => None,
+                Some(count) => Some(self.entries(lattice, count, segments).map_err(|why| {
                     fail(format!(
                         "input `{name}` holds {count} cells, {why}: give one structure per sample, or {HELP}"
                     ))
@@ -147,8 +148,8 @@ impl BoundLayout {
         count: usize,
         segments: &BTreeMap<String, Vec<i64>>,
     ) -> Result<Entries, String> {
-        let axes = lattice.layout.as_ref().map_or(&[][..], |layout| layout.layout().axes());
-        if let [word @ (Axis::Plain { .. } | Axis::Batch | Axis::Permuted(_)), _, _] = axes
+        let axes = lattice.layout.iter().flat_map(|layout| layout.layout().axes()).flat_map(Axis::parts);
+        if let Some(word @ (Axis::Plain { .. } | Axis::Batch | Axis::Permuted(_))) = axes.take(1).next()
             && let Some(at) = self.position_where(|axis| axis == word)
             && self.length(at) == count
         {
