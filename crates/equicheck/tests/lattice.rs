@@ -381,6 +381,10 @@ fn rows_are_compared_in_any_order() {
     let bound = bind("2 edges ~ S(edges)", "SO(3)", &[2, 3]);
     assert_eq!(largest(&bound.difference(&e, &moved, &edges)), 0.0);
     assert!(largest(&bound.difference(&e, &crossed, &edges)) > 0.5);
+    // Samples of a batch have orders of their own on either side.
+    let bound = bind("edges batch ~ S(edges)", "SO(3)", &[3, 2]);
+    let transposed = |x: &ArrayD<f64>| x.t().to_owned();
+    assert_eq!(largest(&bound.difference(&e, &transposed(&crossed), &transposed(&edges))), 0.0);
     // Each node its own neighbours.
     let bound = bind("nodes bins! ~ S(bins)", "SO(3)", &[2, 3]);
     assert_eq!(largest(&bound.difference(&e, &crossed, &edges)), 0.0);
