@@ -89,7 +89,7 @@ def tensor(layout: str, shape: tuple[int, ...]) -> torch.Tensor:
         first = -1 if "|" in layout else 0
         return (torch.arange(prod(shape)) % 5 + first).reshape(shape)
     values = torch.randn(shape, generator=random)
-    if "charge" in layout:
+    if "charge" in layout or "phase" in layout:
         return torch.complex(values, torch.randn(shape, generator=random))
     return values / values.norm(dim=-1, keepdim=True) if "quaternion" in layout else values
 
@@ -105,21 +105,23 @@ def test_an_example_runs(row: Row, representations: dict[str, Any]) -> None:
     """The tensor moves as the table says, and a linear model is equivariant."""
     used = {name: function for name, function in representations.items() if f"@{name}" in row.layout}
     assert equicheck.describe(row.group, row.layout, row.shape, representations=used) != "not moved"
-    layouts: dict[str, Any] = {"x": row.layout.removesuffix(" ~ sign")}
+    layouts: dict[str, Any] = {"x": row.layout.split(" ~")[0]}
     sample = {"x": tensor(row.layout, row.shape)}
     out_layout = row.layout
     if row.beside:
-        layouts["beside"] = row.beside
-        sample["beside"] = tensor(row.beside, row.beside_shape)
+        name = "cell" if "cell" in row.layout else "beside"
+        layouts[name] = row.beside
+        sample[name] = tensor(row.beside, row.beside_shape)
     if ":" in row.layout:
         out_layout = row.layout.split(":")[0] + "channel"
 
-    def model(x: torch.Tensor, beside: torch.Tensor | None = None) -> torch.Tensor:
+    def model(x: torch.Tensor, beside: torch.Tensor | None = None, cell: torch.Tensor | None = None) -> torch.Tensor:
         if ":" in row.layout:
             assert beside is not None
             return 3 * beside[x.clamp(min=0)] * (x >= 0)[..., None]
-        if "point" in row.layout:  # affine
-            return 1.25 * x - 0.25 * x.mean(0, keepdim=True)
+        if "point" in row.layout or "fractional" in row.layout:  # affine
+            y = 1.25 * x - 0.25 * x.mean(0, keepdim=True)
+            return y if cell is None else y + 2 * (cell if "mod" in row.layout else torch.eye(3, dtype=x.dtype))[0]
         return 3 * x
 
     report = equicheck.audit(

@@ -29,10 +29,10 @@ fuzz_target!(|text: &str| {
     let Ok(group) = Group::parse(group) else { return };
     let signs = Rc::new(Signs) as Rc<dyn UserRepresentation>;
     let table = Representations::new([signs]).expect("`a` is a name");
-    match Layout::parse_with(layout, &group, &table) {
+    match Layout::parse_with(layout, &group, &table, None) {
         Ok(read) => {
             let printed = read.to_string();
-            let again = Layout::parse_with(&printed, &group, &table)
+            let again = Layout::parse_with(&printed, &group, &table, None)
                 .unwrap_or_else(|error| panic!("{layout:?} prints as {printed:?}: {error}"));
             assert_eq!(again, read, "{layout:?} prints as {printed:?}");
             assert_eq!(again.to_string(), printed, "{layout:?}");

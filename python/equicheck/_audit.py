@@ -81,8 +81,8 @@ def audit(
         budget: seconds; default 120, ``float("inf")`` lifts it.
         thorough: no limit of time, unless `budget` is given.
         seed: of all random draws.
-        translation_scale: standard deviation of each component of a random translation, in the inputs' unit; default
-            is the spread of the points.
+        translation_scale: standard deviation of each component of a random translation, in the inputs' unit (of the
+            cell for fractional coordinates); default is the spread of the points.
         levels: upper bounds (perfect, excellent, approximate) of the levels, by default (1e-6, 1e-4, 1e-2).
         tolerance: violations below it pass, for all outputs or by output.
         precision: ``"both"`` compares with double precision, ``"as_is"`` does not, ``"float64"`` audits a
@@ -98,8 +98,9 @@ def audit(
             reports into that of the whole.
         early_stop: end as soon as the answer is known: a failure at once, a pass when every bound on the share of the
             group that violates is below 5 %.
-        up_to: output -> ``"sign"`` for outputs that are defined up to it (eigenvectors); the same as ``~ sign`` after
-            the output's layout.
+        up_to: output -> ``"sign"`` or ``"phase"`` for outputs that are defined up to it (eigenvectors, real and
+            complex), ``"S(axis)"`` for rows that come in any order (neighbour lists); the same as ``~ sign`` after the
+            output's layout.
         progress: called as ``progress(done, planned)``. The plan and what it is expected to take are logged by the
             logger ``equicheck`` at level INFO before the first pair.
 

@@ -141,7 +141,7 @@ pub(crate) fn describe(
     let words = || -> Result<String, equicheck::Error> {
         let group = Group::parse(group)?;
         let representations = Representations::new(PyRepresentation::all(representations, &raised))?;
-        let layout = Layout::parse_with(layout, &group, &representations)?;
+        let layout = Layout::parse_with(layout, &group, &representations, None)?;
         let bound = BoundLayout::new(&layout, &shape, &group, "the tensor")?;
         Ok(bound.on_grid(domain, Interpolation::Linear, &BTreeMap::new()).describe(&group))
     };

@@ -204,6 +204,8 @@ const CONTINUOUS: &[Case] = &[
     ("O(3)", "... vector", &[2, 2, 3]),
     ("SE(3) x S(nodes)", "nodes nodes channel", &[4, 4, 2]),
     ("SE(3)", "2*vector+point+4*scalar", &[13]),
+    ("SE(3) x S(nodes)", "nodes point mod cell", &[5, 3]),
+    ("T(3) x S(nodes)", "nodes 2*scalar+fractional(cell)", &[4, 5]),
     ("E(3) x S(nodes)", "nodes point", &[5, 3]),
     ("E(3) x S(nodes)", "batch nodes 2x0e+1x1o", &[2, 4, 5]),
     ("E(3)", "covector vector", &[3, 3]),
@@ -332,7 +334,7 @@ fn is_orthogonal(under: &Group, text: &str) -> bool {
         }),
         _ => true,
     });
-    factors_are && !["point", "voigt"].iter().any(|word| text.contains(word))
+    factors_are && !["point", "fractional", "voigt"].iter().any(|word| text.contains(word))
 }
 
 fn laws(case: &Case, domain: Domain, complex: bool) {
@@ -1002,8 +1004,8 @@ fn layout_errors_point_at_the_new_words() {
         ("SO(4)", "quaternion", "quaternion", "three-dimensional space", "dimension 3"),
         ("SO(3)", "2*vectr+scalar", "vectr", "unknown word", "did you mean `vector`?"),
         ("SO(3)", "99999999999*vector", "99999999999", "too many copies", ""),
-        ("SO(3)", "vector ~ phase", "phase", "not supported", "`~ sign` is"),
-        ("SO(3)", "vector ~", "~", "not supported", "`~ sign` is"),
+        ("SO(3)", "vector ~ scale", "scale", "not supported", "`~ sign`, `~ phase` and `~ S(axis)` are"),
+        ("SO(3)", "vector ~", "~", "not supported", "`~ sign`"),
     ] {
         let under = group(under);
         let error = match Layout::parse(text, &under) {
@@ -1108,7 +1110,7 @@ const GROUP_TOKENS: [&str; 40] = [
     "(0,0,1)",
 ];
 
-const LAYOUT_TOKENS: [&str; 48] = [
+const LAYOUT_TOKENS: [&str; 54] = [
     "vector",
     "point",
     "pseudovector",
@@ -1125,6 +1127,12 @@ const LAYOUT_TOKENS: [&str; 48] = [
     "(1)",
     "(1,1)",
     "voigt",
+    "point mod cell",
+    " mod ",
+    "fractional",
+    "(cell)",
+    "phase",
+    "S(edges)",
     "(strain)",
     "quaternion",
     "scale",

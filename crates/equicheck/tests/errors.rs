@@ -206,7 +206,7 @@ fn bad_tensors() -> Vec<Example> {
         (
             of("SE(3)", &[("v", Some("nodes vector"))], FORCES, &points),
             "factor `T(3)` of the group moves no input, so nothing about it can be tested: declare coordinates as \
-             `point` (a `vector` is not translated), or audit under `SO(3)`",
+             `point`, or `fractional(cell)` (a `vector` is not translated), or audit under `SO(3)`",
         ),
         (
             of("SO(3)", &[("h", Some("4x0e"))], &[("output", Some("4x0e"))], &[ones(&[4])]),

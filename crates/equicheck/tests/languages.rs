@@ -341,7 +341,7 @@ fn layout_errors_point_at_the_word() {
                 "index values cannot stand in a tensor with a `vector` axis",
                 "integers without geometry",
             ),
-            ("vector ~ phase", "phase", "outputs defined only up to that are not supported", "projector"),
+            ("vector ~ scale", "scale", "outputs defined only up to that are not supported", "projector"),
         ],
     );
 }
@@ -379,7 +379,7 @@ fn term() -> impl Strategy<Value = Term> {
     ]
 }
 
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 20] = [
     "nodes",
     "nodes",
     "edges",
@@ -392,6 +392,8 @@ const WORDS: [&str; 18] = [
     "graphs",
     "3",
     "17",
+    "point mod batch.cell",
+    "fractional(0.cell)",
     "bins!",
     "größe!",
     "8x0e+4x1o",
@@ -426,7 +428,7 @@ proptest! {
     }
 
     #[test]
-    fn printed_layouts_read_back(words in prop::collection::vec(prop::sample::select(&WORDS), 0..5), clause in "( : (nodes|graphs)( \\| -?[0-9])?)?") {
+    fn printed_layouts_read_back(words in prop::collection::vec(prop::sample::select(&WORDS), 0..5), clause in "( : (nodes|graphs)( \\| -?[0-9])?)?( ~ (sign|phase|S\\((bins|edges|nodes)\\)))?") {
         let text = words.join(" ") + &clause;
         for under in ["E(3) x S(nodes)", "S(nodes) x S(edges)", "T(3) x S(nodes)"] {
             let under = group(under);

@@ -63,7 +63,7 @@ fn table() -> (Rc<Tensors>, Representations) {
 
 fn bound(text: &str, group: &str, shape: &[usize], table: &Representations) -> BoundLayout {
     let group = Group::parse(group).unwrap();
-    let layout = Layout::parse_with(text, &group, table).unwrap_or_else(|error| panic!("{error}"));
+    let layout = Layout::parse_with(text, &group, table, None).unwrap_or_else(|error| panic!("{error}"));
     BoundLayout::new(&layout, shape, &group, "x").unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -143,9 +143,9 @@ fn it_prints_and_parses_again() {
         ("@sheared @sheared", "@sheared @sheared"),
         ("2x@sheared", "2*@sheared"),
     ] {
-        let layout = Layout::parse_with(text, &group, &table).unwrap_or_else(|error| panic!("{error}"));
+        let layout = Layout::parse_with(text, &group, &table, None).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(layout.to_string(), printed);
-        assert_eq!(Layout::parse_with(printed, &group, &table).unwrap(), layout);
+        assert_eq!(Layout::parse_with(printed, &group, &table, None).unwrap(), layout);
         assert!(layout.users().all(|user| user.name() == "sheared"));
         assert_ne!(layout.users().count(), 0);
     }
@@ -155,7 +155,7 @@ fn it_prints_and_parses_again() {
 fn errors_point_at_the_word() {
     let (_, table) = table();
     let group = Group::parse("O(2)").unwrap();
-    let parse = |text: &str| -> ParseError { Layout::parse_with(text, &group, &table).unwrap_err() };
+    let parse = |text: &str| -> ParseError { Layout::parse_with(text, &group, &table, None).unwrap_err() };
     let error = parse("3 vector+2*@shared");
     assert_eq!(&error.text[error.span.clone()], "@shared");
     assert_eq!(error.help.as_deref(), Some("did you mean `@sheared`?"));
@@ -206,7 +206,7 @@ fn names_are_words_and_failures_come_out() {
     assert!(Representations::new([twice(), twice()]).unwrap_err().to_string().contains("given twice"));
     let table = Representations::new([twice()]).unwrap();
     let group = Group::parse("SO(2)").unwrap();
-    let layout = Layout::parse_with("@a", &group, &table).unwrap();
+    let layout = Layout::parse_with("@a", &group, &table, None).unwrap();
     let error = BoundLayout::new(&layout, &[2], &group, "x").unwrap_err();
     assert_eq!(error.to_string(), "representation `@a`: fails");
     let user: &User = table.get("a").unwrap();

@@ -277,7 +277,9 @@ impl<'a> EndToEnd<'a> {
     /// The first call tells what the model returns, and whether it writes to its inputs.
     fn first_call(&mut self, model: &mut dyn Model, samples: &mut dyn Samples) -> Result<(), Error> {
         let inputs = samples.get(0)?;
-        self.bind_inputs(&inputs)?;
+        let layouts = self.bind_inputs(&inputs)?;
+        // Before the model meets it: what it makes of a singular cell is no news.
+        self.lattices(&inputs, &layouts)?;
         let (outputs, written) = match self.first.take() {
             Some(first) => first,
             None => first_call(&mut self.calls, model, &inputs)?,
@@ -666,7 +668,7 @@ impl<'a> EndToEnd<'a> {
                 // The user's own functions are asked for no more than they must give.
                 if !element.preserves_norms() && element.custom().is_none() {
                     let back = layout.act_on_real(&element.inverse(), &value.values);
-                    let difference = layout.difference(&Element::default(), &back, &base.values);
+                    let difference = layout.change(&Element::default(), &back, &base.values);
                     error.pulled_back = Some(scales[o].measure(layout, &difference, &base.values).relative);
                 }
                 error

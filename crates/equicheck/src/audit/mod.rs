@@ -20,7 +20,7 @@ use crate::Error;
 use crate::model::{CustomAction, Model, Samples};
 use crate::report::{Levels, Report, Shard};
 use crate::symmetry::grid::{Domain, Interpolation};
-use crate::symmetry::{Axis, Factor, Group, Layout, Representations, Term};
+use crate::symmetry::{Axis, Factor, Group, Layout, Representation, Representations, Term};
 
 pub use evidence::Evidence;
 pub use statistics::{clopper_pearson_upper, confidence_sequence_upper, quantile};
@@ -111,12 +111,13 @@ impl Specification {
         representations: Representations,
     ) -> Result<Self, Error> {
         let group = Group::parse(group)?;
+        let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
         let parse = |role: &str, tensors: &[(String, Option<String>)]| {
             tensors
                 .iter()
                 .map(|(name, text)| {
                     let layout = text.as_ref().map(|text| {
-                        Layout::parse_with(text, &group, &representations)
+                        Layout::parse_with(text, &group, &representations, Some(&names))
                             .map_err(|e| e.about(format!("layout of {role} `{name}`")))
                     });
                     Ok((name.clone(), layout.transpose()?))
@@ -139,7 +140,43 @@ impl Specification {
                 return Err(Error::Option { option: "representations".to_owned(), why });
             }
         }
-        Ok(Self { group, inputs, outputs, custom: None, representations })
+        let specification = Self { group, inputs, outputs, custom: None, representations };
+        specification.check_cells()?;
+        Ok(specification)
+    }
+
+    /// Inputs that hold lattice vectors which some layout refers to.
+    fn cells(&self) -> impl Iterator<Item = (&str, Option<&Layout>)> {
+        let layouts = || self.inputs.iter().chain(&self.outputs).filter_map(|(_, layout)| layout.as_ref());
+        let referred = move |name: &str| layouts().any(|layout| layout.cells().any(|cell| cell == name));
+        self.inputs
+            .iter()
+            .filter(move |(name, _)| referred(name))
+            .map(|(name, layout)| (name.as_str(), layout.as_ref()))
+    }
+
+    /// Lattice vectors must turn with what lies in the lattice.
+    fn check_cells(&self) -> Result<(), Error> {
+        if !self.group.factors().iter().any(Factor::is_linear) {
+            return Ok(());
+        }
+        for (name, layout) in self.cells() {
+            let vectors = Axis::of(Representation::Vector);
+            if layout.and_then(|layout| layout.axes().iter().rfind(|axis| !axis.is_weight()))
+                != Some(&vectors)
+            {
+                let written = layout.map_or_else(|| "None".to_owned(), |layout| format!("`{layout}`"));
+                return Err(Error::Option {
+                    option: "in_layouts".to_owned(),
+                    why: format!(
+                        "input `{name}` is named as a lattice, whose vectors `{}` turns, and its layout is {written}: \
+                         write `3 vector` (rows are lattice vectors)",
+                        self.group
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The group.
@@ -386,7 +423,7 @@ fn help_for_idle(factor: &Factor, group: &Group) -> String {
                     other => Some(other.to_string()),
                 })
                 .collect();
-            let point = "declare coordinates as `point` (a `vector` is not translated)";
+            let point = "declare coordinates as `point`, or `fractional(cell)` (a `vector` is not translated)";
             if terms.is_empty() {
                 point.to_owned()
             } else {

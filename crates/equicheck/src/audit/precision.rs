@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::model::{Model, Tensor};
+use crate::symmetry::{BoundLayout, Element};
 
 use super::calls::{Calls, Value};
 use super::measure::norm;
@@ -74,6 +75,7 @@ pub(crate) fn prove(
     labels: &[bool],
     names: &[String],
     base: &[Value],
+    layouts: &[BoundLayout],
     seed: u64,
 ) -> Result<Result<Proven, String>, Error> {
     let mut proven = Proven::assumed(inputs.len(), base.len());
@@ -101,9 +103,11 @@ pub(crate) fn prove(
                     values
                         .iter()
                         .zip(base)
-                        .map(|(after, before)| {
+                        .zip(layouts)
+                        .map(|((after, before), layout)| {
                             if after.comparable(before) {
-                                Ok((&after.values - &before.values) / step)
+                                let same = Element::default();
+                                Ok(layout.change(&same, &after.values, &before.values) / step)
                             } else {
                                 Err("its output changes shape under a tiny change of an input".to_owned())
                             }

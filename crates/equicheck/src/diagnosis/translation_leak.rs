@@ -22,7 +22,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             } else {
                 format!(
                     "use differences of coordinates (or coordinates about the centroid) on the way to `{}`; if it is a \
-                     position, declare it as `point`, if it is a displacement or force, as `vector`",
+                     position, declare it as `point` (`point mod cell` if it is wrapped into a cell), if it is a \
+                     displacement or force, as `vector`",
                     output.name
                 )
             },

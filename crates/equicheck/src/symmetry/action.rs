@@ -14,7 +14,9 @@ use super::element::{Element, inverse_permutation};
 use super::grid::{Domain, GridWarp, Interpolation};
 use super::group::{Factor, GRID_AXES, Group};
 use super::irreps::{Arrangement, Irrep, Irreps};
+use super::lattice::Cells;
 use super::layout::{Axis, IndexValues, Layout, UpTo};
+use super::order;
 use super::representation::{Representation, Segment};
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
@@ -27,6 +29,10 @@ pub struct BoundLayout {
     /// Position in the expanded shape, and the axis; plain ones left out. Weights have no position.
     moved: Vec<(Option<usize>, Moved)>,
     grid: Option<Grid>,
+    /// Lattices by the input that holds them.
+    pub(super) lattices: BTreeMap<String, Cells>,
+    /// The rows that come in no definite order.
+    rows: Option<Rows>,
     /// The factors of the group.
     factors: Vec<Factor>,
     /// Whether a custom action was seen to move it; its layout says nothing about that.
@@ -49,6 +55,15 @@ impl Moved {
             Moved::Permuted(_) => &[],
         }
     }
+}
+
+/// Rows that come in no definite order.
+#[derive(Debug, Clone, PartialEq)]
+struct Rows {
+    /// Position in the expanded shape.
+    axis: usize,
+    /// Axes whose entries have an order of rows each.
+    outside: Vec<usize>,
 }
 
 /// The axes of a sampled domain.
@@ -145,6 +160,7 @@ impl BoundLayout {
         let mut at = start;
         let mut moved = Vec::new();
         let mut grid_axes: Vec<(String, usize)> = Vec::new();
+        let rows = Rows::new(layout, &named, start, bare);
         for axis in named {
             if bare && axis.is_weight() {
                 let segments =
@@ -179,8 +195,17 @@ impl BoundLayout {
         let factors = group.factors();
         let grid = Grid::new(grid_axes, shape, group).map_err(fail)?;
         let (shape, expanded) = (actual.to_vec(), expanded.clone());
-        let bound =
-            Self { layout: layout.clone(), shape, expanded, moved, grid, factors, moved_by_custom: false };
+        let bound = Self {
+            layout: layout.clone(),
+            shape,
+            expanded,
+            moved,
+            grid,
+            lattices: BTreeMap::new(),
+            rows,
+            factors,
+            moved_by_custom: false,
+        };
         if layout.up_to().is_some() && bound.grid.is_some() {
             return Err(fail("`~` is not supported on grids".to_owned()));
         }
@@ -241,8 +266,14 @@ impl BoundLayout {
             .flat_map(|grid| grid.names.iter().map(String::as_str).zip(grid.sizes.iter().copied()))
     }
 
-    fn segments(&self) -> impl Iterator<Item = &Segment> {
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.moved.iter().flat_map(|(_, moved)| moved.segments())
+    }
+
+    /// Segments that have an axis, with its position in the expanded shape.
+    pub(super) fn segments_with_positions(&self) -> impl Iterator<Item = (usize, &Segment)> {
+        let axes = self.moved.iter().filter_map(|(at, moved)| Some(((*at)?, moved)));
+        axes.flat_map(|(at, moved)| moved.segments().iter().map(move |segment| (at, segment)))
     }
 
     /// Whether `factor` can move a tensor of this layout. Irreps `0e` alone, say, are moved by nothing.
@@ -336,19 +367,34 @@ impl BoundLayout {
             let kept = values.sentinel.map_or(String::new(), |s| format!(", {s} kept"));
             clauses.push(format!("values relabelled as positions along `{}`{kept}", values.axis));
         }
-        if let Some(up_to) = self.up_to() {
-            clauses.push(format!("compared up to {up_to}"));
+        if clauses.is_empty() {
+            clauses.push("not moved".to_owned());
         }
-        if clauses.is_empty() { "not moved".to_owned() } else { clauses.join("; ") }
+        let mut compared: Vec<String> = self
+            .segments()
+            .filter_map(|segment| match &segment.representation {
+                Representation::Fractional(_) => Some("compared modulo 1".to_owned()),
+                Representation::PointModulo(cell) => Some(format!("compared modulo the lattice of `{cell}`")),
+                _ => None,
+            })
+            .collect();
+        compared.extend(self.vectors_up_to().map(|up_to| format!("compared up to {up_to}")));
+        if let Some(UpTo::Order(axis)) = self.layout.up_to() {
+            compared.push(format!("compared up to the order of rows along `{axis}`"));
+        }
+        compared.dedup();
+        clauses.extend(compared);
+        clauses.join("; ")
     }
 
-    /// What values are compared up to: as declared, or a quaternion's sign.
-    fn up_to(&self) -> Option<UpTo> {
+    /// What vectors are compared up to: as declared, or a quaternion's sign.
+    fn vectors_up_to(&self) -> Option<UpTo> {
         // Asked of a quaternion that is there: under planar groups there is none, and no matrix for one.
         let turned = |s: &Segment| {
             s.representation == Representation::Quaternion && self.transforms(&s.representation)
         };
-        self.layout.up_to().or_else(|| self.segments().any(turned).then_some(UpTo::Sign))
+        let declared = self.layout.up_to().filter(|up_to| !matches!(up_to, UpTo::Order(_)));
+        declared.cloned().or_else(|| self.segments().any(turned).then_some(UpTo::Sign))
     }
 
     /// Plain axes whose length is the dimension of space, in a tensor that the group's matrix does not touch: the
@@ -392,9 +438,23 @@ impl BoundLayout {
             })
     }
 
-    /// Whether values must be complex: charges are multiplied by a phase.
-    pub(crate) fn needs_complex(&self) -> bool {
-        self.segments().any(|s| s.representation.is_moved_by(&Factor::Phase))
+    /// Whether values must be complex, or must not be: charges are multiplied by a phase, a phase is left open,
+    /// coordinates modulo a lattice are real. The reason why `dtype` has no place, if it has none.
+    pub(crate) fn refuses(&self, dtype: DType) -> Option<String> {
+        let name = dtype.name();
+        let complex = dtype.is_complex();
+        if !complex && self.segments().any(|s| s.representation.is_moved_by(&Factor::Phase)) {
+            return Some(format!("a charge multiplies by a phase, and {name} values are not complex"));
+        }
+        if !complex && self.layout.up_to() == Some(&UpTo::Phase) {
+            return Some(format!(
+                "`~ phase` leaves a phase open, and {name} values are not complex: write `~ sign`"
+            ));
+        }
+        if complex && self.layout.cells().next().is_some() {
+            return Some(format!("coordinates in a lattice are real, and {name} values are complex"));
+        }
+        None
     }
 
     /// The warp of the grid, if there is one and the element moves it.
@@ -491,6 +551,11 @@ impl BoundLayout {
         tensor.reshape(&self.expanded).select(at, index).reshape(&self.shape)
     }
 
+    /// The shape with flattened axes taken apart.
+    pub(super) fn expanded_shape(&self) -> &[usize] {
+        &self.expanded
+    }
+
     /// Length of an axis of the expanded shape.
     pub(crate) fn length(&self, at: usize) -> usize {
         self.expanded[at]
@@ -539,13 +604,9 @@ impl BoundLayout {
     }
 
     /// `value - expected` where both are defined: 0 where a grid's entries were moved in from outside, and after the
-    /// choice that `~` leaves open.
+    /// choice that `~` or a lattice, as the element turns it, leaves open. Rows are in the order of `expected`.
     pub fn difference(&self, element: &Element, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
-        let (value, expected) = (&self.expand(value), &self.expand(expected));
-        let mut difference = match self.up_to() {
-            Some(UpTo::Sign) => self.difference_up_to_sign(value, expected),
-            None => value - expected,
-        };
+        let mut difference = self.compared(element, value, expected);
         if let Ok(Some(warp)) = self.warp(element)
             && let Some(grid) = &self.grid
             && warp.mask().iter().any(|defined| !defined)
@@ -562,36 +623,155 @@ impl BoundLayout {
         self.flatten(&difference)
     }
 
-    /// One sign per vector: over the axes of representations, or over the permuted ones where there is none, the one
-    /// that makes the difference smaller.
-    fn difference_up_to_sign(&self, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
-        let mut within: Vec<usize> = self
-            .moved
-            .iter()
-            .filter(|(_, moved)| matches!(moved, Moved::Components(_)))
-            .filter_map(|(at, _)| *at)
-            .collect();
+    /// `after - before` of two outputs on inputs that are both moved by `element`, or both as they were given (the
+    /// identity): what [`difference`](Self::difference) is without the edge of a grid.
+    pub fn change(&self, element: &Element, after: &ArrayD<f64>, before: &ArrayD<f64>) -> ArrayD<f64> {
+        self.flatten(&self.compared(element, after, before))
+    }
+
+    /// The same in the expanded shape.
+    fn compared(&self, element: &Element, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
+        let (value, expected) = (&self.expand(value), &self.expand(expected));
+        match &self.rows {
+            Some(rows) => self.entrywise(element, &self.in_order(element, rows, value, expected), expected),
+            None => self.entrywise(element, value, expected),
+        }
+    }
+
+    /// Entry by entry, in the expanded shape.
+    fn entrywise(&self, element: &Element, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
+        let mut difference = match self.vectors_up_to() {
+            Some(_) => self.difference_up_to_phase(value, expected),
+            None => value - expected,
+        };
+        self.wrap(element, &mut difference);
+        difference
+    }
+
+    /// The axes over which a vector extends that has one sign or phase: those of representations, or the permuted ones
+    /// where there is none, or all.
+    fn axes_of_vectors(&self) -> Vec<usize> {
+        let positions = |wanted: fn(&Moved) -> bool| -> Vec<usize> {
+            self.moved.iter().filter(|(_, moved)| wanted(moved)).filter_map(|(at, _)| *at).collect()
+        };
+        let mut within = positions(|moved| matches!(moved, Moved::Components(_)));
         if within.is_empty() {
-            within = self.moved.iter().filter_map(|(at, _)| *at).collect();
+            within = positions(|_| true);
         }
         if within.is_empty() {
             within = (0..self.expanded.len()).collect();
         }
-        // A complex number's two parts share their sign.
+        within
+    }
+
+    /// Chance level of `~ sign` and `~ phase`: the error, over their length, of vectors that point anywhere, as a root
+    /// mean square (METHOD 21). `None` without such a clause.
+    pub(crate) fn chance_level(&self, complex: bool) -> Option<f64> {
+        let entries: usize = self.axes_of_vectors().iter().map(|at| self.expanded[*at]).product();
+        // Mean of |<u, v>| over unit vectors of n real or complex dimensions, from n = 1 (or 2) upwards.
+        let overlap = match self.layout.up_to()? {
+            UpTo::Order(_) => return None,
+            UpTo::Phase => (1..entries).fold(1.0, |mean, n| mean * n as f64 / (n as f64 + 0.5)),
+            UpTo::Sign => {
+                let n = if complex { 2 * entries } else { entries };
+                let first = if n % 2 == 1 { 1.0 } else { std::f64::consts::FRAC_2_PI };
+                (1..n).filter(|k| k % 2 == n % 2).fold(first, |mean, k| mean * k as f64 / (k as f64 + 1.0))
+            }
+        };
+        Some((2.0 - 2.0 * overlap).max(0.0).sqrt())
+    }
+
+    /// One sign or phase per vector: over the axes of representations, or over the permuted ones where there is none,
+    /// the one that makes the difference smallest.
+    fn difference_up_to_phase(&self, value: &ArrayD<f64>, expected: &ArrayD<f64>) -> ArrayD<f64> {
+        let mut within = self.axes_of_vectors();
+        // The parts of a complex number are one entry.
+        let complex = value.ndim() > self.expanded.len();
         within.extend(self.expanded.len()..value.ndim());
         let key = |index: &IxDyn| -> Vec<usize> {
             (0..index.ndim()).map(|k| if within.contains(&k) { 0 } else { index[k] }).collect()
         };
-        let mut products: BTreeMap<Vec<usize>, f64> = BTreeMap::new();
+        // The imaginary part of a number, or the real part of one times i, up to sign.
+        let other = |values: &ArrayD<f64>, index: &IxDyn| {
+            let mut other = index.clone();
+            let part = &mut other[index.ndim() - 1];
+            *part = 1 - *part;
+            if *part == 1 { values[&other] } else { -values[&other] }
+        };
+        let free = complex && self.layout.up_to() == Some(&UpTo::Phase);
+        // <expected, value>: its real part, and its imaginary part where a phase is free.
+        let mut products: BTreeMap<Vec<usize>, (f64, f64)> = BTreeMap::new();
         for (index, v) in value.indexed_iter() {
-            *products.entry(key(&index)).or_insert(0.0) += v * expected[&index];
+            let (re, im) = products.entry(key(&index)).or_insert((0.0, 0.0));
+            *re += v * expected[&index];
+            if free {
+                *im -= v * other(expected, &index);
+            }
         }
         let mut difference = value.clone();
         for (index, entry) in difference.indexed_iter_mut() {
-            let sign = if products[&key(&index)] < 0.0 { -1.0 } else { 1.0 };
-            *entry -= sign * expected[&index];
+            let (re, im) = products[&key(&index)];
+            if free {
+                let size = re.hypot(im);
+                let (c, s) = if size > 0.0 { (re / size, im / size) } else { (1.0, 0.0) };
+                *entry -= c * expected[&index] - s * other(expected, &index);
+            } else {
+                let sign = if re < 0.0 { -1.0 } else { 1.0 };
+                *entry -= sign * expected[&index];
+            }
         }
         difference
+    }
+
+    /// `value` with its rows in the order of `expected`: each row of `expected` in turn takes the nearest that is
+    /// left. Exact where errors are smaller than half the distance of any two rows.
+    fn in_order(
+        &self,
+        element: &Element,
+        rows: &Rows,
+        value: &ArrayD<f64>,
+        expected: &ArrayD<f64>,
+    ) -> ArrayD<f64> {
+        let axis = ndarray::Axis(rows.axis);
+        let n = value.len_of(axis);
+        let groups: usize = rows.outside.iter().map(|k| value.shape()[*k]).product();
+        let group =
+            |index: &IxDyn| rows.outside.iter().fold(0, |group, k| group * value.shape()[*k] + index[*k]);
+        // By group: which row of `value` each row of `expected` takes.
+        let from: Vec<Vec<usize>> = if self.vectors_up_to().is_none() && self.layout.cells().next().is_none()
+        {
+            let gather = |values: &ArrayD<f64>| {
+                let mut gathered = vec![vec![Vec::new(); n]; groups];
+                for (index, v) in values.indexed_iter() {
+                    gathered[group(&index)][index[rows.axis]].push(*v);
+                }
+                gathered
+            };
+            gather(value).iter().zip(gather(expected)).map(|(v, e)| order::matched(v, &e)).collect()
+        } else {
+            // Where a sign or a lattice is left open, distances are known row by row alone.
+            let mut free = vec![(0..n).collect::<Vec<usize>>(); groups];
+            let mut from = vec![Vec::with_capacity(n); groups];
+            for row in 0..n {
+                let wanted = expected.select(axis, &vec![row; n]);
+                let mut distances = vec![vec![0.0; n]; groups];
+                for (index, d) in self.entrywise(element, value, &wanted).indexed_iter() {
+                    distances[group(&index)][index[rows.axis]] += d * d;
+                }
+                for ((free, from), distances) in free.iter_mut().zip(&mut from).zip(&distances) {
+                    let nearest = (0..free.len())
+                        .min_by(|a, b| distances[free[*a]].total_cmp(&distances[free[*b]]))
+                        .expect("as many rows are left as are to be matched");
+                    from.push(free.swap_remove(nearest));
+                }
+            }
+            from
+        };
+        ArrayD::from_shape_fn(value.raw_dim(), |index| {
+            let mut source = index.clone();
+            source[rows.axis] = from[group(&index)][index[rows.axis]];
+            value[&source]
+        })
     }
 
     fn moves_values(&self, element: &Element) -> bool {
@@ -612,7 +792,8 @@ impl BoundLayout {
             Representation::Finite(finite) => element.finite().is_some_and(|(group, g)| {
                 g != group.identity() && !matches!(group.channel_permutation(finite, g), Ok(Some(_)))
             }),
-            Representation::Point => element.turns() || element.translation().iter().any(|t| *t != 0.0),
+            Representation::Point | Representation::PointModulo(_) => element.turns() || translates(element),
+            Representation::Fractional(_) => translates(element),
             _ => element.turns(),
         }
     }
@@ -682,6 +863,14 @@ impl BoundLayout {
         }
     }
 
+    /// The action of matrices, weights and translations alone: nothing is permuted.
+    pub(super) fn act_on_components(&self, element: &Element, values: &ArrayD<f64>) -> ArrayD<f64> {
+        if !self.moves_values(element) {
+            return values.clone();
+        }
+        self.flatten(&self.components(element, &self.expand(values), false))
+    }
+
     fn components(&self, element: &Element, values: &ArrayD<f64>, transposed: bool) -> ArrayD<f64> {
         let shape = values.shape().to_vec();
         let complex = shape.len() > self.expanded.len();
@@ -706,7 +895,13 @@ impl BoundLayout {
                         blocks.rotate_complex(range, angle, at.is_none());
                         continue;
                     }
-                    Representation::Point if !transposed => {
+                    Representation::Fractional(_) => {
+                        if let (Some(at), false) = (at, transposed) {
+                            self.move_fractional(element, segment, *at, &shape, blocks.data);
+                        }
+                        continue;
+                    }
+                    Representation::Point | Representation::PointModulo(_) if !transposed => {
                         let turn = element.turns().then(|| element.linear().clone());
                         for start in range.step_by(segment.dimension.max(1)) {
                             if let Some(matrix) = &turn {
@@ -810,48 +1005,60 @@ impl BoundLayout {
         })
     }
 
-    fn position(&self, wanted: &Representation) -> Option<usize> {
+    /// Name of the permuted axis at a position.
+    pub(super) fn name_of_permuted(&self, position: usize) -> Option<&str> {
         self.moved.iter().find_map(|(at, moved)| match moved {
-            Moved::Components(segments) if matches!(&segments[..], [s] if s.representation == *wanted) => *at,
+            Moved::Permuted(name) if *at == Some(position) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    fn position(&self, wanted: impl Fn(&Representation) -> bool) -> Option<usize> {
+        self.moved.iter().find_map(|(at, moved)| match moved {
+            Moved::Components(segments) if matches!(&segments[..], [s] if wanted(&s.representation)) => *at,
             _ => None,
         })
     }
 
     /// Position of the `point` axis.
     pub(crate) fn point_axis(&self) -> Option<usize> {
-        self.position(&Representation::Point)
+        self.position(|r| matches!(r, Representation::Point | Representation::PointModulo(_)))
     }
 
     /// Position of the first `vector` axis.
     pub(crate) fn vector_axis(&self) -> Option<usize> {
-        self.position(&Representation::Vector)
+        self.position(|r| *r == Representation::Vector)
     }
 
     /// Position of the `batch` axis, or of `graphs` that nothing permutes: its entries are samples of their own.
     pub(crate) fn batch_axis(&self) -> Option<usize> {
+        self.position_where(|axis| match axis {
+            Axis::Batch => true,
+            Axis::Plain { name, marked: false } => name == "graphs",
+            _ => false,
+        })
+    }
+
+    /// Position of the first axis that is wanted.
+    pub(super) fn position_where(&self, wanted: impl Fn(&Axis) -> bool) -> Option<usize> {
         let axes: Vec<&Axis> = self.layout.axes().iter().flat_map(Axis::parts).collect();
         // Weights without an axis make the positions of what follows uncertain: count from the front.
         let leading = axes.first() == Some(&&Axis::Ellipsis);
         let named: Vec<&Axis> = axes.into_iter().filter(|axis| **axis != Axis::Ellipsis).collect();
         let bare = self.moved.iter().filter(|(at, _)| at.is_none()).count();
         let offset = if leading { self.expanded.len() + bare - named.len() } else { 0 };
-        let batch = |axis: &Axis| match axis {
-            Axis::Batch => true,
-            Axis::Plain { name, marked: false } => name == "graphs",
-            _ => false,
-        };
-        let found = named.iter().position(|axis| batch(axis))?;
+        let found = named.iter().position(|axis| wanted(axis))?;
         let before =
             if bare == 0 { 0 } else { named[..found].iter().filter(|axis| axis.is_weight()).count() };
         Some(offset + found - before)
     }
 
-    /// Positions of the axes whose entries are the rows judged one by one: the first permuted axis and those of the
-    /// grid.
+    /// Positions of the axes whose entries are the rows judged one by one: the first permuted axis, or that of rows in no
+    /// order, and those of the grid.
     pub(crate) fn row_axes(&self) -> Vec<usize> {
-        let permuted =
-            self.moved.iter().find(|(_, moved)| matches!(moved, Moved::Permuted(_))).and_then(|(at, _)| *at);
-        permuted.into_iter().chain(self.grid.iter().flat_map(|grid| grid.axes.iter().copied())).collect()
+        let permuted = self.moved.iter().find(|(_, moved)| matches!(moved, Moved::Permuted(_)));
+        let rows = permuted.and_then(|(at, _)| *at).or_else(|| self.rows.as_ref().map(|rows| rows.axis));
+        rows.into_iter().chain(self.grid.iter().flat_map(|grid| grid.axes.iter().copied())).collect()
     }
 
     /// What the `i`-th row along [`row_axes`](Self::row_axes) is called: `row 17`, `pixel (3, 5)`.
@@ -865,6 +1072,10 @@ impl BoundLayout {
         let pixel = format!("pixel ({})", pixel.join(", "));
         if self.row_axes().len() > grid.axes.len() { format!("row {i}, {pixel}") } else { pixel }
     }
+}
+
+fn translates(element: &Element) -> bool {
+    element.translation().iter().any(|t| *t != 0.0)
 }
 
 /// `values` in another shape of as many entries; complex values have a last axis more.
@@ -928,6 +1139,26 @@ fn take_apart(
         return Err(format!("{total} entries cannot be taken apart as `({})`", told.join(" ")));
     };
     Ok(lengths.into_iter().map(|n| n.unwrap_or_else(|| total / product.max(1))).collect())
+}
+
+impl Rows {
+    /// `axes` are the words from position `start` on; with `bare`, weights have no position.
+    fn new(layout: &Layout, axes: &[&Axis], start: usize, bare: bool) -> Option<Self> {
+        let Some(UpTo::Order(wanted)) = layout.up_to() else { return None };
+        let mut outside: Vec<usize> = (0..start).collect();
+        let mut found = None;
+        let placed = axes.iter().filter(|axis| !(bare && axis.is_weight()));
+        for (at, axis) in placed.enumerate().map(|(k, axis)| (start + k, axis)) {
+            match axis {
+                Axis::Plain { name, .. } if name == wanted => found = Some(at),
+                // Samples of a batch have nothing to do with each other, wherever they stand.
+                Axis::Batch => outside.push(at),
+                Axis::Plain { .. } | Axis::Permuted(_) if found.is_none() => outside.push(at),
+                _ => {}
+            }
+        }
+        found.map(|axis| Self { axis, outside })
+    }
 }
 
 impl Grid {
@@ -1016,9 +1247,16 @@ fn describe_irreps(segments: &[Segment], improper: bool) -> String {
 fn describe_segment(segment: &Segment, improper: bool, turns: bool, shifts: bool) -> String {
     match &segment.representation {
         Representation::Vector => "turned as a vector (g v), not translated".to_owned(),
-        Representation::Point if turns && shifts => "turned and translated as a point (g v + t)".to_owned(),
-        Representation::Point if turns => "turned as a point (g v)".to_owned(),
-        Representation::Point => "translated as a point (v + t)".to_owned(),
+        Representation::Point | Representation::PointModulo(_) if turns && shifts => {
+            "turned and translated as a point (g v + t)".to_owned()
+        }
+        Representation::Point | Representation::PointModulo(_) if turns => {
+            "turned as a point (g v)".to_owned()
+        }
+        Representation::Point | Representation::PointModulo(_) => "translated as a point (v + t)".to_owned(),
+        Representation::Fractional(cell) => {
+            format!("moved by t C^-1, C being the lattice vectors in `{cell}`")
+        }
         Representation::Pseudovector if improper => "turned as an axial vector (det(g) g v)".to_owned(),
         Representation::Pseudovector => "turned as a vector (g v)".to_owned(),
         Representation::Pseudoscalar => "multiplied by det(g)".to_owned(),

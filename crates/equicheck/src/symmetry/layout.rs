@@ -85,7 +85,7 @@ impl Axis {
         if let Axis::Flattened(parts) = self {
             return parts.iter().any(Axis::is_affine);
         }
-        self.components().is_some_and(|sum| sum.0.iter().any(|s| s.representation == Representation::Point))
+        self.components().is_some_and(|sum| sum.0.iter().any(|s| s.representation.is_affine()))
     }
 }
 
@@ -116,16 +116,23 @@ pub struct IndexValues {
 }
 
 /// `~ sign` after the axes: an output that is defined only up to that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpTo {
     /// One sign per vector: over the axes on which the group's matrices act, else per tensor.
     Sign,
+    /// One complex phase `exp(i theta)` per vector, in the same sense.
+    Phase,
+    /// The order of the rows along this plain axis. Each entry of the axes to the left of it has an order of its own,
+    /// unless they are a size or components, which are parts of a row: `2 edges : nodes ~ S(edges)`.
+    Order(String),
 }
 
 impl fmt::Display for UpTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             UpTo::Sign => f.write_str("sign"),
+            UpTo::Phase => f.write_str("phase"),
+            UpTo::Order(axis) => write!(f, "S({axis})"),
         }
     }
 }
@@ -152,7 +159,7 @@ impl fmt::Display for Layout {
                 write!(f, " | {sentinel}")?;
             }
         }
-        if let Some(up_to) = self.up_to {
+        if let Some(up_to) = &self.up_to {
             write!(f, "{}~ {up_to}", if self.axes.is_empty() { "" } else { " " })?;
         }
         Ok(())
@@ -163,9 +170,11 @@ impl fmt::Display for Layout {
 pub const PLAIN_WORDS: [&str; 8] =
     ["channel", "features", "time", "heads", "classes", "nodes", "edges", "graphs"];
 /// Words for axes that transform, and for those that lead.
-const OTHER_WORDS: [&str; 25] = [
+const OTHER_WORDS: [&str; 27] = [
     "vector",
     "point",
+    "point mod",
+    "fractional",
     "pseudovector",
     "pseudoscalar",
     "scalar",
@@ -201,19 +210,21 @@ impl Layout {
     /// An unknown word (with the nearest one), malformed irreps, a misplaced `...`, a clause after the axes that is
     /// not `: axis`, a combination that has no meaning.
     pub fn parse(text: &str, group: &Group) -> Result<Self, ParseError> {
-        Self::parse_with(text, group, &Representations::default())
+        Self::parse_with(text, group, &Representations::default(), None)
     }
 
-    /// The same with a user's representations, each a word `@name`.
+    /// The same with a user's representations, each a word `@name`, and where `inputs` are known by name: those that
+    /// `fractional(cell)` and `point mod cell` refer to must be among them.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse); a name that is not among them.
+    /// As [`parse`](Self::parse); a representation or a cell that is not among them (with the nearest one).
     pub fn parse_with(
         text: &str,
         group: &Group,
         representations: &Representations,
+        inputs: Option<&[&str]>,
     ) -> Result<Self, ParseError> {
-        Parser { text, group, representations }.layout()
+        Parser { text, group, representations, inputs }.layout()
     }
 
     /// The axes, in order.
@@ -227,8 +238,14 @@ impl Layout {
     }
 
     /// What it is defined up to, if not exactly.
-    pub fn up_to(&self) -> Option<UpTo> {
-        self.up_to
+    pub fn up_to(&self) -> Option<&UpTo> {
+        self.up_to.as_ref()
+    }
+
+    /// Inputs that hold the lattices which it refers to.
+    pub fn cells(&self) -> impl Iterator<Item = &str> {
+        let sums = self.axes.iter().flat_map(Axis::parts).filter_map(Axis::components);
+        sums.flat_map(|sum| &sum.0).filter_map(|summand| summand.representation.cell())
     }
 
     /// Names of the permuted axes that it mentions, values included.
@@ -278,6 +295,8 @@ struct Parser<'a> {
     text: &'a str,
     group: &'a Group,
     representations: &'a Representations,
+    /// Names of the inputs, where they are known.
+    inputs: Option<&'a [&'a str]>,
 }
 
 impl Parser<'_> {
@@ -461,6 +480,9 @@ impl Parser<'_> {
     }
 
     fn representation(&self, word: &str, span: &Range<usize>) -> Result<Option<Representation>, ParseError> {
+        if let Some(representation) = self.in_lattice(word, span)? {
+            return Ok(Some(representation));
+        }
         Ok(Some(match word {
             "scalar" => Representation::Scalar,
             "vector" => Representation::Vector,
@@ -518,6 +540,45 @@ impl Parser<'_> {
                 }
             }
         }))
+    }
+
+    /// `fractional(cell)`, `point mod cell`.
+    fn in_lattice(&self, word: &str, span: &Range<usize>) -> Result<Option<Representation>, ParseError> {
+        let modulo = word.strip_prefix("point").and_then(|rest| rest.trim_start().strip_prefix("mod"));
+        let modulo = modulo.filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let fractional = word.strip_prefix("fractional").map(str::trim);
+        let (cell, example) = match (modulo, fractional) {
+            (Some(cell), _) => (cell.trim(), "point mod cell"),
+            (_, Some(rest)) if rest.is_empty() || rest.starts_with('(') => {
+                let inside = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+                (inside.unwrap_or_default().trim(), "fractional(cell)")
+            }
+            _ => return Ok(None),
+        };
+        let is_path = |c: char| c.is_alphanumeric() || "_.-".contains(c);
+        if cell.is_empty() || !cell.chars().all(is_path) {
+            return Err(self.error(
+                span.clone(),
+                "the input that holds the lattice vectors is not named",
+                format!("example: `{example}`, where input `cell` has the layout `3 vector`"),
+            ));
+        }
+        if let Some(inputs) = self.inputs
+            && !inputs.contains(&cell)
+        {
+            let at = span.start + word.rfind(cell).unwrap_or(0);
+            let help = match nearest(cell, inputs.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!(
+                    "name the input that holds the lattice vectors as rows; inputs: {}",
+                    inputs.join(", ")
+                ),
+            };
+            return Err(self.error(at..at + cell.len(), format!("no input `{cell}`"), help));
+        }
+        let cell = cell.to_owned();
+        let points = modulo.is_some();
+        Ok(Some(if points { Representation::PointModulo(cell) } else { Representation::Fractional(cell) }))
     }
 
     fn check_representation(
@@ -594,8 +655,12 @@ impl Parser<'_> {
             return self.error(span, format!("unknown word `{name}(`"), format!("did you mean `{near}(`?"));
         }
         let candidates = PLAIN_WORDS.into_iter().chain(OTHER_WORDS).chain(self.group.permuted_axes());
-        let help = match nearest(word, candidates) {
-            Some(near) => format!("did you mean `{near}`? a plain axis of that name is written `{word}!`"),
+        let (head, inside) = word.split_at(word.find('(').unwrap_or(word.len()));
+        let help = match nearest(head, candidates) {
+            Some(near) if inside.is_empty() => {
+                format!("did you mean `{near}`? a plain axis of that name is written `{word}!`")
+            }
+            Some(near) => format!("did you mean `{near}{inside}`?"),
             None if is_name(word) => {
                 format!(
                     "a plain axis of that name is written `{word}!`, a permuted one needs `S({word})` in the group"
@@ -613,25 +678,71 @@ impl Parser<'_> {
     ) -> Result<(Option<IndexValues>, Option<UpTo>), ParseError> {
         let clause = &self.text[split..];
         let tilde = clause.find('~').map_or(self.text.len(), |at| split + at);
-        let up_to = if tilde < self.text.len() { Some(self.up_to(tilde)?) } else { None };
+        let up_to = if tilde < self.text.len() { Some(self.up_to(tilde, axes)?) } else { None };
         let values = if split < tilde { self.values(split, tilde, axes)? } else { None };
         Ok((values, up_to))
     }
 
-    fn up_to(&self, tilde: usize) -> Result<UpTo, ParseError> {
+    fn up_to(&self, tilde: usize, axes: &[Axis]) -> Result<UpTo, ParseError> {
         let rest = &self.text[tilde + 1..];
-        match rest.trim() {
-            "sign" => Ok(UpTo::Sign),
-            word => {
-                let at = tilde + 1 + rest.len() - rest.trim_start().len();
-                let span = if word.is_empty() { tilde..tilde + 1 } else { at..at + word.len() };
-                Err(self.error(
+        let word = rest.trim();
+        let at = tilde + 1 + rest.len() - rest.trim_start().len();
+        let span = if word.is_empty() { tilde..tilde + 1 } else { at..at + word.len() };
+        let lattice = axes.iter().flat_map(Axis::parts).filter_map(Axis::components).flat_map(|sum| &sum.0);
+        let modulo = lattice.map(|summand| &summand.representation).find(|r| r.cell().is_some());
+        match (word, modulo) {
+            ("sign" | "phase", Some(modulo)) => Err(self.error(
+                span,
+                format!("`{modulo}` is compared modulo a lattice, and not up to a {word} as well"),
+                "drop one of the two",
+            )),
+            ("sign", _) => Ok(UpTo::Sign),
+            ("phase", _) => Ok(UpTo::Phase),
+            _ => match word.strip_prefix('S').map(str::trim_start).and_then(|rest| rest.strip_prefix('(')) {
+                Some(inside) => self.order(inside.strip_suffix(')').unwrap_or("").trim(), span, axes),
+                None => Err(self.error(
                     span,
                     "outputs defined only up to that are not supported",
-                    "`~ sign` is; else compare an invariant of it in a small wrapper around the model, e.g. the \
-                     projector v v^T",
-                ))
-            }
+                    "`~ sign`, `~ phase` and `~ S(axis)` are; else compare an invariant of it in a small wrapper \
+                     around the model, e.g. the projector v v^T",
+                )),
+            },
+        }
+    }
+
+    /// `~ S(axis)`: rows along a plain axis, in no definite order.
+    fn order(&self, name: &str, span: Range<usize>, axes: &[Axis]) -> Result<UpTo, ParseError> {
+        if self.group.permutes(name) {
+            return Err(self.error(
+                span,
+                format!("the group permutes `{name}`, so that its rows have a definite order"),
+                format!("drop the clause, or write the axis as `{name}!` under a group without `S({name})`"),
+            ));
+        }
+        let plain: Vec<&str> = axes
+            .iter()
+            .flat_map(Axis::parts)
+            .filter_map(|axis| match axis {
+                Axis::Plain { name, .. } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        match plain.iter().filter(|axis| **axis == name).count() {
+            1 => Ok(UpTo::Order(name.to_owned())),
+            0 => Err(self.error(
+                span,
+                format!("no plain axis `{name}` whose rows could be in another order"),
+                match (nearest(name, plain.iter().copied()), &plain[..]) {
+                    (Some(near), _) => format!("did you mean `~ S({near})`?"),
+                    (None, []) => "example: `edges vector ~ S(edges)`".to_owned(),
+                    (None, known) => format!("plain axes of the layout: {}", known.join(", ")),
+                },
+            )),
+            _ => Err(self.error(
+                span,
+                format!("`{name}` stands for several axes"),
+                format!("write the others by another name, such as `{name}2!`"),
+            )),
         }
     }
 
@@ -731,7 +842,7 @@ fn is_name(word: &str) -> bool {
 }
 
 /// Byte ranges of the words; spaces around `+` and `*` and within parentheses do not separate (`8x0e + 4x1o` is one
-/// word).
+/// word), nor do those of `point mod cell`.
 fn words(text: &str) -> Vec<Range<usize>> {
     let mut words: Vec<Range<usize>> = Vec::new();
     let mut glue = false;
@@ -747,15 +858,23 @@ fn words(text: &str) -> Vec<Range<usize>> {
             (None, false) if !c.is_whitespace() => start = Some(at),
             (Some(begin), true) => {
                 let word = &text[begin..at];
+                let modulo =
+                    word == "mod" && words.last().is_some_and(|last| ends_in_point(&text[last.clone()]));
                 match words.last_mut() {
-                    Some(last) if glue || word.starts_with(['+', '*']) => last.end = at,
+                    Some(last) if glue || modulo || word.starts_with(['+', '*']) => last.end = at,
                     _ => words.push(begin..at),
                 }
-                glue = word.ends_with(['+', '*']);
+                glue = modulo || word.ends_with(['+', '*']);
                 start = None;
             }
             _ => {}
         }
     }
     words
+}
+
+/// Whether a word is `point`, or a direct sum that ends in it.
+fn ends_in_point(word: &str) -> bool {
+    word.strip_suffix("point")
+        .is_some_and(|before| before.trim_end().is_empty() || before.ends_with(['+', '*', 'x', ' ']))
 }

@@ -9,8 +9,10 @@ pub mod finite;
 pub mod grid;
 mod group;
 mod irreps;
+mod lattice;
 mod layout;
 pub mod lie;
+mod order;
 mod representation;
 pub mod tensors;
 mod user;
@@ -24,6 +26,7 @@ pub use irreps::{
     Arrangement, BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices,
     Parity, proper_part,
 };
+pub use lattice::Lattice;
 pub use layout::{Axis, IndexValues, Layout, PLAIN_WORDS, UpTo};
 pub use representation::{DirectSum, Representation, Summand};
 pub use user::{Representations, User, UserRepresentation};

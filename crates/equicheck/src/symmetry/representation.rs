@@ -22,6 +22,10 @@ pub enum Representation {
     Vector,
     /// `point`: `g v + t`.
     Point,
+    /// `point mod cell`: the same, as an output compared modulo the lattice that this input holds.
+    PointModulo(String),
+    /// `fractional(cell)`: coordinates in the lattice that this input holds, moved by `t C^-1`, compared modulo 1.
+    Fractional(String),
     /// `pseudovector`: `det(g) g v`.
     Pseudovector,
     /// `pseudoscalar`: `det(g) s`.
@@ -63,7 +67,12 @@ impl Representation {
         }
         match self {
             Self::Scalar | Self::Pseudoscalar | Self::Sign | Self::Scale(_) | Self::Charge(_) => Ok(Some(1)),
-            Self::Vector | Self::Point | Self::Pseudovector | Self::Covector => Ok(group.dimension()),
+            Self::Vector
+            | Self::Point
+            | Self::PointModulo(_)
+            | Self::Fractional(_)
+            | Self::Pseudovector
+            | Self::Covector => Ok(group.dimension()),
             Self::Irreps(irreps) => Ok(Some(irreps.dim())),
             Self::Frequency(0) => space(2, "an irrep of O(2)").map(|_| Some(1)),
             Self::Frequency(_) => space(2, "an irrep of O(2)"),
@@ -96,6 +105,8 @@ impl Representation {
         match self {
             Self::Vector
             | Self::Point
+            | Self::PointModulo(_)
+            | Self::Fractional(_)
             | Self::Pseudovector
             | Self::Pseudoscalar
             | Self::Covector
@@ -108,6 +119,19 @@ impl Representation {
         }
     }
 
+    /// Whether translations act on it.
+    pub(crate) fn is_affine(&self) -> bool {
+        matches!(self, Self::Point | Self::PointModulo(_) | Self::Fractional(_))
+    }
+
+    /// The input that holds the lattice which it refers to.
+    pub(crate) fn cell(&self) -> Option<&str> {
+        match self {
+            Self::PointModulo(cell) | Self::Fractional(cell) => Some(cell),
+            _ => None,
+        }
+    }
+
     /// Whether `factor` can move it.
     pub(crate) fn is_moved_by(&self, factor: &Factor) -> bool {
         if let Self::User(user) = self {
@@ -115,7 +139,12 @@ impl Representation {
         }
         match factor {
             Factor::Linear { dimension, improper } => match self {
-                Self::Scalar | Self::Sign | Self::Scale(_) | Self::Charge(_) | Self::Finite(_) => false,
+                Self::Scalar
+                | Self::Sign
+                | Self::Scale(_)
+                | Self::Charge(_)
+                | Self::Finite(_)
+                | Self::Fractional(_) => false,
                 Self::Pseudoscalar => *improper,
                 Self::Frequency(m) => *m > 0,
                 Self::Irreps(irreps) => irreps
@@ -125,7 +154,9 @@ impl Representation {
                 _ => *dimension > 0,
             },
             Factor::Lorentz { improper } => match self {
-                Self::Vector | Self::Point | Self::Pseudovector | Self::Covector => true,
+                Self::Vector | Self::Point | Self::PointModulo(_) | Self::Pseudovector | Self::Covector => {
+                    true
+                }
                 Self::Pseudoscalar => *improper,
                 _ => false,
             },
@@ -140,7 +171,7 @@ impl Representation {
                 let element = Element::default().with_general(g.clone());
                 self.matrix(&element).is_some_and(|m| !is_near_identity(&m))
             }),
-            Factor::Translation(shift) => *self == Self::Point && shift.along.is_none(),
+            Factor::Translation(shift) => self.is_affine() && shift.along.is_none(),
             Factor::Sign => *self == Self::Sign,
             Factor::Phase => matches!(self, Self::Charge(k) if *k != 0),
             Factor::Scale => matches!(self, Self::Scale(k) if *k != 0),
@@ -153,7 +184,7 @@ impl Representation {
     pub fn matrix(&self, element: &Element) -> Option<Array2<f64>> {
         let one = |value: f64| (value != 1.0).then(|| Array2::from_elem((1, 1), value));
         match self {
-            Self::Scalar | Self::Charge(_) => None,
+            Self::Scalar | Self::Charge(_) | Self::Fractional(_) => None,
             Self::Sign => one(element.sign()),
             Self::Scale(k) => one(tensors::scale_weight(element.scale(), f64::from(*k))),
             Self::Finite(representation) => {
@@ -162,7 +193,7 @@ impl Representation {
             }
             Self::User(user) => user.matrix(element),
             _ if !element.turns() => None,
-            Self::Vector | Self::Point => Some(element.linear().clone()),
+            Self::Vector | Self::Point | Self::PointModulo(_) => Some(element.linear().clone()),
             Self::Pseudovector => Some(element.linear() * element.determinant()),
             Self::Pseudoscalar => one(element.determinant()),
             Self::Covector => Some(element.linear_inverse().reversed_axes()),
@@ -187,6 +218,8 @@ impl fmt::Display for Representation {
             Self::Scalar => f.write_str("scalar"),
             Self::Vector => f.write_str("vector"),
             Self::Point => f.write_str("point"),
+            Self::PointModulo(cell) => write!(f, "point mod {cell}"),
+            Self::Fractional(cell) => write!(f, "fractional({cell})"),
             Self::Pseudovector => f.write_str("pseudovector"),
             Self::Pseudoscalar => f.write_str("pseudoscalar"),
             Self::Covector => f.write_str("covector"),

@@ -8,7 +8,7 @@ use ndarray::{Array1, Axis as NdAxis};
 use crate::Error;
 use crate::model::{Model, Samples, Tensor};
 use crate::symmetry::grid::Domain;
-use crate::symmetry::{Axis, BoundLayout, Factor, permuted_lengths};
+use crate::symmetry::{Axis, BoundLayout, Factor, Lattice, permuted_lengths};
 
 use super::super::help_for_idle;
 use super::super::measure::median;
@@ -33,11 +33,8 @@ impl EndToEnd<'_> {
                     shape: tensor.shape().to_vec(),
                     why,
                 };
-                if bound.needs_complex() && !tensor.dtype().is_complex() {
-                    return Err(fail(format!(
-                        "a charge multiplies by a phase, and {} values are not complex",
-                        tensor.dtype().name()
-                    )));
+                if let Some(why) = bound.refuses(tensor.dtype()) {
+                    return Err(fail(why));
                 }
                 if !tensor.dtype().is_inexact() && bound.computes() {
                     return Err(fail(format!(
@@ -123,6 +120,14 @@ impl EndToEnd<'_> {
             }
         }
         self.read_segments(&inputs, &mut space)?;
+        let lattices = self.lattices(&inputs, &layouts)?;
+        let layouts = names
+            .iter()
+            .zip(layouts)
+            .map(|(what, layout)| {
+                layout.map(|layout| layout.in_lattices(&lattices, &space.segments, what)).transpose()
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
         space.directions = directions(&inputs, &layouts);
         let base = self
             .calls
@@ -143,17 +148,11 @@ impl EndToEnd<'_> {
                 let bound =
                     BoundLayout::with_lengths(layout, shape, self.specification.group(), &what, &known)?;
                 let bound = self.on_grid(name, bound, &space.grid);
+                let bound = bound.in_lattices(&lattices, &space.segments, &what)?;
                 self.check_grid(&what, &bound, &space)?;
-                if bound.needs_complex() && !value.dtype.is_complex() {
-                    return Err(Error::Shape {
-                        tensor: what,
-                        layout: layout.to_string(),
-                        shape: shape.to_vec(),
-                        why: format!(
-                            "a charge multiplies by a phase, and {} values are not complex",
-                            value.dtype.name()
-                        ),
-                    });
+                if let Some(why) = bound.refuses(value.dtype) {
+                    let (layout, shape) = (layout.to_string(), shape.to_vec());
+                    return Err(Error::Shape { tensor: what, layout, shape, why });
                 }
                 for (axis, length) in bound.permuted_lengths() {
                     if let Some(expected) = space.axes.get(axis).filter(|n| **n != length) {
@@ -170,6 +169,38 @@ impl EndToEnd<'_> {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         Ok(Case { source, inputs, layouts, space, base, outputs, double: None })
+    }
+
+    /// Lattices of a sample by the input that holds them.
+    pub(super) fn lattices(
+        &self,
+        inputs: &[Tensor],
+        layouts: &[Option<BoundLayout>],
+    ) -> Result<BTreeMap<String, Lattice>, Error> {
+        let names = self.input_names();
+        self.specification
+            .cells()
+            .filter_map(|(name, _)| Some((name, names.iter().position(|input| input == name)?)))
+            .map(|(name, k)| {
+                let dimension = self.specification.group().dimension();
+                let lattice = Lattice::new(name, &inputs[k], layouts[k].as_ref())?;
+                let n = lattice.dimension();
+                if let Some(dimension) = dimension.filter(|dimension| *dimension != n) {
+                    return Err(Error::Shape {
+                        tensor: format!("input `{name}`"),
+                        layout: layouts[k]
+                            .as_ref()
+                            .map_or_else(|| "None".to_owned(), |l| l.layout().to_string()),
+                        shape: inputs[k].shape().to_vec(),
+                        why: format!(
+                            "the cell is {n} x {n}, and `{}` acts in dimension {dimension}",
+                            self.specification.group()
+                        ),
+                    });
+                }
+                Ok((name.to_owned(), lattice))
+            })
+            .collect()
     }
 
     /// Labels of the segments within which axes are permuted.
@@ -318,13 +349,16 @@ impl EndToEnd<'_> {
     }
 }
 
-/// Entries along a `point` axis, as vectors; empty for complex or integer tensors.
+/// Entries along a `point` axis, or fractional coordinates as points, as vectors; empty for complex or integer tensors.
 fn points(tensor: &Tensor, layout: &BoundLayout) -> Vec<Array1<f64>> {
-    let Some(axis) = layout.point_axis() else { return Vec::new() };
     if tensor.dtype().is_complex() {
         return Vec::new();
     }
-    layout.expand(&tensor.to_real()).lanes(NdAxis(axis)).into_iter().map(|lane| lane.to_owned()).collect()
+    let values = layout.expand(&tensor.to_real());
+    match layout.point_axis() {
+        Some(axis) => values.lanes(NdAxis(axis)).into_iter().map(|lane| lane.to_owned()).collect(),
+        None => layout.cartesian(&values).unwrap_or_default().into_iter().map(Array1::from).collect(),
+    }
 }
 
 /// Root mean square distance of the sample's points from their centroid.

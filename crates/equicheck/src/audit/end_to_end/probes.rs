@@ -76,7 +76,7 @@ impl EndToEnd<'_> {
         }
         let scales = if double { &self.own_scales_double } else { &self.own_scales };
         let layout = &self.cases[0].outputs[o];
-        let difference = layout.difference(&Element::default(), &value.values, &reference.values);
+        let difference = layout.change(&Element::default(), &value.values, &reference.values);
         scales[0][o].measure(&self.cases[0].outputs[o], &difference, &reference.values).scaled
     }
 
@@ -109,7 +109,8 @@ impl EndToEnd<'_> {
             let case = &self.cases[sample];
             let base = case.double.as_ref().unwrap_or(&case.base);
             let seed = self.options.seed;
-            match precision::prove(&mut self.calls, prover, sample, &inputs, &labels, &names, base, seed)? {
+            let (calls, layouts) = (&mut self.calls, &case.outputs);
+            match precision::prove(calls, prover, sample, &inputs, &labels, &names, base, layouts, seed)? {
                 Ok(found) => proven.join(found),
                 Err(why) => {
                     *double = DoubleModel::Unavailable(format!("the proof of precision failed: {why}"));
@@ -154,7 +155,8 @@ impl EndToEnd<'_> {
                 let expected = self.expected(sample, &element, false)?;
                 let case = &self.cases[sample];
                 for (o, expected) in expected.iter().enumerate() {
-                    let difference = expected - &case.base[o].values;
+                    // What a sign, a phase, an order or a lattice leaves open tells nothing apart.
+                    let difference = case.outputs[o].change(&element, expected, &case.base[o].values);
                     let moved = case.outputs[o].blocks_moved_by(factor);
                     let sizes = self.scales[o].by_block(&case.outputs[o], &difference, expected);
                     for ((block, size), _) in sizes.into_iter().zip(moved).filter(|(_, moved)| *moved) {
@@ -170,9 +172,8 @@ impl EndToEnd<'_> {
                     let case = &self.cases[sample];
                     let base = if wide { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
                     let base = &base[o].values;
-                    for (block, size) in
-                        self.scales[o].by_block(&case.outputs[o], &(&value.values - base), base)
-                    {
+                    let change = case.outputs[o].change(&Element::default(), &value.values, base);
+                    for (block, size) in self.scales[o].by_block(&case.outputs[o], &change, base) {
                         sensitivity[o].entry(block).or_default().push(size);
                     }
                 }
@@ -256,10 +257,12 @@ impl EndToEnd<'_> {
                 let inputs = vacuity::perturbed(own, &transformed, layouts, &element, factor, &mut draws);
                 let Some(inputs) = inputs else { continue };
                 let Ok(values) = self.calls.evaluate("variation", model, sample, &inputs)? else { continue };
-                let base = &self.cases[sample].base;
+                let Case { base, outputs, .. } = &self.cases[sample];
                 if values.iter().zip(base).all(|(v, b)| v.comparable(b)) {
-                    let differences = values.iter().zip(base).map(|(v, b)| &v.values - &b.values);
-                    *change = Some(differences.collect());
+                    let same = Element::default();
+                    let pairs = values.iter().zip(base).zip(outputs);
+                    *change =
+                        Some(pairs.map(|((v, b), out)| out.change(&same, &v.values, &b.values)).collect());
                 }
             }
         }
@@ -417,11 +420,11 @@ impl EndToEnd<'_> {
                 let layout = &case.outputs[o];
                 let at_tx = self.own_scales_double[*sample][o].measure(
                     layout,
-                    &layout.difference(&Element::default(), &low[o].values, &high[o].values),
+                    &layout.change(element, &low[o].values, &high[o].values),
                     &expected[o],
                 );
                 let wide = case.double.as_ref().map_or(&case.base[o].values, |d| &d[o].values);
-                let difference = layout.difference(&Element::default(), &case.base[o].values, wide);
+                let difference = layout.change(&Element::default(), &case.base[o].values, wide);
                 let at_x = self.own_scales_double[*sample][o].measure(layout, &difference, wide);
                 let differ = at_tx.scaled + at_x.scaled;
                 if differ.is_finite() {
@@ -486,8 +489,7 @@ impl EndToEnd<'_> {
                     if !value.comparable(before) || !value.comparable(&self.cases[*sample].base[o]) {
                         continue;
                     }
-                    let difference =
-                        layouts[o].difference(&Element::default(), &value.values, &before.values);
+                    let difference = layouts[o].change(element, &value.values, &before.values);
                     let size = scales[o].measure(&layouts[o], &difference, &before.values).scaled;
                     if size.is_finite() {
                         found[o].push(size);

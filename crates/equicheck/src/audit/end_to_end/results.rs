@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Error;
 use crate::model::{DType, Model, Tensor};
 use crate::report::{Replay, Stop, Timings, TransformRow};
-use crate::symmetry::Element;
+use crate::symmetry::{Element, UpTo};
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
 use super::super::precision::Proven;
@@ -232,11 +232,25 @@ impl EndToEnd<'_> {
         let group = self.specification.group();
         let tensors = self.specification.inputs().iter().zip(&self.cases[0].layouts);
         for ((name, _), bound) in tensors {
+            // Lattice vectors are asked for where the group turns them.
+            if self.specification.cells().any(|(cell, _)| cell == name) {
+                continue;
+            }
             for axis in bound.iter().flat_map(|bound| bound.suspicious_axes(group)) {
                 self.notes.push(format!("input `{name}`: `{axis}` is plain: did you mean `vector`?"));
             }
         }
-        for ((name, _), bound) in self.outputs().iter().zip(&self.cases[0].outputs) {
+        let first = &self.cases[0];
+        for (((name, layout), bound), value) in self.outputs().iter().zip(&first.outputs).zip(&first.base) {
+            if let (Some(up_to), Some(chance)) =
+                (layout.up_to(), bound.chance_level(value.dtype.is_complex()))
+            {
+                let parity = if *up_to == UpTo::Sign { ", which hides a wrong parity" } else { "" };
+                self.notes.push(format!(
+                    "output `{name}` is compared up to {up_to}{parity}; one that points anywhere would be off by \
+                     {chance:.2} of its length"
+                ));
+            }
             for axis in bound.suspicious_axes(group) {
                 self.notes.push(format!("output `{name}`: `{axis}` is plain: did you mean `vector`?"));
             }
