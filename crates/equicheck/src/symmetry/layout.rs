@@ -654,9 +654,13 @@ impl Parser<'_> {
         {
             return self.error(span, format!("unknown word `{name}(`"), format!("did you mean `{near}(`?"));
         }
-        let candidates = PLAIN_WORDS.into_iter().chain(OTHER_WORDS).chain(self.group.permuted_axes());
+        let candidates: Vec<&str> =
+            PLAIN_WORDS.into_iter().chain(OTHER_WORDS).chain(self.group.permuted_axes()).collect();
         let (head, inside) = word.split_at(word.find('(').unwrap_or(word.len()));
-        let help = match nearest(head, candidates) {
+        // Known before the parenthesis: what stands inside is wrong, or the whole.
+        let near = nearest(head, candidates.iter().copied()).filter(|near| *near != head);
+        let help = match near.or_else(|| nearest(word, candidates)) {
+            Some(near) if near.ends_with(')') => format!("did you mean `{near}`?"),
             Some(near) if inside.is_empty() => {
                 format!("did you mean `{near}`? a plain axis of that name is written `{word}!`")
             }
