@@ -45,6 +45,8 @@ def audit(
     interpolation: Literal["bilinear", "bicubic", "fourier"] = "bilinear",
     rapidity: float = 2.0,
     up_to: Mapping[str, str] | None = None,
+    randomness: Literal["fixed", "transform", "distribution"] = "fixed",
+    noise_layouts: Any = None,
     layers: bool = False,
     hidden_layouts: Mapping[str, Any] | None = None,
     gradients: bool = False,
@@ -85,6 +87,11 @@ def audit(
         rapidity: of the fastest boost that is drawn, at most 5.
         up_to: output -> ``"sign"`` for outputs that are defined up to it (eigenvectors); the same as ``~ sign`` after
             the output's layout.
+        randomness: for models that draw random numbers inside. ``"fixed"``: the calls on x and T x start from equal
+            seeds. ``"transform"``: the draws on x are recorded, and replayed on T x acted on by T (torch models).
+            ``"distribution"``: the law of f(T x) is tested against that of T' f(x), by independent draws.
+        noise_layouts: with ``"transform"``, the layout of each draw, in order (None: replayed as it is), or one string
+            for all. Without them the error lists the draws.
         progress: called as ``progress(done, planned)``.
 
     Returns:
@@ -123,6 +130,8 @@ def audit(
         "domain": _word("domain", domain),
         "interpolation": _word("interpolation", interpolation) or "bilinear",
         "rapidity": _number("rapidity", rapidity, 2.0),
+        "randomness": _word("randomness", randomness) or "fixed",
+        "noise_layouts": _noise_layouts(noise_layouts),
     }
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.
@@ -196,6 +205,22 @@ def _word(name: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise SpecificationError(f"`{name}`: expected a word, not {value!r}")
+
+
+def _noise_layouts(layouts: Any) -> str | list[str | None] | None:
+    if layouts is None:
+        return None
+    one = _words.layout_text(layouts)
+    if one is not None:
+        return one
+    if not isinstance(layouts, Sequence):
+        raise SpecificationError("`noise_layouts`: expected a list of layouts in the order of the draws, or one string")
+    texts = [None if layout is None else _words.layout_text(layout) for layout in layouts]
+    for k, (layout, text) in enumerate(zip(layouts, texts, strict=True)):
+        if layout is not None and text is None:
+            kind = type(layout).__name__
+            raise SpecificationError(f"`noise_layouts`: entry {k} is a {kind}, not a string or None")
+    return texts
 
 
 def _whole(value: Any) -> int | None:

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
-use equicheck::audit::{Options, Precision, Progress, Specification};
+use equicheck::audit::{NoiseLayouts, Options, Precision, Progress, Randomness, Specification};
 use equicheck::report::Levels;
 use equicheck::symmetry::grid::{Domain, Interpolation};
 use equicheck::symmetry::{BoundLayout, Group, Layout};
@@ -50,6 +50,17 @@ pub(crate) struct PyOptions {
     interpolation: String,
     #[pyo3(item)]
     rapidity: f64,
+    #[pyo3(item)]
+    randomness: String,
+    #[pyo3(item)]
+    noise_layouts: Option<PyNoise>,
+}
+
+/// One layout for all draws, or one for each.
+#[derive(FromPyObject)]
+enum PyNoise {
+    All(String),
+    Each(Vec<Option<String>>),
 }
 
 /// A word of the library's, or why it is none.
@@ -72,6 +83,25 @@ impl PyOptions {
         if self.budget.is_nan() || self.budget <= 0.0 {
             return Err(SpecificationError::new_err("`budget`: a positive number of seconds is needed"));
         }
+        let randomness = match (self.randomness.as_str(), self.noise_layouts) {
+            ("fixed", None) => Randomness::Fixed,
+            ("distribution", None) => Randomness::Distribution,
+            ("transform", layouts) => Randomness::Transform(match layouts {
+                None => NoiseLayouts::NotGiven,
+                Some(PyNoise::All(layout)) => NoiseLayouts::All(layout),
+                Some(PyNoise::Each(layouts)) => NoiseLayouts::Each(layouts),
+            }),
+            ("fixed" | "distribution", Some(_)) => {
+                return Err(SpecificationError::new_err(
+                    "`noise_layouts` say how recorded draws are transformed: they go with randomness=\"transform\"",
+                ));
+            }
+            (other, _) => {
+                return Err(SpecificationError::new_err(format!(
+                    "`randomness`: `{other}` is none of \"fixed\", \"transform\", \"distribution\""
+                )));
+            }
+        };
         Ok(Options {
             samples: self.samples,
             transforms: self.transforms,
@@ -91,6 +121,7 @@ impl PyOptions {
             domain: self.domain.as_deref().map(word).transpose()?,
             interpolation: word(&self.interpolation)?,
             rapidity: self.rapidity,
+            randomness,
         })
     }
 }

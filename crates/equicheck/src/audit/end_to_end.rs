@@ -2,7 +2,9 @@
 
 mod cases;
 mod custom;
+mod laws;
 mod probes;
+mod randomness;
 mod results;
 
 use std::time::Instant;
@@ -182,6 +184,8 @@ struct EndToEnd<'a> {
     written: Vec<String>,
     /// Samples on which the probes run.
     probed: usize,
+    /// By output: the comparison of laws, where there was one.
+    laws: Vec<Option<laws::Law>>,
 }
 
 impl<'a> EndToEnd<'a> {
@@ -202,6 +206,7 @@ impl<'a> EndToEnd<'a> {
             first_outputs: Vec::new(),
             written: Vec::new(),
             probed: 1,
+            laws: Vec::new(),
         }
     }
 
@@ -231,6 +236,7 @@ impl<'a> EndToEnd<'a> {
         let wanted = self.options.samples.unwrap_or(default_samples);
         let wanted = samples.count().map_or(wanted, |given| wanted.min(given));
         let transforms = self.options.transforms.unwrap_or(transforms);
+        self.prepare_replay(model)?;
         self.first_call(model, samples)?;
         while self.cases.len() < wanted && (self.cases.len() < PROBED_SAMPLES || !self.spent(0.1)) {
             let case = self.case(self.cases.len(), model, samples)?;
@@ -270,12 +276,19 @@ impl<'a> EndToEnd<'a> {
         for (noise, repeat) in noise.iter_mut().zip(repeat_double) {
             noise.repeat_double = repeat;
         }
-        let plan = self.plan(transforms);
+        // Outputs that are random are judged by their laws; where all are, no pair is compared call by call.
+        let by_law = self.compare_laws(model, &noise, roundoff, progress)?;
+        let plan = if by_law { Vec::new() } else { self.plan(transforms) };
         let planned = plan.len();
-        let records = self.pairs(plan, model, &mut double, progress)?;
+        let records = if by_law { Vec::new() } else { self.pairs(plan, model, &mut double, progress)? };
         self.refine_noise(model, &mut double, &proven, &records, &mut noise)?;
         let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels, planned };
-        Ok(self.report(model, &double, &records, &measured, translation_scale))
+        let laws = self.law_counts();
+        let mut report = self.report(model, &double, &records, &measured, translation_scale);
+        if let Some(laws) = laws {
+            laws.enter(&mut report);
+        }
+        Ok(report)
     }
 
     fn outputs(&self) -> Vec<(&'a str, &'a Layout)> {
@@ -519,12 +532,14 @@ impl<'a> EndToEnd<'a> {
     fn pair(&mut self, pair: Pair, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Record, Error> {
         let element = self.element(&pair);
         let inputs = self.transformed(pair.sample, &element, false)?;
-        let outcome = self.calls.evaluate("audit", model, pair.sample, &inputs)?;
+        let outcome = self.calls.evaluate_at("audit", model, pair.sample, Some(&element), &inputs)?;
         let (working, failure) = self.errors(pair.sample, &element, &outcome, false)?;
         let in_double = match double {
             DoubleModel::Copy(copy) => {
                 let inputs = self.transformed(pair.sample, &element, true)?;
-                let outcome = self.calls.evaluate("float64 audit", copy.as_mut(), pair.sample, &inputs)?;
+                let purpose = "float64 audit";
+                let outcome =
+                    self.calls.evaluate_at(purpose, copy.as_mut(), pair.sample, Some(&element), &inputs)?;
                 let (errors, failures) = self.errors(pair.sample, &element, &outcome, true)?;
                 // What fails in double precision alone is the copy's failure, not the model's.
                 let alone = failures
@@ -571,10 +586,7 @@ impl<'a> EndToEnd<'a> {
             Err(why) => {
                 let count = base.len();
                 let error = measure::Error::infinite("the call");
-                return Ok((
-                    vec![error; count],
-                    vec![Some(format!("the model raises on a transformed input: {why}")); count],
-                ));
+                return Ok((vec![error; count], vec![Some(randomness::call_failure(why)); count]));
             }
         };
         let expected = self.expected(sample, element, double)?;

@@ -2,9 +2,11 @@
 
 mod calls;
 mod end_to_end;
+mod energy;
 mod measure;
 mod noise;
 mod precision;
+mod replay;
 mod sampling;
 mod statistics;
 mod vacuity;
@@ -143,6 +145,41 @@ pub enum Precision {
     Float64,
 }
 
+/// How random numbers that the model draws inside its calls are treated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Randomness {
+    /// The calls on x and T x start from equal generator states.
+    #[default]
+    Fixed,
+    /// The draws made on x are recorded, and replayed on T x acted on by T.
+    Transform(NoiseLayouts),
+    /// The law of f(T x) against the law of T' f(x), by independent draws.
+    Distribution,
+}
+
+impl Randomness {
+    /// As reports call it; `None` for the default.
+    fn name(&self) -> Option<String> {
+        match self {
+            Randomness::Fixed => None,
+            Randomness::Transform(_) => Some("transform".to_owned()),
+            Randomness::Distribution => Some("distribution".to_owned()),
+        }
+    }
+}
+
+/// How recorded draws transform.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NoiseLayouts {
+    /// Not said: an error that lists the draws.
+    #[default]
+    NotGiven,
+    /// All draws by one layout.
+    All(String),
+    /// In the order of the draws; `None`: replayed as it is.
+    Each(Vec<Option<String>>),
+}
+
 /// Everything about an audit that is not the model, its inputs or its symmetry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -172,6 +209,8 @@ pub struct Options {
     pub interpolation: Interpolation,
     /// Largest rapidity of drawn boosts.
     pub rapidity: f64,
+    /// Random numbers that the model draws.
+    pub randomness: Randomness,
 }
 
 impl Default for Options {
@@ -190,6 +229,7 @@ impl Default for Options {
             domain: None,
             interpolation: Interpolation::Linear,
             rapidity: 2.0,
+            randomness: Randomness::Fixed,
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Constants = 6,
     Parameters = 7,
     Order = 8,
+    /// Splits and simulations of tests of laws.
+    Law = 40,
 }
 
 /// A counter-based stream of draws.

@@ -91,6 +91,7 @@ pub(crate) fn output(name: &str, layout: &str, symmetry_type: SymmetryType) -> O
             vacuous: None,
         }],
         tolerance: None,
+        distribution: None,
     }
 }
 
@@ -154,6 +155,7 @@ pub(crate) fn passing() -> Report {
             calls: 1870,
             translation_scale: 4.2,
             confidence: 0.95,
+            randomness: None,
         },
         environment: [("python", "3.12.3"), ("torch", "2.15.0"), ("threads", "1")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

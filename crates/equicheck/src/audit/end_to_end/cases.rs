@@ -114,6 +114,7 @@ impl EndToEnd<'_> {
             .evaluate("base", model, index, &inputs)?
             .map_err(|why| Error::ModelFails { sample: index, why })?;
         let known = self.named_lengths(&inputs);
+        self.bind_noise(index, &known, &space)?;
         let outputs = self
             .outputs()
             .iter()
@@ -197,7 +198,7 @@ impl EndToEnd<'_> {
         known
     }
 
-    fn on_grid(&self, layout: BoundLayout, reference: &BTreeMap<String, usize>) -> BoundLayout {
+    pub(super) fn on_grid(&self, layout: BoundLayout, reference: &BTreeMap<String, usize>) -> BoundLayout {
         let domain = self.options.domain.unwrap_or(Domain::Open);
         layout.on_grid(domain, self.options.interpolation, reference)
     }

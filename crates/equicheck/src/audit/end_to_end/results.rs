@@ -26,6 +26,7 @@ impl EndToEnd<'_> {
     ) -> Report {
         let outputs: Vec<OutputResult> =
             (0..self.outputs().len()).map(|o| self.output(o, double, records, measured)).collect();
+        let outputs = self.with_laws(outputs, measured);
         let mut info = model.info();
         if info.dtype.is_empty() {
             dtype_of(measured.roundoff).clone_into(&mut info.dtype);
@@ -41,6 +42,7 @@ impl EndToEnd<'_> {
             outputs: &outputs,
             levels: &measured.levels,
             written_inputs: &self.written,
+            replayed: self.calls.replay.is_some(),
             discontinuous: &discontinuous,
             precisions_differ: &precisions_differ,
             rounding: &rounding,
@@ -92,6 +94,7 @@ impl EndToEnd<'_> {
                 calls_by_purpose: std::mem::take(&mut self.calls.by_purpose),
                 translation_scale,
                 confidence: CONFIDENCE,
+                randomness: self.options.randomness.name(),
             },
             environment: environment(model),
             model: info,
@@ -131,6 +134,7 @@ impl EndToEnd<'_> {
                 description: bound.describe(group),
             });
         }
+        rows.extend(self.noise_rows());
         rows
     }
 
@@ -256,6 +260,7 @@ impl EndToEnd<'_> {
             repeatability,
             vacuity: measured.vacuity[o].clone(),
             tolerance: evidence.tolerance,
+            distribution: None,
         }
     }
 
