@@ -27,8 +27,8 @@ use super::{EndToEnd, Measured, Noise};
 
 /// Error probability of all first looks together, and of all second looks.
 const SIGNIFICANCE: f64 = 1e-3;
-/// Calls on each side of a test: enough for a shift of 0.7 of the spread of a single number.
-const DRAWS: usize = 100;
+/// Calls on each side of a test: enough for a shift of 0.6 of the spread of a single number.
+const DRAWS: usize = 150;
 /// With fewer, tests are given up for more draws in each.
 const FEW_DRAWS: usize = 50;
 /// Fewer calls than this on each side test nothing.
