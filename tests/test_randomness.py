@@ -219,9 +219,7 @@ def test_a_layout_must_leave_the_law_of_the_draw_as_it_is() -> None:
 def test_options_that_do_not_go_together() -> None:
     assert "none of" in refused(Dropped(), randomness="transfrom")
     assert 'randomness="transform"' in refused(Dropped(), noise_layouts="nodes channel")
-    custom = equicheck.CustomAction(
-        lambda rng: rng.permutation(5), input=lambda x, p: x[p], output=lambda y, p: y[p]
-    )
+    custom = equicheck.CustomAction(lambda rng: rng.permutation(5), input=lambda x, p: x[p], output=lambda y, p: y[p])
     with pytest.raises(equicheck.SpecificationError, match="custom action has none"):
         equicheck.audit(Dropped(), clouds(1), group=custom, randomness="transform")
 
@@ -306,9 +304,7 @@ def test_a_model_without_randomness_is_compared_call_by_call() -> None:
 
 
 def test_a_custom_action_compares_laws_too() -> None:
-    custom = equicheck.CustomAction(
-        lambda rng: rng.permutation(5), input=lambda x, p: x[p], output=lambda y, p: y[p]
-    )
+    custom = equicheck.CustomAction(lambda rng: rng.permutation(5), input=lambda x, p: x[p], output=lambda y, p: y[p])
     model = Dropped()
     options: dict[str, Any] = {"mode": "train", "randomness": "distribution", "transforms": 4}
     report = equicheck.audit(model, clouds(1), group=custom, **options)

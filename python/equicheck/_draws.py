@@ -37,7 +37,7 @@ _KINDS = {
 }
 
 
-class Draws(TorchDispatchMode):
+class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every random operation below autograd, whatever generator it uses.
 
     ``replayed``: kinds and values, in order; a draw of another kind or shape than the one whose turn it is stays the
@@ -45,7 +45,7 @@ class Draws(TorchDispatchMode):
     """
 
     def __init__(self, replayed: list[tuple[str, torch.Tensor]] | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._replayed = replayed
         self.made: list[Draw] = []
         #: Operations that draw inside a kernel that does more.
@@ -116,6 +116,6 @@ class Draws(TorchDispatchMode):
 
 def _states() -> list[torch.Tensor]:
     states = [torch.get_rng_state()]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states += torch.cuda.get_rng_state_all()
     return states

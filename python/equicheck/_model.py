@@ -14,7 +14,6 @@ from . import _trees
 from ._equicheck import Buffer, SpecificationError
 from ._tensors import device_tensor, host
 
-
 #: A random draw: kind, whether standard Gaussian, shape, and the values where they were recorded.
 Draw = tuple[str, bool, tuple[int, ...], Any]
 

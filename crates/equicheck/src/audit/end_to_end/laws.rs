@@ -803,61 +803,12 @@ fn decide(evidence: &LawEvidence<'_>, broken: f64) -> LawDecision {
              seen again on fresh draws: raise `budget`"
         ));
     }
-    let mut not_again = String::new();
-    if let Some(second) = &distribution.second_look {
-        if second.adjusted_p_value <= SIGNIFICANCE {
-            let relative = distribution.spread / evidence.scale;
-            let in_mean = second.shift * relative;
-            let size = second.shift.max(second.difference) * relative;
-            let (violation, seen) = if second.is_of_mean() {
-                let shift = second.shift;
-                (
-                    in_mean,
-                    format!(
-                        "the mean over draws moves by {in_mean:.1e} of the output, {shift:.1e} of its spread"
-                    ),
-                )
-            } else {
-                let difference = second.difference;
-                let seen = match second.statistic {
-                    LawStatistic::Values => {
-                        format!(
-                            "not in its mean alone, as much as by a shift of {difference:.1e} of the spread"
-                        )
-                    }
-                    LawStatistic::SecondMoments => {
-                        format!("the spread over draws changes by {difference:.1e} of itself")
-                    }
-                };
-                (in_mean.max(difference), seen)
-            };
-            let seen = format!(
-                "the law of f(T x) is not that of T' f(x): {seen} (p = {first:.1e} for all tests together, {:.1e} again \
-                 on fresh draws)",
-                second.adjusted_p_value
-            );
-            if size > MARGIN * evidence.noise {
-                return match evidence.tolerance {
-                    _ if violation >= broken || violation.is_nan() => {
-                        decision(Classification::Broken, Verdict::Fail, violation, seen)
-                    }
-                    Some(tolerance) if violation < tolerance && evidence.vacuous.is_none() => decision(
-                        Classification::Approximate,
-                        Verdict::Pass,
-                        violation,
-                        format!("{seen}; below the given tolerance {tolerance:.1e}"),
-                    ),
-                    _ => decision(Classification::Approximate, Verdict::NeedsAttention, violation, seen),
-                };
-            }
-            not_again = format!("; a difference of {size:.1e} of the output is rounding");
-        } else {
-            not_again = format!(
-                "; a difference (p = {first:.1e}) did not show again on fresh draws (p = {:.1e})",
-                second.adjusted_p_value
-            );
-        }
-    }
+    let not_again =
+        match distribution.second_look.as_ref().map(|second| seen_again(evidence, second, first, broken)) {
+            None => String::new(),
+            Some(Ok(decision)) => return decision,
+            Some(Err(why)) => why,
+        };
     if let Some(why) = &evidence.vacuous {
         return undetermined(format!("vacuous: {why}"));
     }
@@ -900,4 +851,57 @@ fn decide(evidence: &LawEvidence<'_>, broken: f64) -> LawDecision {
              probability of 80 %"
         ),
     )
+}
+
+/// The decision on a difference that showed on fresh draws, or why it does not count.
+fn seen_again(
+    evidence: &LawEvidence<'_>,
+    second: &DistributionTest,
+    first: f64,
+    broken: f64,
+) -> Result<LawDecision, String> {
+    if second.adjusted_p_value > SIGNIFICANCE {
+        return Err(format!(
+            "; a difference (p = {first:.1e}) did not show again on fresh draws (p = {:.1e})",
+            second.adjusted_p_value
+        ));
+    }
+    let relative = evidence.law.distribution.spread / evidence.scale;
+    let in_mean = second.shift * relative;
+    let size = second.shift.max(second.difference) * relative;
+    if size <= MARGIN * evidence.noise {
+        return Err(format!("; a difference of {size:.1e} of the output is rounding"));
+    }
+    let difference = second.difference;
+    let (violation, seen) = match second.statistic {
+        _ if second.is_of_mean() => (
+            in_mean,
+            format!(
+                "the mean over draws moves by {in_mean:.1e} of the output, {:.1e} of its spread",
+                second.shift
+            ),
+        ),
+        LawStatistic::Values => (
+            in_mean.max(difference),
+            format!("not in its mean alone, as much as by a shift of {difference:.1e} of the spread"),
+        ),
+        LawStatistic::SecondMoments => {
+            (in_mean.max(difference), format!("the spread over draws changes by {difference:.1e} of itself"))
+        }
+    };
+    let seen = format!(
+        "the law of f(T x) is not that of T' f(x): {seen} (p = {first:.1e} for all tests together, {:.1e} again on fresh \
+         draws)",
+        second.adjusted_p_value
+    );
+    let (classification, verdict, reason) = match evidence.tolerance {
+        _ if violation >= broken || violation.is_nan() => (Classification::Broken, Verdict::Fail, seen),
+        Some(tolerance) if violation < tolerance && evidence.vacuous.is_none() => (
+            Classification::Approximate,
+            Verdict::Pass,
+            format!("{seen}; below the given tolerance {tolerance:.1e}"),
+        ),
+        _ => (Classification::Approximate, Verdict::NeedsAttention, seen),
+    };
+    Ok(LawDecision { classification, verdict, violation, reason })
 }
