@@ -21,6 +21,9 @@ type Leaf<'py> = (String, bool, Option<Bound<'py, PyAny>>);
 /// Kind, whether standard Gaussian, shape, and the values where they were recorded.
 type PyDraw<'py> = (String, bool, Vec<usize>, Option<Bound<'py, PyAny>>);
 
+/// What a call with draws gives: outputs, inputs afterwards, draws, operations that drew out of reach.
+type PyDrawn<'py> = (Vec<Leaf<'py>>, Vec<Bound<'py, PyAny>>, Vec<PyDraw<'py>>, Vec<String>);
+
 /// What Python code raised last: the engine knows it as a line of text, the user gets the exception itself.
 pub(crate) type Raised = Rc<RefCell<Option<PyErr>>>;
 
@@ -90,8 +93,7 @@ impl PyModel {
             (call.sample, buffers(call.inputs)?, call.reset_generators, call.restore_state, replayed),
         )?;
         py.check_signals()?;
-        type Answer<'py> = (Vec<Leaf<'py>>, Vec<Bound<'py, PyAny>>, Vec<PyDraw<'py>>, Vec<String>);
-        let (leaves, after, draws, out_of_reach): Answer<'_> = returned.extract()?;
+        let (leaves, after, draws, out_of_reach): PyDrawn<'_> = returned.extract()?;
         let draws = draws
             .into_iter()
             .map(|(kind, gaussian, shape, values)| {
