@@ -53,6 +53,8 @@ def audit(
     shard: tuple[int, int] | None = None,
     early_stop: bool = False,
     up_to: Mapping[str, str] | None = None,
+    randomness: Literal["fixed", "transform", "distribution"] = "fixed",
+    noise_layouts: Any = None,
     layers: bool = False,
     hidden_layouts: Mapping[str, Any] | None = None,
     gradients: bool = False,
@@ -101,6 +103,11 @@ def audit(
         up_to: output -> ``"sign"`` or ``"phase"`` for outputs that are defined up to it (eigenvectors, real and
             complex), ``"S(axis)"`` for rows that come in any order (neighbour lists); the same as ``~ sign`` after the
             output's layout.
+        randomness: for models that draw random numbers inside. ``"fixed"``: the calls on x and T x start from equal
+            seeds. ``"transform"``: the draws on x are recorded, and replayed on T x acted on by T (torch models).
+            ``"distribution"``: the law of f(T x) is tested against that of T' f(x), by independent draws.
+        noise_layouts: with ``"transform"``, the layout of each draw, in order (None: replayed as it is), or one string
+            for all. Without them the error lists the draws.
         progress: called as ``progress(done, planned)``. The plan and what it is expected to take are logged by the
             logger ``equicheck`` at level INFO before the first pair.
 
@@ -147,6 +154,8 @@ def audit(
         "rapidity": _number("rapidity", rapidity, 2.0),
         "shard": _shard(shard),
         "early_stop": bool(early_stop),
+        "randomness": _word("randomness", randomness) or "fixed",
+        "noise_layouts": _noise_layouts(noise_layouts),
     }
     functions = _representations.functions(representations)
     torch = _trees.torch_module()
@@ -269,6 +278,22 @@ def _word(name: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise SpecificationError(f"`{name}`: expected a word, not {value!r}")
+
+
+def _noise_layouts(layouts: Any) -> str | list[str | None] | None:
+    if layouts is None:
+        return None
+    one = _words.layout_text(layouts)
+    if one is not None:
+        return one
+    if not isinstance(layouts, Sequence):
+        raise SpecificationError("`noise_layouts`: expected a list of layouts in the order of the draws, or one string")
+    texts = [None if layout is None else _words.layout_text(layout) for layout in layouts]
+    for k, (layout, text) in enumerate(zip(layouts, texts, strict=True)):
+        if layout is not None and text is None:
+            kind = type(layout).__name__
+            raise SpecificationError(f"`noise_layouts`: entry {k} is a {kind}, not a string or None")
+    return texts
 
 
 def _whole(value: Any) -> int | None:

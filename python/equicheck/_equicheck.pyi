@@ -212,6 +212,13 @@ class OutputReport:
     @property
     def vacuity(self) -> list[dict[str, Any]]:
         """Sensitivity and discrimination, by factor of the group."""
+    @property
+    def distribution(self) -> dict[str, Any] | None:
+        """The comparison of laws, for a random output with ``randomness="distribution"``.
+
+        ``draws significance spread detectable detectable_relative tests second_look``; ``tests`` are dicts with
+        ``sample element factor p_value adjusted_p_value shift equivalent_shift``.
+        """
 
 @final
 class Report:
@@ -310,6 +317,17 @@ class _Adapter(Protocol):
     def forward(
         self, sample: int, buffers: list[Buffer], reset_generators: bool, restore_state: bool
     ) -> tuple[list[tuple[str, bool, Any | None]], list[Any]]: ...
+    def check_draws(self) -> None: ...
+    def forward_with_draws(
+        self,
+        sample: int,
+        buffers: list[Buffer],
+        reset_generators: bool,
+        restore_state: bool,
+        replayed: list[tuple[str, Buffer]] | None,
+    ) -> tuple[
+        list[tuple[str, bool, Any | None]], list[Any], list[tuple[str, bool, tuple[int, ...], Any]], list[str]
+    ]: ...
     def double(self) -> _Adapter: ...
     def state(self) -> list[tuple[str, bool, Any]]: ...
     def with_state(self, values: list[tuple[int, Buffer]]) -> _Adapter: ...

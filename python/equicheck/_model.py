@@ -14,6 +14,9 @@ from . import _trees
 from ._equicheck import Buffer, SpecificationError
 from ._tensors import device_tensor, host
 
+#: A random draw: kind, whether standard Gaussian, shape, and the values where they were recorded.
+Draw = tuple[str, bool, tuple[int, ...], Any]
+
 
 class Unavailable(Exception):
     """A capability that this model does not offer, with the reason."""
@@ -187,6 +190,25 @@ class Adapter:
         found = _trees.output_leaves(returned, self.declared)
         outputs = [(name, positional, self._host(name, t)) for name, positional, t in found]
         return outputs, [host(tensor) for tensor in fresh]
+
+    def check_draws(self) -> None:
+        """Raises ``Unavailable`` where random draws cannot be recorded."""
+        raise Unavailable(
+            "random draws are recorded in torch models alone, not in a plain function's: pass the noise as an input "
+            'with a layout of its own, or use randomness="distribution"'
+        )
+
+    def forward_with_draws(
+        self,
+        sample: int,
+        buffers: list[Buffer],
+        reset_generators: bool,
+        restore_state: bool,
+        replayed: list[tuple[str, Buffer]] | None,
+    ) -> tuple[list[tuple[str, bool, Any | None]], list[Any], list[Draw], list[str]]:
+        """`forward` with random draws recorded, or replayed by kind and values: what it returns, the draws that were
+        made, and operations that drew out of reach."""
+        raise NotImplementedError
 
     def _host(self, name: str, tensor: Any) -> Any | None:
         """An output in host memory; None for what is no tensor, or undeclared and without such a form."""

@@ -16,8 +16,9 @@ from torch import nn
 from torch.utils.dlpack import from_dlpack
 
 from . import _trees
+from ._draws import Draws
 from ._equicheck import Buffer, SpecificationError
-from ._model import Adapter, Samples, Unavailable
+from ._model import Adapter, Draw, Samples, Unavailable
 from ._tensors import DTYPES, host
 
 
@@ -378,6 +379,8 @@ class TorchAdapter(Adapter):
         self._called = False
         #: What a call was seen to compute single-precision numbers in, where that is coarser.
         self.computes_in = ""
+        #: Records or replays random draws during a call.
+        self._draws: Draws | None = None
 
     def __enter__(self) -> TorchAdapter:
         super().__enter__()
@@ -420,6 +423,24 @@ class TorchAdapter(Adapter):
             environment["tf32"] = "allowed"
         return environment
 
+    def check_draws(self) -> None:
+        """Torch's random operations are all seen."""
+
+    def forward_with_draws(
+        self,
+        sample: int,
+        buffers: list[Buffer],
+        reset_generators: bool,
+        restore_state: bool,
+        replayed: list[tuple[str, Buffer]] | None,
+    ) -> tuple[list[tuple[str, bool, Any | None]], list[Any], list[Draw], list[str]]:
+        self._draws = Draws(None if replayed is None else [(kind, from_dlpack(values)) for kind, values in replayed])
+        try:
+            outputs, after = self.forward(sample, buffers, reset_generators, restore_state)
+            return outputs, after, self._draws.made, self._draws.out_of_reach
+        finally:
+            self._draws = None
+
     def call(self, arguments: _trees.Args) -> Any:
         if self.protected is not None:
             self.protected.set_mode(self.training)
@@ -435,7 +456,8 @@ class TorchAdapter(Adapter):
             if self.default_dtype is not None:
                 torch.set_default_dtype(self.default_dtype)
             # Force fields differentiate inside their forward, whatever the caller's own mode is.
-            with torch.inference_mode(False), torch.enable_grad(), watch:
+            draws = self._draws or contextlib.nullcontext()
+            with torch.inference_mode(False), torch.enable_grad(), watch, draws:
                 return self.function(*arguments.args, **arguments.kwargs)
         finally:
             torch.set_default_dtype(default)

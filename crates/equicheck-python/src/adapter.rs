@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use equicheck::Error;
 use equicheck::model::{
-    Call, CallError, Model, ModelInfo, Output, Returned, Samples, StateKind, StateTensor, Tensor, Unavailable,
+    Call, CallError, Draw, Drawn, Model, ModelInfo, Output, Returned, Samples, StateKind, StateTensor,
+    Tensor, Unavailable,
 };
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -16,6 +17,12 @@ use crate::dlpack::{Buffer, read};
 
 /// Path, whether its last step is a position, and the tensor.
 type Leaf<'py> = (String, bool, Option<Bound<'py, PyAny>>);
+
+/// Kind, whether standard Gaussian, shape, and the values where they were recorded.
+type PyDraw<'py> = (String, bool, Vec<usize>, Option<Bound<'py, PyAny>>);
+
+/// What a call with draws gives: outputs, inputs afterwards, draws, operations that drew out of reach.
+type PyDrawn<'py> = (Vec<Leaf<'py>>, Vec<Bound<'py, PyAny>>, Vec<PyDraw<'py>>, Vec<String>);
 
 /// What Python code raised last: the engine knows it as a line of text, the user gets the exception itself.
 pub(crate) type Raised = Rc<RefCell<Option<PyErr>>>;
@@ -57,13 +64,65 @@ impl PyModel {
         )?;
         py.check_signals()?;
         let (leaves, after): (Vec<Leaf<'_>>, Vec<Bound<'_, PyAny>>) = returned.extract()?;
-        let outputs = leaves
+        Ok((outputs(leaves)?, after))
+    }
+
+    /// The same with draws recorded or replayed.
+    fn attempt_with_draws<'py>(
+        &self,
+        py: Python<'py>,
+        call: &Call<'_>,
+        replayed: Option<&[Draw]>,
+    ) -> PyResult<(Drawn, Vec<Bound<'py, PyAny>>)> {
+        let buffers = |tensors: &[Tensor]| {
+            tensors
+                .iter()
+                .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
+                .collect::<PyResult<Vec<_>>>()
+        };
+        let replayed = replayed
+            .map(|draws| {
+                let known = draws.iter().filter_map(|draw| Some((&draw.kind, draw.values.as_ref()?)));
+                known
+                    .map(|(kind, values)| Ok((kind, Bound::new(py, Buffer::new(values.clone()))?)))
+                    .collect::<PyResult<Vec<_>>>()
+            })
+            .transpose()?;
+        let returned = self.adapter.bind(py).call_method1(
+            "forward_with_draws",
+            (call.sample, buffers(call.inputs)?, call.reset_generators, call.restore_state, replayed),
+        )?;
+        py.check_signals()?;
+        let (leaves, after, draws, out_of_reach): PyDrawn<'_> = returned.extract()?;
+        let draws = draws
             .into_iter()
-            .map(|(name, positional, tensor)| {
-                Ok(Output { name, positional, tensor: tensor.map(|tensor| read(&tensor)).transpose()? })
+            .map(|(kind, gaussian, shape, values)| {
+                Ok(Draw { kind, gaussian, shape, values: values.map(|values| read(&values)).transpose()? })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        Ok((outputs, after))
+        let returned = Returned { outputs: outputs(leaves)?, written_inputs: Vec::new() };
+        Ok((Drawn { returned, draws, out_of_reach }, after))
+    }
+
+    /// Positions of inputs that the first call wrote to.
+    fn written(
+        &mut self,
+        py: Python<'_>,
+        call: &Call<'_>,
+        after: &[Bound<'_, PyAny>],
+    ) -> Result<Vec<usize>, CallError> {
+        let mut written = Vec::new();
+        if !self.inspected {
+            for (k, (before, after)) in call.inputs.iter().zip(after).enumerate() {
+                let after = read(after).map_err(|error| self.call_error(py, error))?;
+                // The adapter may have put the tensor into another type for the model's device.
+                if after.dtype() == before.dtype() && !after.same_bits(before) {
+                    written.push(k);
+                }
+            }
+            self.inspected = true;
+        }
+        Ok(written)
     }
 
     fn derived(
@@ -107,6 +166,15 @@ impl PyModel {
     fn interrupted(&self, py: Python<'_>) -> bool {
         self.raised.borrow().as_ref().is_some_and(|error| !error.is_instance_of::<PyException>(py))
     }
+}
+
+fn outputs(leaves: Vec<Leaf<'_>>) -> PyResult<Vec<Output>> {
+    leaves
+        .into_iter()
+        .map(|(name, positional, tensor)| {
+            Ok(Output { name, positional, tensor: tensor.map(|tensor| read(&tensor)).transpose()? })
+        })
+        .collect()
 }
 
 /// `TypeError: message`, on one line.
@@ -156,18 +224,27 @@ impl Model for PyModel {
                 return Err(CallError::Interrupted);
             }
             let (outputs, after) = self.attempt(py, call).map_err(|error| self.call_error(py, error))?;
-            let mut written_inputs = Vec::new();
-            if !self.inspected {
-                for (k, (before, after)) in call.inputs.iter().zip(&after).enumerate() {
-                    let after = read(after).map_err(|error| self.call_error(py, error))?;
-                    // The adapter may have put the tensor into another type for the model's device.
-                    if after.dtype() == before.dtype() && !after.same_bits(before) {
-                        written_inputs.push(k);
-                    }
-                }
-                self.inspected = true;
-            }
+            let written_inputs = self.written(py, call, &after)?;
             Ok(Returned { outputs, written_inputs })
+        })
+    }
+
+    fn replays_draws(&self) -> Result<(), Unavailable> {
+        Python::attach(|py| {
+            let answer = self.adapter.bind(py).call_method0("check_draws");
+            answer.map(drop).map_err(|error| self.unavailable(py, error))
+        })
+    }
+
+    fn forward_with_draws(&mut self, call: &Call<'_>, replayed: Option<&[Draw]>) -> Result<Drawn, CallError> {
+        Python::attach(|py| {
+            if self.interrupted(py) {
+                return Err(CallError::Interrupted);
+            }
+            let (mut drawn, after) =
+                self.attempt_with_draws(py, call, replayed).map_err(|error| self.call_error(py, error))?;
+            drawn.returned.written_inputs = self.written(py, call, &after)?;
+            Ok(drawn)
         })
     }
 

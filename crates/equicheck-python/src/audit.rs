@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
-use equicheck::audit::{Options, Precision, Progress, Specification};
+use equicheck::audit::{NoiseLayouts, Options, Precision, Progress, Randomness, Specification};
 use equicheck::report::{Levels, Shard};
 use equicheck::symmetry::grid::{Domain, Interpolation};
 use equicheck::symmetry::{BoundLayout, Group, Layout, Representations};
@@ -58,6 +58,17 @@ pub(crate) struct PyOptions {
     shard: (usize, usize),
     #[pyo3(item)]
     early_stop: bool,
+    #[pyo3(item)]
+    randomness: String,
+    #[pyo3(item)]
+    noise_layouts: Option<PyNoise>,
+}
+
+/// One layout for all draws, or one for each.
+#[derive(FromPyObject)]
+enum PyNoise {
+    All(String),
+    Each(Vec<Option<String>>),
 }
 
 /// A word of the library's, or why it is none.
@@ -80,6 +91,25 @@ impl PyOptions {
         if self.budget.is_nan() || self.budget <= 0.0 {
             return Err(SpecificationError::new_err("`budget`: a positive number of seconds is needed"));
         }
+        let randomness = match (self.randomness.as_str(), self.noise_layouts) {
+            ("fixed", None) => Randomness::Fixed,
+            ("distribution", None) => Randomness::Distribution,
+            ("transform", layouts) => Randomness::Transform(match layouts {
+                None => NoiseLayouts::NotGiven,
+                Some(PyNoise::All(layout)) => NoiseLayouts::All(layout),
+                Some(PyNoise::Each(layouts)) => NoiseLayouts::Each(layouts),
+            }),
+            ("fixed" | "distribution", Some(_)) => {
+                return Err(SpecificationError::new_err(
+                    "`noise_layouts` say how recorded draws are transformed: they go with randomness=\"transform\"",
+                ));
+            }
+            (other, _) => {
+                return Err(SpecificationError::new_err(format!(
+                    "`randomness`: `{other}` is none of \"fixed\", \"transform\", \"distribution\""
+                )));
+            }
+        };
         Ok(Options {
             samples: self.samples,
             transforms: self.transforms,
@@ -106,6 +136,7 @@ impl PyOptions {
             rapidity: self.rapidity,
             shard: Shard { index: self.shard.0, count: self.shard.1 },
             early_stop: self.early_stop,
+            randomness,
         })
     }
 }

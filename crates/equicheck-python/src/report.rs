@@ -425,6 +425,12 @@ impl OutputReport {
         plain(py, &self.0.vacuity)
     }
 
+    /// The comparison of laws, for a random output with `randomness="distribution"`.
+    #[getter]
+    fn distribution<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.distribution)
+    }
+
     fn __repr__(&self) -> String {
         format!(
             "<equicheck.OutputReport {}: {}, {}, max relative {:.2e}>",

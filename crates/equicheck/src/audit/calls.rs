@@ -7,6 +7,9 @@ use ndarray::ArrayD;
 
 use crate::Error;
 use crate::model::{Call, CallError, DType, Model, Output, Tensor};
+use crate::symmetry::Element;
+
+use super::replay::Replay;
 
 /// What one declared output was.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +43,8 @@ pub(crate) struct Calls {
     fastest: BTreeMap<String, Duration>,
     /// Duration of the last call.
     pub(crate) last: Duration,
+    /// Replays the model's random draws, transformed, if that was asked for.
+    pub(crate) replay: Option<Replay>,
 }
 
 impl Calls {
@@ -51,6 +56,7 @@ impl Calls {
             sources: Vec::new(),
             fastest: BTreeMap::new(),
             last: Duration::ZERO,
+            replay: None,
         }
     }
 
@@ -67,8 +73,20 @@ impl Calls {
         sample: usize,
         inputs: &[Tensor],
     ) -> Result<Evaluation, Error> {
+        self.evaluate_at(purpose, model, sample, None, inputs)
+    }
+
+    /// The same on inputs that `element` has acted on: replayed draws are acted on alike.
+    pub(crate) fn evaluate_at(
+        &mut self,
+        purpose: &str,
+        model: &mut dyn Model,
+        sample: usize,
+        element: Option<&Element>,
+        inputs: &[Tensor],
+    ) -> Result<Evaluation, Error> {
         let call = Call { sample, inputs, reset_generators: true, restore_state: true };
-        Ok(self.raw(purpose, model, &call)?.and_then(|(outputs, _)| self.pick(outputs)))
+        Ok(self.raw_at(purpose, model, element, &call)?.and_then(|(outputs, _)| self.pick(outputs)))
     }
 
     /// Any call: all outputs, and the inputs that were written to.
@@ -78,10 +96,24 @@ impl Calls {
         model: &mut dyn Model,
         call: &Call<'_>,
     ) -> Result<Raw, Error> {
+        self.raw_at(purpose, model, None, call)
+    }
+
+    fn raw_at(
+        &mut self,
+        purpose: &str,
+        model: &mut dyn Model,
+        element: Option<&Element>,
+        call: &Call<'_>,
+    ) -> Result<Raw, Error> {
         *self.by_purpose.entry(purpose.to_owned()).or_default() += 1;
         let start = Instant::now();
         let sample = self.sources.get(call.sample).copied().unwrap_or(call.sample);
-        let returned = model.forward(&Call { sample, ..*call });
+        let call = &Call { sample, ..*call };
+        let returned = match &mut self.replay {
+            Some(replay) => replay.call(model, call, element),
+            None => model.forward(call),
+        };
         self.last = start.elapsed();
         self.time += self.last;
         let fastest = self.fastest.entry(purpose.to_owned()).or_insert(self.last);

@@ -2,7 +2,9 @@
 
 mod cases;
 mod custom;
+pub(super) mod laws;
 mod probes;
+mod randomness;
 mod rattle;
 mod representations;
 mod results;
@@ -169,6 +171,8 @@ struct EndToEnd<'a> {
     computes_in: Option<f64>,
     /// By sample: elements that random draws are unlikely to hit.
     planned: BTreeMap<usize, Vec<(&'static str, Element)>>,
+    /// By output: the comparison of laws, where there was one.
+    laws: Vec<Option<laws::Law>>,
 }
 
 impl<'a> EndToEnd<'a> {
@@ -193,6 +197,7 @@ impl<'a> EndToEnd<'a> {
             forced: Vec::new(),
             computes_in: None,
             planned: BTreeMap::new(),
+            laws: Vec::new(),
         }
     }
 
@@ -222,6 +227,7 @@ impl<'a> EndToEnd<'a> {
         let wanted = self.options.samples.unwrap_or(default_samples);
         let wanted = samples.count().map_or(wanted, |given| wanted.min(given));
         let transforms = self.options.transforms.unwrap_or(transforms);
+        self.prepare_replay(model)?;
         self.first_call(model, samples)?;
         // Only a call shows what the host computes in.
         self.computes_in = model.info().coarser_roundoff();
@@ -257,9 +263,11 @@ impl<'a> EndToEnd<'a> {
         for (noise, repeat) in noise.iter_mut().zip(repeat_double) {
             noise.repeat_double = repeat;
         }
+        // Outputs that are random are judged by their laws; where all are, no pair is compared call by call.
+        let by_law = self.compare_laws(model, &noise, roundoff, progress)?;
         let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels };
         let mut evidence = self.evidence(model, &double, &measured, translation_scale);
-        let plan = self.plan(transforms);
+        let plan = if by_law { Vec::new() } else { self.plan(transforms) };
         self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
         self.refine(model, &mut double, &measured.proven, &mut evidence)?;
         let replays = self.replays(model, &evidence)?;
@@ -581,12 +589,14 @@ impl<'a> EndToEnd<'a> {
     ) -> Result<Record, Error> {
         let element = self.element(&pair);
         let inputs = self.transformed(pair.sample, &element, false)?;
-        let outcome = self.calls.evaluate("audit", model, pair.sample, &inputs)?;
+        let outcome = self.calls.evaluate_at("audit", model, pair.sample, Some(&element), &inputs)?;
         let (working, failure) = self.errors(pair.sample, &element, &outcome, false)?;
         let in_double = match double {
             DoubleModel::Copy(copy) => {
                 let inputs = self.transformed(pair.sample, &element, true)?;
-                let outcome = self.calls.evaluate("float64 audit", copy.as_mut(), pair.sample, &inputs)?;
+                let purpose = "float64 audit";
+                let outcome =
+                    self.calls.evaluate_at(purpose, copy.as_mut(), pair.sample, Some(&element), &inputs)?;
                 let (errors, failures) = self.errors(pair.sample, &element, &outcome, true)?;
                 // What fails in double precision alone is the copy's failure, not the model's.
                 let alone = failures
@@ -638,10 +648,7 @@ impl<'a> EndToEnd<'a> {
             Err(why) => {
                 let count = base.len();
                 let error = measure::Error::infinite("the call");
-                return Ok((
-                    vec![error; count],
-                    vec![Some(format!("the model raises on a transformed input: {why}")); count],
-                ));
+                return Ok((vec![error; count], vec![Some(randomness::call_failure(why)); count]));
             }
         };
         let expected = self.expected(sample, element, double)?;

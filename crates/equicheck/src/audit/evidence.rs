@@ -17,6 +17,7 @@ use crate::report::{
 };
 use crate::symmetry::Group;
 
+use super::end_to_end::laws::Law;
 use super::measure;
 use super::precision::Proof;
 use super::statistics::{clopper_pearson_upper, confidence_sequence_upper, maximum, summary};
@@ -120,6 +121,8 @@ pub(crate) struct OutputRecord {
     /// Why it is a mere copy of an input, if it is.
     pub(crate) copied: Option<String>,
     pub(crate) tolerance: Option<f64>,
+    /// The comparison of laws, where there was one.
+    pub(crate) law: Option<Law>,
 }
 
 /// What was seen at one pair that is the worst of its run in some respect.
@@ -143,6 +146,10 @@ pub struct Evidence {
     pub(crate) grids: bool,
     pub(crate) parts: Vec<PartRecord>,
     pub(crate) seed: u64,
+    /// What became of random numbers that the model draws.
+    pub(crate) randomness: Option<String>,
+    /// Whether they were recorded and replayed.
+    pub(crate) replayed: bool,
     /// Rattled copies included.
     pub(crate) samples: usize,
     /// By rattled copy, the last of the samples: of which sample.
@@ -458,7 +465,7 @@ impl Evidence {
             let all: Vec<f64> = self.records.iter().map(|r| figure(&r.working[o])).collect();
             summary(&haar, &all)
         };
-        OutputResult {
+        let result = OutputResult {
             name: output.name.clone(),
             layout: output.layout.clone(),
             symmetry_type: if output.invariant { SymmetryType::Invariant } else { SymmetryType::Equivariant },
@@ -481,6 +488,11 @@ impl Evidence {
             repeatability: output.repeatability,
             vacuity: output.vacuity.clone(),
             tolerance: output.tolerance,
+            distribution: None,
+        };
+        match &output.law {
+            Some(law) => law.judge(result, evidence.rounding, &self.levels, self.broken),
+            None => result,
         }
     }
 
@@ -501,6 +513,7 @@ impl Evidence {
                     outputs: &outputs,
                     levels: &self.levels,
                     written_inputs: &self.written,
+                    replayed: self.replayed,
                     discontinuous: &discontinuous,
                     precisions_differ: &of(&|n| n.precisions_differ),
                     rounding: &of(&|n| n.rounding.max(2.0 * self.roundoff)),
@@ -515,7 +528,7 @@ impl Evidence {
         };
         let distinct: HashSet<u64> = self.records.iter().filter_map(|r| r.fingerprint).collect();
         let not_run = |what: &str| Stage::NotRun { reason: format!("{what} is not in this version") };
-        Report {
+        let mut report = Report {
             format_version: FORMAT_VERSION,
             equicheck_version: env!("CARGO_PKG_VERSION").to_owned(),
             group: self.group.clone(),
@@ -541,6 +554,7 @@ impl Evidence {
                 calls_by_purpose: self.calls_by_purpose.clone(),
                 translation_scale: self.translation_scale,
                 confidence: CONFIDENCE,
+                randomness: self.randomness.clone(),
             },
             environment: self.environment.clone(),
             model: self.model.clone(),
@@ -548,7 +562,11 @@ impl Evidence {
             notes: self.remarks(),
             evidence: (self.shard.count > 1).then(|| Box::new(self.clone())),
             replays: Vec::new(),
+        };
+        if let Some(law) = self.outputs.iter().find_map(|output| output.law.as_ref()) {
+            law.enter(&mut report);
         }
+        report
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -704,6 +722,7 @@ mod tests {
             vacuity: Vec::new(),
             copied: None,
             tolerance: None,
+            law: None,
         };
         Evidence {
             shard: Shard::WHOLE,
@@ -715,6 +734,8 @@ mod tests {
                 .map(|(name, order)| PartRecord { name: (*name).to_owned(), improper: false, order: *order })
                 .collect(),
             seed: 0,
+            randomness: None,
+            replayed: false,
             samples: 1,
             rattled: Vec::new(),
             planned: 0,

@@ -2,10 +2,12 @@
 
 mod calls;
 mod end_to_end;
+mod energy;
 mod evidence;
 mod measure;
 mod noise;
 mod precision;
+mod replay;
 mod sampling;
 mod statistics;
 mod vacuity;
@@ -212,6 +214,41 @@ pub enum Precision {
     Float64,
 }
 
+/// How random numbers that the model draws inside its calls are treated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Randomness {
+    /// The calls on x and T x start from equal generator states.
+    #[default]
+    Fixed,
+    /// The draws made on x are recorded, and replayed on T x acted on by T.
+    Transform(NoiseLayouts),
+    /// The law of f(T x) against the law of T' f(x), by independent draws.
+    Distribution,
+}
+
+impl Randomness {
+    /// As reports call it; `None` for the default.
+    fn name(&self) -> Option<String> {
+        match self {
+            Randomness::Fixed => None,
+            Randomness::Transform(_) => Some("transform".to_owned()),
+            Randomness::Distribution => Some("distribution".to_owned()),
+        }
+    }
+}
+
+/// How recorded draws transform.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NoiseLayouts {
+    /// Not said: an error that lists the draws.
+    #[default]
+    NotGiven,
+    /// All draws by one layout.
+    All(String),
+    /// In the order of the draws; `None`: replayed as it is.
+    Each(Vec<Option<String>>),
+}
+
 /// Everything about an audit that is not the model, its inputs or its symmetry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -248,6 +285,8 @@ pub struct Options {
     /// Whether the audit ends as soon as its answer is known: a failure at once, a pass when all bounds on violating
     /// shares are below 5 %, by a confidence sequence.
     pub early_stop: bool,
+    /// Random numbers that the model draws.
+    pub randomness: Randomness,
 }
 
 impl Default for Options {
@@ -269,6 +308,7 @@ impl Default for Options {
             rapidity: 2.0,
             shard: Shard::WHOLE,
             early_stop: false,
+            randomness: Randomness::Fixed,
         }
     }
 }
@@ -345,6 +385,13 @@ impl Options {
             return fail(
                 "shard",
                 format!("{} of {}: shards are counted from 0", self.shard.index, self.shard.count),
+            );
+        }
+        if self.randomness == Randomness::Distribution && self.shard != Shard::WHOLE {
+            return fail(
+                "shard",
+                "a comparison of laws is not shared out: leave out `shard`, or choose another `randomness`"
+                    .to_owned(),
             );
         }
         if self.early_stop && self.shard != Shard::WHOLE {

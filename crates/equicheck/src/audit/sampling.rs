@@ -24,6 +24,8 @@ pub(crate) enum Purpose {
     Parameters = 7,
     Order = 8,
     Rattling = 9,
+    /// Splits and simulations of tests of laws.
+    Law = 40,
 }
 
 /// A counter-based stream of draws.

@@ -4,7 +4,7 @@ use crate::report::{Classification, Level, Levels, Verdict};
 
 /// An error within this many noise floors is rounding: the floor is measured at a few points, the error is the
 /// largest of thousands.
-const MARGIN: f64 = 10.0;
+pub(crate) const MARGIN: f64 = 10.0;
 /// Beyond this many floors it is no rounding; in between the two cannot be told apart.
 const CLEAR: f64 = 100.0;
 /// A double-precision computation whose own noise exceeds single precision's roundoff is no reference: more than
@@ -113,7 +113,8 @@ fn decide_exact(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
             Verdict::NeedsAttention,
             format!(
                 "two calls with the same input differ by {repeat:.1e}, as much as the error {scaled:.1e}: a violation \
-                 could not be seen"
+                 could not be seen; if the model draws random numbers, audit with randomness=\"transform\" or \
+                 \"distribution\""
             ),
         );
     }

@@ -6,6 +6,7 @@ mod input_mutation;
 mod numerical_precision;
 mod parity;
 mod permutation;
+mod random_law;
 mod randomness;
 mod state_drift;
 mod translation_leak;
@@ -70,6 +71,8 @@ pub struct Evidence<'a> {
     pub levels: &'a Levels,
     /// Inputs that the model wrote to.
     pub written_inputs: &'a [String],
+    /// Whether random draws were recorded and replayed.
+    pub replayed: bool,
     /// By output: whether a probe of rounding met a jump.
     pub discontinuous: &'a [bool],
     /// By output: relative difference of the two precisions on equal inputs.
@@ -82,8 +85,9 @@ pub struct Evidence<'a> {
 type Rule = fn(&Evidence<'_>) -> Vec<Finding>;
 
 /// One rule per failure mode, in the order in which equally severe findings are listed.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     broken_call::findings,
+    random_law::findings,
     parity::findings,
     translation_leak::findings,
     permutation::findings,
@@ -132,7 +136,8 @@ fn severity(verdict: Verdict) -> Severity {
 /// Outputs that show a violation: not rounding, not a failed call.
 fn violated<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = &'a OutputResult> {
     evidence.outputs.iter().filter(|output| {
-        matches!(output.classification, Classification::Approximate | Classification::Broken)
+        output.distribution.is_none()
+            && matches!(output.classification, Classification::Approximate | Classification::Broken)
             && output.violation.is_finite()
     })
 }

@@ -8,7 +8,9 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .iter()
         .zip(evidence.rounding)
         .filter(|(output, rounding)| {
-            output.repeatability.seeded.max(output.repeatability.unseeded) > **rounding
+            // Where laws are compared, calls are meant to differ.
+            output.distribution.is_none()
+                && output.repeatability.seeded.max(output.repeatability.unseeded) > **rounding
         })
         .map(|(output, rounding)| {
             let repeat = &output.repeatability;
@@ -17,7 +19,11 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 mode: "randomness".to_owned(),
                 location: format!("output `{}`", output.name),
                 severity: Severity::Medium,
-                message: if unseeded {
+                message: if unseeded && evidence.replayed {
+                    "the model draws random numbers that were not recorded (numpy's, python's): calls agree only \
+                     because the audit starts them from equal seeds"
+                        .to_owned()
+                } else if unseeded {
                     "the model draws random numbers: calls agree only because the audit starts them from equal seeds"
                         .to_owned()
                 } else {
@@ -27,8 +33,9 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                     figure("relative difference with equal seeds", repeat.seeded),
                     figure("relative difference without", repeat.unseeded),
                 ],
-                fix: "audit the deterministic part: mode=\"eval\" turns dropout off; pass noise as an input with a layout \
-                      of its own; seed private generators on each call"
+                fix: "audit the deterministic part: mode=\"eval\" turns dropout off; or let noise move with the input: \
+                      randomness=\"transform\" with noise_layouts= (torch), noise as an input with a layout of its own; \
+                      or compare laws: randomness=\"distribution\"; seed private generators on each call"
                     .to_owned(),
             }
         })

@@ -55,6 +55,30 @@ pub enum CallError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unavailable(pub String);
 
+/// A random draw that the model made inside a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draw {
+    /// The distribution: `normal`, `uniform`, `bernoulli`, ...
+    pub kind: String,
+    /// Whether the values are standard Gaussian: those of `mean + std * z` are `z`.
+    pub gaussian: bool,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// The values, where they were recorded.
+    pub values: Option<Tensor>,
+}
+
+/// What a call gave whose random draws were recorded or replayed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Drawn {
+    /// What any call gives.
+    pub returned: Returned,
+    /// The draws that were made, in order.
+    pub draws: Vec<Draw>,
+    /// Operations that drew random numbers out of the host's reach (fused kernels), by name.
+    pub out_of_reach: Vec<String>,
+}
+
 /// What a tensor of the model's state is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateKind {
@@ -88,6 +112,27 @@ pub trait Model {
     /// # Errors
     /// The model raised, or the user interrupted.
     fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError>;
+
+    /// Whether [`forward_with_draws`](Model::forward_with_draws) is there.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn replays_draws(&self) -> Result<(), Unavailable> {
+        Err(Unavailable("the host cannot record and replay the random draws of a model".to_owned()))
+    }
+
+    /// Calls it and records its random draws, or gives it `replayed` ones in their place, in their order. A draw of
+    /// another kind or shape than the one whose turn it is stays the model's own; so do those beyond the last.
+    ///
+    /// # Errors
+    /// The model raised, or the user interrupted.
+    fn forward_with_draws(
+        &mut self,
+        _call: &Call<'_>,
+        _replayed: Option<&[Draw]>,
+    ) -> Result<Drawn, CallError> {
+        Err(CallError::Raised("the host cannot record and replay the random draws of a model".to_owned()))
+    }
 
     /// The same function in double precision, on a copy.
     ///

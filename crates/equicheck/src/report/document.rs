@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use crate::symmetry::{Factor, Group};
 
 use super::{
-    Bound, Classification, ExecutedPlan, FactorRow, Finding, Float64, Level, ModelInfo, OutputResult,
-    PlannedRow, Report, Shard, Stage, Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
-    WorstCase,
+    Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FactorRow, Finding, Float64, Level,
+    ModelInfo, OutputResult, PlannedRow, Report, Shard, Stage, Stop, SymmetryType, Timings, TransformRow,
+    VacuityRow, Verdict, WorstCase,
 };
 
 /// A piece of running text.
@@ -269,7 +269,12 @@ fn overview(outputs: &[OutputResult]) -> Table {
                     figure(output.relative.max).into(),
                     figure(output.violation).into(),
                     figure(output.noise).into(),
-                    output.level.to_string().into(),
+                    // A law has no level: whether it was seen to differ says it all.
+                    output
+                        .distribution
+                        .as_ref()
+                        .map_or_else(|| output.level.to_string(), |_| "-".to_owned())
+                        .into(),
                     output.classification.to_string().into(),
                     output.verdict.to_string().into(),
                 ]
@@ -279,10 +284,16 @@ fn overview(outputs: &[OutputResult]) -> Table {
 }
 
 fn figures(output: &OutputResult, blocks: &mut Document) {
-    blocks.push(item("Mean absolute", figure(output.absolute.mean)));
-    blocks.push(item("Max absolute", figure(output.absolute.max)));
-    blocks.push(item("Mean relative", figure(output.relative.mean)));
-    blocks.push(item("Max relative", figure(output.relative.max)));
+    let what =
+        if output.distribution.is_some() { " (shift of the mean over draws, chance included)" } else { "" };
+    for (label, value) in [
+        ("Mean absolute", output.absolute.mean),
+        ("Max absolute", output.absolute.max),
+        ("Mean relative", output.relative.mean),
+        ("Max relative", output.relative.max),
+    ] {
+        blocks.push(item(label, format!("{}{what}", figure(value))));
+    }
     blocks.push(item("RESULT", result(output)));
 }
 
@@ -311,6 +322,9 @@ fn result(output: &OutputResult) -> String {
 }
 
 fn details(output: &OutputResult, report: &Report, blocks: &mut Document) {
+    if let Some(law) = &output.distribution {
+        return law_details(output, law, blocks);
+    }
     let classification = format!(
         "{}, level {}, verdict {}: {}",
         output.classification, output.level, output.verdict, output.reason
@@ -364,6 +378,90 @@ fn details(output: &OutputResult, report: &Report, blocks: &mut Document) {
     }
     if !output.planned.is_empty() {
         blocks.push(Block::Table(planned(&output.planned)));
+    }
+}
+
+/// An output that was judged by its law over draws.
+fn law_details(output: &OutputResult, law: &Distribution, blocks: &mut Document) {
+    let classification = format!("{}, verdict {}: {}", output.classification, output.verdict, output.reason);
+    blocks.push(item("Class", classification));
+    blocks.push(item("Layout", layout(&output.layout).then(format!(" ({})", output.symmetry_type))));
+    let tests = format!(
+        "energy distance, {} tests of {} draws a side, {} error probability together",
+        law.tests.len(),
+        law.draws,
+        percent(law.significance)
+    );
+    blocks.push(item("Comparison of laws", tests));
+    blocks.push(item("Violation (what chance does not explain)", figure(output.violation)));
+    blocks.push(item("Spread of the output over draws", figure(law.spread)));
+    let power = if law.detectable.is_finite() {
+        format!(
+            "{} of the spread, {} of the output; change of the spread {} of itself",
+            figure(law.detectable),
+            figure(law.detectable_relative),
+            figure(law.detectable_spread)
+        )
+    } else {
+        "none of those that were tried".to_owned()
+    };
+    blocks.push(item("Smallest shift that would be found (80 %)", power));
+    blocks.push(item("Noise floor (relative)", figure(output.noise)));
+    blocks.push(item("Median norm of the output", figure(output.scale)));
+    if let Some(second) = &law.second_look {
+        let text = format!(
+            "{} on sample {}, {}: p {}, adjusted {}, shift of the mean {}, difference {}",
+            second.statistic,
+            second.sample,
+            second.element,
+            figure(second.p_value),
+            figure(second.adjusted_p_value),
+            figure(second.shift),
+            figure(second.difference)
+        );
+        blocks.push(item("Second look, on fresh draws", text));
+    }
+    if let Some(tolerance) = output.tolerance {
+        blocks.push(item("Tolerance", figure(tolerance)));
+    }
+    blocks.extend(output.vacuity.iter().filter_map(vacuous));
+    if !law.tests.is_empty() {
+        blocks.push(Block::Table(law_tests(&law.tests)));
+    }
+}
+
+fn law_tests(tests: &[DistributionTest]) -> Table {
+    Table {
+        caption: "Tests of the law (shifts and differences in units of the spread)",
+        columns: vec![
+            ("sample", Align::Right),
+            ("factor", Align::Left),
+            ("compared", Align::Left),
+            ("p", Align::Right),
+            ("adjusted p", Align::Right),
+            ("shift of the mean", Align::Right),
+            ("difference", Align::Right),
+            ("element", Align::Left),
+        ],
+        rows: tests
+            .iter()
+            .enumerate()
+            .map(|(k, test)| {
+                // One element follows another in two tests: it is long, and said once.
+                let said =
+                    k > 0 && (tests[k - 1].sample, &tests[k - 1].element) == (test.sample, &test.element);
+                vec![
+                    test.sample.to_string().into(),
+                    Inline::code(&test.factor),
+                    test.statistic.to_string().into(),
+                    figure(test.p_value).into(),
+                    figure(test.adjusted_p_value).into(),
+                    figure(test.shift).into(),
+                    figure(test.difference).into(),
+                    Inline::from(if said { "" } else { &test.element }),
+                ]
+            })
+            .collect(),
     }
 }
 
@@ -524,6 +622,9 @@ fn executed_plan(report: &Report, blocks: &mut Document) {
         calls_by_purpose.iter().map(|(purpose, count)| format!("{purpose} {count}")).collect();
     let purposes = if purposes.is_empty() { String::new() } else { format!(" ({})", purposes.join(", ")) };
     blocks.push(item("Model calls", format!("{calls}{purposes}")));
+    if let Some(randomness) = &report.plan.randomness {
+        blocks.push(item("Randomness", randomness.clone()));
+    }
     blocks.push(item("Translation scale", figure(*translation_scale)));
     blocks.push(item("Confidence of the bounds", percent(*confidence)));
     let levels = format!(

@@ -409,12 +409,97 @@ pub struct OutputResult {
     /// The user's tolerance, when one was given for this output.
     #[serde(with = "figure::optional")]
     pub tolerance: Option<f64>,
+    /// The comparison of laws, for an output that the model draws at random, where it was asked for: then `absolute`,
+    /// `relative` and `scaled_max` are of the shift of the mean over draws as it was seen, chance included, one figure
+    /// per test, and `violation` is what is left of the difference without chance: 0 where none was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+}
+
+/// Whether f(T x) and T' f(x) of a model that draws random numbers follow one law: two-sample permutation tests of the
+/// energy distance (Szekely and Rizzo, J. Stat. Plan. Inference 143, 2013).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Independent calls on each side of a test.
+    pub draws: usize,
+    /// Error probability of all first looks of the report together (Holm), and of all second looks.
+    #[serde(with = "figure")]
+    pub significance: f64,
+    /// Root mean square distance of the output from its mean over draws, median over the tests.
+    #[serde(with = "figure")]
+    pub spread: f64,
+    /// Smallest shift, in units of the spread, that the tests would find with 80 % probability: the largest over the
+    /// tests. Infinite where none that was tried would be.
+    #[serde(with = "figure")]
+    pub detectable: f64,
+    /// The same over the output's scale.
+    #[serde(with = "figure")]
+    pub detectable_relative: f64,
+    /// The same of a relative change of the spread.
+    #[serde(with = "figure")]
+    pub detectable_spread: f64,
+    /// Two per (sample, element) pair: of the values, and of their second moments.
+    pub tests: Vec<DistributionTest>,
+    /// The most significant test again, on fresh draws, where it was significant.
+    pub second_look: Option<DistributionTest>,
+}
+
+/// What of the outputs a two-sample test compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LawStatistic {
+    /// All values.
+    Values,
+    /// Sums of squares along each axis, and of products of components: what shows the covariance of noise.
+    SecondMoments,
+}
+
+impl fmt::Display for LawStatistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LawStatistic::Values => "values",
+            LawStatistic::SecondMoments => "second moments",
+        })
+    }
+}
+
+/// One two-sample test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DistributionTest {
+    /// Index of the test sample.
+    pub sample: usize,
+    /// The element in words.
+    pub element: String,
+    /// Factor of the group that acted: `joint`, or a group string such as `O(3)`.
+    pub factor: String,
+    /// What is compared.
+    pub statistic: LawStatistic,
+    /// Of the permutation test.
+    #[serde(with = "figure")]
+    pub p_value: f64,
+    /// The same adjusted for all tests of the report (Holm, Scand. J. Statist. 6, 1979).
+    #[serde(with = "figure")]
+    pub adjusted_p_value: f64,
+    /// Norm of the difference of the means over draws, without what chance adds to it, in units of the spread.
+    #[serde(with = "figure")]
+    pub shift: f64,
+    /// How much differs: of the values the shift that would give this energy distance, in units of the spread; of the
+    /// second moments the relative change of the spread.
+    #[serde(with = "figure")]
+    pub difference: f64,
+}
+
+impl DistributionTest {
+    /// Whether the means explain most of the difference.
+    pub(crate) fn is_of_mean(&self) -> bool {
+        self.statistic == LawStatistic::Values && self.shift >= 0.5 * self.difference
+    }
 }
 
 /// How one tensor is transformed, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransformRow {
-    /// `input` or `output`.
+    /// `input`, `output`, or `noise` for a random draw that was recorded.
     pub role: String,
     /// Path of the tensor.
     pub name: String,
@@ -493,6 +578,10 @@ pub struct ExecutedPlan {
     /// Confidence of the bounds, e.g. 0.95.
     #[serde(with = "figure")]
     pub confidence: f64,
+    /// How random numbers that the model draws were treated: `transform` or `distribution`; absent where calls started
+    /// from equal generator states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub randomness: Option<String>,
 }
 
 /// A stage of the audit other than the end-to-end one.

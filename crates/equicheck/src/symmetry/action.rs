@@ -1020,6 +1020,14 @@ impl BoundLayout {
         })
     }
 
+    /// Position of the first axis of representations, in the expanded shape.
+    pub(crate) fn component_axis(&self) -> Option<usize> {
+        self.moved.iter().find_map(|(at, moved)| match moved {
+            Moved::Components(_) => *at,
+            Moved::Permuted(_) => None,
+        })
+    }
+
     /// Position of the `point` axis.
     pub(crate) fn point_axis(&self) -> Option<usize> {
         self.position(|r| matches!(r, Representation::Point | Representation::PointModulo(_)))

@@ -1,9 +1,10 @@
 //! Reports written by hand: the figures are plausible, not measured.
 
 use equicheck::report::{
-    Bound, Classification, ExecutedPlan, FORMAT_VERSION, FactorRow, Finding, Float64, Level, Levels,
-    ModelInfo, OutputResult, PlannedRow, Repeatability, Report, Severity, Shard, Stage, Stop, Summary,
-    SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FORMAT_VERSION, FactorRow, Finding,
+    Float64, LawStatistic, Level, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report,
+    Severity, Shard, Stage, Stop, Summary, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
+    WorstCase,
 };
 
 fn summary(mean: f64, max: f64) -> Summary {
@@ -95,6 +96,7 @@ pub(crate) fn output(name: &str, layout: &str, symmetry_type: SymmetryType) -> O
             vacuous: None,
         }],
         tolerance: None,
+        distribution: None,
     }
 }
 
@@ -162,6 +164,7 @@ pub(crate) fn passing() -> Report {
             calls: 1870,
             translation_scale: 4.2,
             confidence: 0.95,
+            randomness: None,
         },
         environment: [("python", "3.12.3"), ("torch", "2.15.0"), ("threads", "1")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -339,7 +342,88 @@ pub(crate) fn cut_by_budget() -> Report {
     report
 }
 
+/// A test of the law of a random output, which no element breaks unless it differs.
+fn law_test(factor: &str, statistic: LawStatistic, p_value: f64, difference: f64) -> DistributionTest {
+    DistributionTest {
+        sample: 1,
+        element: "rotation by 113.28 degrees about (0.5090, -0.2622, 0.8198), with inversion".to_owned(),
+        factor: factor.to_owned(),
+        statistic,
+        p_value,
+        adjusted_p_value: (4.0 * p_value).min(1.0),
+        shift: 0.02,
+        difference,
+    }
+}
+
+/// Two random outputs, judged by their laws: one differs in its covariance, of the other nothing is known.
+pub(crate) fn random() -> Report {
+    let mut report = passing();
+    report.verdict = Verdict::Fail;
+    let tests = vec![
+        law_test("joint", LawStatistic::Values, 0.31, 0.084),
+        law_test("joint", LawStatistic::SecondMoments, 4.17e-5, 0.92),
+    ];
+    let judged = |name: &str| OutputResult {
+        level: Level::Broken,
+        absolute: summary(0.4, 0.6),
+        relative: summary(0.09, 0.14),
+        scaled_max: 0.14,
+        worst: None,
+        factors: vec![],
+        planned: vec![],
+        float64: Float64::NotRequested,
+        ..output(name, "nodes vector", SymmetryType::Equivariant)
+    };
+    let law = Distribution {
+        draws: 150,
+        significance: 1e-3,
+        spread: 3.02,
+        detectable: 0.27,
+        detectable_relative: 0.16,
+        detectable_spread: 0.19,
+        tests: tests.clone(),
+        second_look: Some(tests[1].clone()),
+    };
+    report.outputs = vec![
+        OutputResult {
+            classification: Classification::Broken,
+            verdict: Verdict::Fail,
+            reason: "the law of f(T x) is not that of T' f(x)".to_owned(),
+            violation: 0.92,
+            distribution: Some(law.clone()),
+            ..judged("x")
+        },
+        OutputResult {
+            classification: Classification::Undetermined,
+            verdict: Verdict::NeedsAttention,
+            level: Level::Perfect,
+            reason: "no two laws were compared".to_owned(),
+            violation: 0.0,
+            tolerance: Some(1e-3),
+            distribution: Some(Distribution {
+                detectable: f64::INFINITY,
+                detectable_relative: f64::INFINITY,
+                detectable_spread: f64::INFINITY,
+                tests: vec![],
+                second_look: None,
+                ..law
+            }),
+            ..judged("h")
+        },
+    ];
+    report.plan.randomness = Some("distribution".to_owned());
+    report.timings = None;
+    report
+}
+
 /// All of them, by name.
-pub(crate) fn all() -> [(&'static str, Report); 4] {
-    [("passing", passing()), ("failing", failing()), ("hard", hard()), ("cut_by_budget", cut_by_budget())]
+pub(crate) fn all() -> [(&'static str, Report); 5] {
+    [
+        ("passing", passing()),
+        ("failing", failing()),
+        ("hard", hard()),
+        ("cut_by_budget", cut_by_budget()),
+        ("random", random()),
+    ]
 }

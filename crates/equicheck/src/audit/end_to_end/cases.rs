@@ -134,6 +134,7 @@ impl EndToEnd<'_> {
             .evaluate("base", model, index, &inputs)?
             .map_err(|why| Error::ModelFails { sample: index, why })?;
         let known = self.named_lengths(&inputs);
+        self.bind_noise(index, &known, &space)?;
         let outputs = self
             .outputs()
             .iter()
@@ -254,7 +255,12 @@ impl EndToEnd<'_> {
         domains.peek().is_some() && domains.all(|domain| domain == Some(Domain::Periodic))
     }
 
-    fn on_grid(&self, tensor: &str, layout: BoundLayout, reference: &BTreeMap<String, usize>) -> BoundLayout {
+    pub(super) fn on_grid(
+        &self,
+        tensor: &str,
+        layout: BoundLayout,
+        reference: &BTreeMap<String, usize>,
+    ) -> BoundLayout {
         let domain = self.options.domain_of(tensor).unwrap_or(Domain::Open);
         layout.on_grid(domain, self.options.interpolation, reference)
     }

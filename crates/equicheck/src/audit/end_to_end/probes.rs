@@ -409,8 +409,11 @@ impl EndToEnd<'_> {
         for (p, Point { sample, element, .. }) in points.iter().enumerate() {
             let rounded = self.transformed(*sample, element, false)?;
             let wide: Vec<Tensor> = rounded.iter().map(Tensor::double).collect();
-            let Ok(low) = self.calls.evaluate("noise", model, *sample, &rounded)? else { continue };
-            let Ok(high) = self.calls.evaluate("noise", copy.as_mut(), *sample, &wide)? else { continue };
+            let at = Some(element);
+            let Ok(low) = self.calls.evaluate_at("noise", model, *sample, at, &rounded)? else { continue };
+            let Ok(high) = self.calls.evaluate_at("noise", copy.as_mut(), *sample, at, &wide)? else {
+                continue;
+            };
             let expected = self.expected(*sample, element, true)?;
             for (o, slot) in noise[group_of(p)].iter_mut().enumerate() {
                 let case = &self.cases[*sample];
@@ -464,7 +467,10 @@ impl EndToEnd<'_> {
         };
         for (Point { id, sample, element }, found) in points.iter().zip(&mut found) {
             let inputs = self.transformed(*sample, element, double)?;
-            let Ok(reference) = self.calls.evaluate("noise", model, *sample, &inputs)? else { continue };
+            let Ok(reference) = self.calls.evaluate_at("noise", model, *sample, Some(element), &inputs)?
+            else {
+                continue;
+            };
             for round in 0..3 {
                 let mut draws = Draws::new(self.options.seed, *sample, id * 3 + round, Purpose::Rounding);
                 let moved: Vec<Tensor> = inputs
@@ -482,7 +488,10 @@ impl EndToEnd<'_> {
                     Some(copy) if round > 0 => copy.as_mut(),
                     _ => &mut *model,
                 };
-                let Ok(values) = self.calls.evaluate("noise", target, *sample, &moved)? else { continue };
+                let Ok(values) = self.calls.evaluate_at("noise", target, *sample, Some(element), &moved)?
+                else {
+                    continue;
+                };
                 let layouts = &self.cases[*sample].outputs;
                 let scales = &if double { &self.own_scales_double } else { &self.own_scales }[*sample];
                 for (o, (value, before)) in values.iter().zip(&reference).enumerate() {
@@ -514,11 +523,14 @@ impl EndToEnd<'_> {
             for (p, Point { sample, element, .. }) in points.iter().enumerate() {
                 let inputs = self.inputs(*sample, double);
                 let turned = self.transformed(*sample, element, double)?;
-                let Ok(before) = self.calls.evaluate("constants", model, *sample, &turned)? else { continue };
+                let (purpose, at) = ("constants", Some(element));
+                let Ok(before) = self.calls.evaluate_at(purpose, model, *sample, at, &turned)? else {
+                    continue;
+                };
                 let Ok(at_x) = self.calls.evaluate("constants", moved.as_mut(), *sample, &inputs)? else {
                     continue;
                 };
-                let Ok(at_tx) = self.calls.evaluate("constants", moved.as_mut(), *sample, &turned)? else {
+                let Ok(at_tx) = self.calls.evaluate_at(purpose, moved.as_mut(), *sample, at, &turned)? else {
                     continue;
                 };
                 let expected = self.expected(*sample, element, double)?;

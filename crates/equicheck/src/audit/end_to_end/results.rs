@@ -59,6 +59,7 @@ impl EndToEnd<'_> {
                 vacuity: measured.vacuity[o].clone(),
                 copied: self.copied_input(o),
                 tolerance: self.options.tolerances.get(name).copied().or(self.options.tolerance),
+                law: self.laws.get(o).cloned().flatten(),
             }
         });
         let outputs = outputs.collect();
@@ -74,6 +75,8 @@ impl EndToEnd<'_> {
             grids: self.cases.iter().any(|case| !case.space.grid.is_empty()),
             parts,
             seed: self.options.seed,
+            randomness: self.options.randomness.name(),
+            replayed: self.calls.replay.is_some(),
             samples: self.cases.len(),
             rattled: self.cases[self.cases.len() - self.rattled..].iter().map(|case| case.source).collect(),
             planned: 0,
@@ -154,7 +157,7 @@ impl EndToEnd<'_> {
             let Some(record) = evidence.quoted(o) else { continue };
             let (sample, element) = (record.sample, self.element_of(record, &evidence.parts));
             let transformed = self.transformed(sample, &element, false)?;
-            let returned = self.calls.evaluate("replay", model, sample, &transformed)?;
+            let returned = self.calls.evaluate_at("replay", model, sample, Some(&element), &transformed)?;
             replays.push(Replay {
                 output: self.outputs()[o].0.to_owned(),
                 sample,
@@ -218,6 +221,7 @@ impl EndToEnd<'_> {
                 description: bound.describe(group),
             });
         }
+        rows.extend(self.noise_rows());
         rows
     }
 
