@@ -45,6 +45,8 @@ def audit(
     interpolation: Literal["bilinear", "bicubic", "fourier"] = "bilinear",
     rapidity: float = 2.0,
     up_to: Mapping[str, str] | None = None,
+    stress: bool = False,
+    cutoff: float | None = None,
     layers: bool = False,
     hidden_layouts: Mapping[str, Any] | None = None,
     gradients: bool = False,
@@ -85,6 +87,10 @@ def audit(
         rapidity: of the fastest boost that is drawn, at most 5.
         up_to: output -> ``"sign"`` for outputs that are defined up to it (eigenvectors); the same as ``~ sign`` after
             the output's layout.
+        stress: also try inputs at the edge of what the model is used on, derived from the samples: far from the origin,
+            tiny and huge, one and two nodes, coincident, collinear, planar, zero vectors, and so on by layout. What is
+            wrong there is a finding of low severity and changes no verdict.
+        cutoff: the distance at which the model cuts off, for stress inputs with a pair at it.
         progress: called as ``progress(done, planned)``.
 
     Returns:
@@ -123,6 +129,8 @@ def audit(
         "domain": _word("domain", domain),
         "interpolation": _word("interpolation", interpolation) or "bilinear",
         "rapidity": _number("rapidity", rapidity, 2.0),
+        "stress": bool(stress),
+        "cutoff": _number("cutoff", cutoff, None),
     }
     torch = _trees.torch_module()
     # Tensors made under the caller's inference mode could never require a gradient.

@@ -50,6 +50,10 @@ pub(crate) struct PyOptions {
     interpolation: String,
     #[pyo3(item)]
     rapidity: f64,
+    #[pyo3(item)]
+    stress: bool,
+    #[pyo3(item)]
+    cutoff: Option<f64>,
 }
 
 /// A word of the library's, or why it is none.
@@ -91,6 +95,8 @@ impl PyOptions {
             domain: self.domain.as_deref().map(word).transpose()?,
             interpolation: word(&self.interpolation)?,
             rapidity: self.rapidity,
+            stress: self.stress,
+            cutoff: self.cutoff,
         })
     }
 }

@@ -1,9 +1,12 @@
 //! The end-to-end stage: f(T x) against T' f(x), many inputs by many elements.
 
 mod cases;
+mod composition;
 mod custom;
+mod judgement;
 mod probes;
 mod results;
+mod stress;
 
 use std::time::Instant;
 
@@ -11,7 +14,7 @@ use ndarray::ArrayD;
 
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
-use crate::report::{Levels, Repeatability, Report, VacuityRow};
+use crate::report::{Levels, Repeatability, Report, Rows, StressRow, VacuityRow};
 use crate::symmetry::{BoundLayout, Element, Layout};
 
 use super::calls::{Calls, Evaluation, Value};
@@ -19,6 +22,8 @@ use super::measure::{self, Scales};
 use super::precision::Proven;
 use super::sampling::{self, Draws, Part, Purpose, Space};
 use super::{Options, Precision, Progress, Specification};
+use composition::Compared;
+use judgement::Ground;
 
 /// Confidence of all bounds of one report together.
 const CONFIDENCE: f64 = 0.95;
@@ -270,11 +275,24 @@ impl<'a> EndToEnd<'a> {
         for (noise, repeat) in noise.iter_mut().zip(repeat_double) {
             noise.repeat_double = repeat;
         }
+        let composition = self.compose(model, &mut double)?;
+        let ground = Ground { proven: &proven, repeatability: &repeatability, roundoff, levels: &levels };
+        let stress = self.stress(model, &mut double, ground)?;
         let plan = self.plan(transforms);
         let planned = plan.len();
         let records = self.pairs(plan, model, &mut double, progress)?;
         self.refine_noise(model, &mut double, &proven, &records, &mut noise)?;
-        let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels, planned };
+        let measured = Measured {
+            noise,
+            proven,
+            vacuity,
+            repeatability,
+            roundoff,
+            levels,
+            planned,
+            composition,
+            stress,
+        };
         Ok(self.report(model, &double, &records, &measured, translation_scale))
     }
 
@@ -613,4 +631,6 @@ struct Measured {
     roundoff: f64,
     levels: Levels,
     planned: usize,
+    composition: Rows<Compared>,
+    stress: Rows<StressRow>,
 }

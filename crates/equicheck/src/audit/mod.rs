@@ -1,12 +1,15 @@
 //! An audit: what to test, how much of it, and the stages that do it.
 
 mod calls;
+mod composition;
 mod end_to_end;
 mod measure;
 mod noise;
 mod precision;
 mod sampling;
 mod statistics;
+mod stress;
+mod subset;
 mod vacuity;
 mod verdict;
 
@@ -172,6 +175,10 @@ pub struct Options {
     pub interpolation: Interpolation,
     /// Largest rapidity of drawn boosts.
     pub rapidity: f64,
+    /// Whether inputs at the edge of what the model is used on are derived from the samples and tried too.
+    pub stress: bool,
+    /// The distance at which the model cuts off, for the stress inputs at that edge.
+    pub cutoff: Option<f64>,
 }
 
 impl Default for Options {
@@ -190,6 +197,8 @@ impl Default for Options {
             domain: None,
             interpolation: Interpolation::Linear,
             rapidity: 2.0,
+            stress: false,
+            cutoff: None,
         }
     }
 }
@@ -233,6 +242,12 @@ impl Options {
         }
         if self.translation_scale.is_some_and(|s| !(s > 0.0 && s.is_finite())) {
             return fail("translation_scale", "a positive, finite length is needed".to_owned());
+        }
+        if self.cutoff.is_some_and(|c| !(c > 0.0 && c.is_finite())) {
+            return fail("cutoff", "a positive, finite distance is needed".to_owned());
+        }
+        if self.cutoff.is_some() && !self.stress {
+            return fail("cutoff", "it is for the stress stage: give `stress=True` too".to_owned());
         }
         if !(self.rapidity > 0.0 && self.rapidity <= LARGEST_RAPIDITY) {
             return fail("rapidity", format!("a number above 0 and up to {LARGEST_RAPIDITY} is needed"));

@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Constants = 6,
     Parameters = 7,
     Order = 8,
+    Stress = 20,
+    Composition = 21,
 }
 
 /// A counter-based stream of draws.
@@ -135,7 +137,7 @@ impl Draws {
         p
     }
 
-    fn shuffle(&mut self, items: &mut [usize]) {
+    pub(crate) fn shuffle(&mut self, items: &mut [usize]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));
         }

@@ -4,7 +4,7 @@ use crate::report::{Classification, Level, Levels, Verdict};
 
 /// An error within this many noise floors is rounding: the floor is measured at a few points, the error is the
 /// largest of thousands.
-const MARGIN: f64 = 10.0;
+pub(crate) const MARGIN: f64 = 10.0;
 /// Beyond this many floors it is no rounding; in between the two cannot be told apart.
 const CLEAR: f64 = 100.0;
 /// A double-precision computation whose own noise exceeds single precision's roundoff is no reference: more than

@@ -3,6 +3,8 @@
 //! Arithmetic is in f64 with one rounding into the tensor's type at the end; where an element only moves entries (a
 //! permutation, a lattice symmetry of a grid, a regular representation) they keep their bits, whatever their type.
 
+mod selection;
+
 use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayD, Dimension, IxDyn};
@@ -15,6 +17,8 @@ use super::grid::{Domain, GridWarp, Interpolation};
 use super::group::{Factor, GRID_AXES, Group};
 use super::layout::{Axis, IndexValues, Layout, UpTo};
 use super::representation::{Representation, Segment};
+
+pub(crate) use selection::Selection;
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
 #[derive(Debug, Clone, PartialEq)]

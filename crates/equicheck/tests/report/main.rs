@@ -3,7 +3,7 @@
 mod fixtures;
 
 use equicheck::report::{
-    Classification, ExitStatus, Level, Report, Verdict, from_json, to_json, to_markdown, to_text,
+    Classification, ExitStatus, Level, Report, Rows, Verdict, from_json, to_json, to_markdown, to_text,
 };
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -340,6 +340,14 @@ fn named(name: &str) -> Report {
     report.recommendations = vec![name.to_owned()];
     report.notes = vec![name.to_owned()];
     report.not_audited = vec![name.to_owned()];
+    if let Rows::Ran { rows } = &mut report.composition {
+        name.clone_into(&mut rows[0].output);
+        name.clone_into(&mut rows[0].reason);
+    }
+    if let Rows::Ran { rows } = &mut report.stress {
+        rows[1].output = Some(name.to_owned());
+        name.clone_into(&mut rows[1].reason);
+    }
     report.environment.insert("zz".to_owned(), name.to_owned());
     report
 }

@@ -71,7 +71,7 @@ impl EndToEnd<'_> {
         scales[0][o].measure(&self.cases[0].outputs[o], &difference, &reference.values).scaled
     }
 
-    fn holds_labels(&self, sample: usize, input: usize) -> bool {
+    pub(super) fn holds_labels(&self, sample: usize, input: usize) -> bool {
         let case = &self.cases[sample];
         let turned = case.layouts[input].as_ref().is_some_and(BoundLayout::is_spatial);
         noise::holds_labels(&case.inputs[input], turned)

@@ -13,6 +13,7 @@ use super::super::precision::Proof;
 use super::super::sampling::{self, Part};
 use super::super::statistics::{clopper_pearson_upper, maximum, summary};
 use super::super::verdict::{Decision, Double, Evidence, decide};
+use super::judgement::Ground;
 use super::{CONFIDENCE, DoubleModel, EndToEnd, HAAR, LEAST_PAIRS, Measured, Record};
 
 impl EndToEnd<'_> {
@@ -35,6 +36,13 @@ impl EndToEnd<'_> {
         let rounding: Vec<f64> =
             measured.noise.iter().map(|n| n.rounding.max(2.0 * measured.roundoff)).collect();
         let precisions_differ: Vec<f64> = measured.noise.iter().map(|n| n.precisions_differ).collect();
+        let ground = Ground {
+            proven: &measured.proven,
+            repeatability: &measured.repeatability,
+            roundoff: measured.roundoff,
+            levels: &measured.levels,
+        };
+        let composition = self.composition_rows(&measured.composition, &measured.noise, ground);
         let findings = diagnosis::diagnose(&diagnosis::Evidence {
             group: self.specification.group(),
             grids: self.cases.iter().any(|case| !case.space.grid.is_empty()),
@@ -44,6 +52,9 @@ impl EndToEnd<'_> {
             discontinuous: &discontinuous,
             precisions_differ: &precisions_differ,
             rounding: &rounding,
+            composition: composition.rows(),
+            stress: measured.stress.rows(),
+            mode: &info.mode,
         });
         // A finding of medium or high severity is something that a person must look at.
         let verdict = if findings.iter().any(|f| f.severity >= diagnosis::Severity::Medium) {
@@ -78,6 +89,8 @@ impl EndToEnd<'_> {
             levels: measured.levels,
             outputs,
             not_audited,
+            composition,
+            stress: measured.stress.clone(),
             layers: not_run("the layer-wise stage"),
             gradients: not_run("the gradient stage"),
             findings,
