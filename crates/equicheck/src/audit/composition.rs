@@ -111,12 +111,6 @@ impl Batch {
         if let Some((_, name, ..)) = sample.described().find(|(.., layout)| several(layout)) {
             return Err(format!("input `{name}` has several axes of which each graph holds a part"));
         }
-        if let Some((_, name, ..)) = sample
-            .described()
-            .find(|(.., layout)| layout.is_flattened() && !subset::selections(layout, &members[0]).is_empty())
-        {
-            return Err(format!("input `{name}` has flattened axes"));
-        }
         Ok(Batch::Graphs { members, labels })
     }
 
@@ -204,10 +198,7 @@ impl Batch {
             .map(|(k, (a, b))| {
                 let name = &sample.names[k];
                 match sample.layouts[k].as_ref().and_then(|layout| Some((layout, split(layout)?))) {
-                    Some((layout, _)) if layout.is_flattened() => {
-                        Err(format!("input `{name}` has flattened axes"))
-                    }
-                    Some((_, at)) => a.concatenate(b, at).ok_or_else(|| {
+                    Some((layout, at)) => layout.join(a, b, at).ok_or_else(|| {
                         format!("input `{name}` has shapes {:?} and {:?}", a.shape(), b.shape())
                     }),
                     None if a.same_bits(b) => Ok(a.clone()),
@@ -275,4 +266,116 @@ impl Batch {
 /// A tensor of the same shape and integer type with one value throughout.
 fn filled(tensor: &Tensor, value: i64) -> Tensor {
     tensor.map_integers(|_| value).unwrap_or_else(|| tensor.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{ArrayD, array};
+
+    use super::*;
+    use crate::symmetry::{Group, Layout};
+
+    const NAMES: [&str; 5] = ["x", "edges", "weight", "batch", "cell"];
+
+    fn names() -> Vec<String> {
+        NAMES.map(str::to_owned).to_vec()
+    }
+
+    fn bound(text: &str, shape: &[usize]) -> BoundLayout {
+        let group = Group::parse("E(3) x S(nodes)").unwrap();
+        let known = [("graphs".to_owned(), 2)].into();
+        let layout = Layout::parse(text, &group).unwrap();
+        BoundLayout::with_lengths(&layout, shape, &group, "input", &known).unwrap()
+    }
+
+    /// Two graphs: nodes 0 1 2 and 3 4, edges within each.
+    fn graphs() -> (Vec<Tensor>, Vec<Option<BoundLayout>>, BTreeMap<String, String>) {
+        let tensors = vec![
+            Tensor::Float64(array![10.0, 11.0, 12.0, 20.0, 21.0].into_dyn()),
+            Tensor::Int64(array![[0, 2, 1, 4], [1, 0, -1, 3]].into_dyn()),
+            Tensor::Float32(array![0.5_f32, 1.5, 2.5, 3.5].into_dyn()),
+            Tensor::Int32(array![0, 0, 0, 1, 1].into_dyn()),
+            Tensor::Float64(ArrayD::from_shape_fn(vec![6, 3], |i| (3 * i[0] + i[1]) as f64)),
+        ];
+        let texts = ["nodes", "2 edges : nodes | -1", "edges", "nodes", "(graphs 3) vector"];
+        let layouts = texts.iter().zip(&tensors).map(|(text, t)| Some(bound(text, t.shape()))).collect();
+        (tensors, layouts, [("nodes".to_owned(), "batch".to_owned())].into())
+    }
+
+    #[test]
+    fn graphs_are_taken_apart_and_put_together_in_another_order() {
+        let (tensors, layouts, segments) = graphs();
+        let names = names();
+        let sample = Sample { names: &names, tensors: &tensors, layouts: &layouts };
+        let batch = Batch::of(sample, &segments).unwrap();
+        assert_eq!((batch.count(), batch.name()), (2, "graphs"));
+        let second = batch.inputs(sample, &segments, &[1]).unwrap();
+        assert_eq!(second[0], Tensor::Float64(array![20.0, 21.0].into_dyn()));
+        assert_eq!(second[1], Tensor::Int64(array![[1], [0]].into_dyn()));
+        assert_eq!(second[2], Tensor::Float32(array![3.5_f32].into_dyn()));
+        assert_eq!(second[3], Tensor::Int32(array![0, 0].into_dyn()));
+        assert_eq!(second[4].to_real()[[0, 0]], 9.0, "the second cell");
+        assert_eq!(second[4].shape(), [3, 3]);
+        let swapped = batch.inputs(sample, &segments, &[1, 0]).unwrap();
+        assert_eq!(swapped[0], Tensor::Float64(array![20.0, 21.0, 10.0, 11.0, 12.0].into_dyn()));
+        assert_eq!(swapped[1], Tensor::Int64(array![[1, 2, 4, 3], [0, 3, 2, -1]].into_dyn()));
+        assert_eq!(swapped[3], Tensor::Int32(array![0, 0, 1, 1, 1].into_dyn()));
+        let twice = batch.inputs(sample, &segments, &[1, 1]).unwrap();
+        assert_eq!(twice[1], Tensor::Int64(array![[1, 3], [0, 2]].into_dyn()));
+        assert_eq!(twice[3], Tensor::Int32(array![0, 0, 1, 1].into_dyn()));
+        // In the order as it was given nothing changes, bit for bit.
+        assert_eq!(batch.inputs(sample, &segments, &[0, 1]).unwrap(), tensors);
+    }
+
+    #[test]
+    fn entries_of_outputs_are_found_where_their_graphs_are() {
+        let (tensors, layouts, segments) = graphs();
+        let names = names();
+        let sample = Sample { names: &names, tensors: &tensors, layouts: &layouts };
+        let batch = Batch::of(sample, &segments).unwrap();
+        let of = |text: &str, shape: &[usize]| batch.of_output(&bound(text, shape), &[1, 0]);
+        assert_eq!(of("nodes vector", &[5, 3]), Some(vec![(0, vec![3, 4, 0, 1, 2])]));
+        assert_eq!(of("channel graphs", &[7, 2]), Some(vec![(1, vec![1, 0])]));
+        assert_eq!(of("batch", &[2]), Some(vec![(0, vec![1, 0])]));
+        assert_eq!(of("vector", &[3]), None, "a sum over the batch");
+        assert_eq!(of("nodes nodes", &[5, 5]), None);
+        assert_eq!(of("graphs", &[1]), None, "no entry for the second graph");
+    }
+
+    #[test]
+    fn a_second_sample_counts_on() {
+        let (tensors, layouts, segments) = graphs();
+        let names = names();
+        let sample = Sample { names: &names, tensors: &tensors, layouts: &layouts };
+        let joined = Batch::of(sample, &segments).unwrap().append(sample, &segments, &tensors).unwrap();
+        assert_eq!(joined[3], Tensor::Int32(array![0, 0, 0, 1, 1, 2, 2, 2, 3, 3].into_dyn()));
+        let edges = array![[0, 2, 1, 4, 5, 7, 6, 9], [1, 0, -1, 3, 6, 5, -1, 8]];
+        assert_eq!(joined[1], Tensor::Int64(edges.into_dyn()));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_apart_says_why() {
+        let (mut tensors, layouts, segments) = graphs();
+        let names = names();
+        tensors[1] = Tensor::Int64(array![[0, 2, 1, 4], [1, 3, -1, 3]].into_dyn());
+        let why = |tensors: &[Tensor], layouts: &[Option<BoundLayout>], segments| {
+            Batch::of(Sample { names: &names[..tensors.len()], tensors, layouts }, segments).unwrap_err()
+        };
+        assert_eq!(
+            why(&tensors, &layouts, &segments),
+            "entry 1 along `edges` of input `edges` joins different parts of `nodes`"
+        );
+        let none = BTreeMap::new();
+        assert_eq!(
+            why(&tensors, &layouts, &none),
+            "which entries of input `x` belong to which graph is not known: give `segments=`"
+        );
+        assert_eq!(
+            why(&tensors[..1], &layouts[..1], &none),
+            "no input has a `batch` axis, and no `segments=` are given"
+        );
+        let two = [tensors[0].clone(), Tensor::Float64(array![1.0].into_dyn())];
+        let unequal = [Some(bound("batch", &[5])), Some(bound("batch", &[1]))];
+        assert_eq!(why(&two, &unequal, &none), "the inputs' `batch` axes differ in length");
+    }
 }

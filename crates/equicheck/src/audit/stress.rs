@@ -485,3 +485,253 @@ fn one_pixel(source: &Source<'_>, place: fn(usize) -> usize) -> Vec<Tensor> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, array};
+
+    use super::*;
+    use crate::audit::sampling::Purpose;
+    use crate::symmetry::Layout;
+
+    /// The inputs of one kind, or why there are none.
+    fn derived(
+        group: &str,
+        tensors: &[(&str, Tensor)],
+        cutoff: Option<f64>,
+        kind: StressKind,
+    ) -> Result<Vec<Tensor>, String> {
+        with_source(group, tensors, cutoff, |source| {
+            derive(source, kind, &mut Draws::new(3, 0, 0, Purpose::Stress))
+        })
+    }
+
+    fn with_source<T>(
+        group: &str,
+        tensors: &[(&str, Tensor)],
+        cutoff: Option<f64>,
+        use_it: impl FnOnce(&Source<'_>) -> T,
+    ) -> T {
+        let group = Group::parse(group).unwrap();
+        let bound = |(text, tensor): &(&str, Tensor)| {
+            let layout = Layout::parse(text, &group).unwrap();
+            Some(BoundLayout::new(&layout, tensor.shape(), &group, "input").unwrap())
+        };
+        let layouts: Vec<_> = tensors.iter().map(bound).collect();
+        let names: Vec<String> = (0..tensors.len()).map(|k| k.to_string()).collect();
+        let values: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.clone()).collect();
+        let sample = Sample { names: &names, tensors: &values, layouts: &layouts };
+        use_it(&Source { sample, group: &group, segments: &BTreeMap::new(), spread: 2.0, cutoff })
+    }
+
+    const GROUP: &str = "E(3) x S(nodes)";
+
+    fn points() -> Tensor {
+        Tensor::Float64(
+            array![[1.0, 2.0, 3.0], [4.0, -1.0, 0.5], [0.3, 0.2, -0.9], [-2.0, 1.1, 0.7]].into_dyn(),
+        )
+    }
+
+    fn cloud() -> Vec<(&'static str, Tensor)> {
+        let velocities = Tensor::Float64(
+            Array2::from_shape_fn((4, 3), |(i, j)| ((3 * i + 5 * j) as f64).sin()).into_dyn(),
+        );
+        let edges = Tensor::Int64(array![[2, 3, 1], [2, 1, 3]].into_dyn());
+        let cell = Tensor::Float64((Array2::eye(3) * 9.0).into_dyn());
+        vec![
+            ("nodes point", points()),
+            ("nodes vector", velocities),
+            ("2 edges : nodes", edges),
+            ("3 vector", cell),
+        ]
+    }
+
+    fn rows(tensor: &Tensor) -> Vec<Vec<f64>> {
+        tensor.to_real().outer_iter().map(|row| row.iter().copied().collect()).collect()
+    }
+
+    fn sub(a: &[f64], b: &[f64]) -> Vec<f64> {
+        a.iter().zip(b).map(|(a, b)| a - b).collect()
+    }
+
+    fn dot(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    /// Rank of the differences of the rows, by Gram and Schmidt.
+    fn rank(rows: &[Vec<f64>]) -> usize {
+        let mut basis: Vec<Vec<f64>> = Vec::new();
+        for row in &rows[1..] {
+            let mut rest = sub(row, &rows[0]);
+            for unit in &basis {
+                let along = dot(&rest, unit);
+                rest = rest.iter().zip(unit).map(|(r, u)| r - along * u).collect();
+            }
+            let length = dot(&rest, &rest).sqrt();
+            if length > 1e-9 {
+                basis.push(rest.iter().map(|r| r / length).collect());
+            }
+        }
+        basis.len()
+    }
+
+    #[test]
+    fn far_is_a_thousand_spreads_away_for_points_alone() {
+        let moved = derived(GROUP, &cloud(), None, StressKind::FarFromOrigin).unwrap();
+        let shift = sub(&rows(&moved[0])[0], &rows(&points())[0]);
+        assert!((dot(&shift, &shift).sqrt() - 2e3).abs() < 1e-6);
+        assert!(shift.iter().all(|t| t.abs() > 1.0), "a generic direction: {shift:?}");
+        let again = sub(&rows(&moved[0])[3], &rows(&points())[3]);
+        assert!(sub(&shift, &again).iter().all(|d| d.abs() < 1e-9), "all alike");
+        assert_eq!(moved[1..], cloud().into_iter().map(|(_, t)| t).collect::<Vec<_>>()[1..]);
+    }
+
+    #[test]
+    fn scales_keep_the_centroid_and_take_lattices_along() {
+        for (kind, factor) in [(StressKind::TinyScale, 1e-3), (StressKind::HugeScale, 1e3)] {
+            let moved = derived(GROUP, &cloud(), None, kind).unwrap();
+            let (before, after) = (rows(&points()), rows(&moved[0]));
+            let scaled = sub(&after[0], &after[2]);
+            let expected: Vec<f64> = sub(&before[0], &before[2]).iter().map(|d| d * factor).collect();
+            assert!(sub(&scaled, &expected).iter().all(|d| d.abs() < 1e-9));
+            for k in 0..3 {
+                let sum = |rows: &[Vec<f64>]| rows.iter().map(|row| row[k]).sum::<f64>();
+                assert!((sum(&before) - sum(&after)).abs() < 1e-9);
+            }
+            assert_eq!(moved[3].to_real()[[1, 1]], 9.0 * factor);
+            assert_eq!(moved[2], cloud()[2].1, "positions in the edge list");
+        }
+        // Under permutations alone features are scaled, labels are not.
+        let features =
+            [("nodes channel", points()), ("nodes", Tensor::Float64(array![1.0, 6.0, 8.0, 1.0].into_dyn()))];
+        let moved = derived("S(nodes)", &features, None, StressKind::HugeScale).unwrap();
+        assert_eq!(rows(&moved[0])[1], [4e3, -1e3, 500.0]);
+        assert_eq!(moved[1], features[1].1);
+    }
+
+    #[test]
+    fn what_leaves_the_range_of_the_type_is_not_tried() {
+        let half = [("nodes vector", points().cast(crate::model::DType::Float16))];
+        assert!(derived(GROUP, &half, None, StressKind::HugeScale).is_ok());
+        let large =
+            [("nodes vector", Tensor::from_real(points().to_real() * 100.0, crate::model::DType::Float16))];
+        let why = derived(GROUP, &large, None, StressKind::HugeScale).unwrap_err();
+        assert_eq!(why, "the values of input `0` would leave the range of float16");
+    }
+
+    #[test]
+    fn two_nodes_are_those_of_the_first_edge_with_two_ends() {
+        let two = derived(GROUP, &cloud(), None, StressKind::TwoNodes).unwrap();
+        assert_eq!(rows(&two[0]), [rows(&points())[1].clone(), rows(&points())[3].clone()]);
+        assert_eq!(two[2], Tensor::Int64(array![[1, 0], [0, 1]].into_dyn()), "3 -> 1 and back");
+        let one = derived(GROUP, &cloud(), None, StressKind::OneNode).unwrap();
+        assert_eq!((one[0].shape(), one[2].shape()), (&[1, 3][..], &[2, 0][..]));
+        assert_eq!(one[3], cloud()[3].1);
+        let single = [("nodes point", Tensor::Float64(array![[1.0, 2.0, 3.0]].into_dyn()))];
+        let why = derived(GROUP, &single, None, StressKind::TwoNodes).unwrap_err();
+        assert_eq!(why, "the sample has 1 entries along `nodes`");
+    }
+
+    #[test]
+    fn pairs_meet_and_part_at_the_cutoff() {
+        let met = rows(&derived(GROUP, &cloud(), None, StressKind::Coincident).unwrap()[0]);
+        assert_eq!(met[1], met[3]);
+        assert_eq!(met[3], rows(&points())[3], "the first of them stays");
+        for (kind, factor) in [
+            (StressKind::BelowCutoff, 1.0 - 1e-6),
+            (StressKind::AtCutoff, 1.0),
+            (StressKind::AboveCutoff, 1.0 + 1e-6),
+        ] {
+            let moved = rows(&derived(GROUP, &cloud(), Some(5.0), kind).unwrap()[0]);
+            let d = sub(&moved[1], &moved[3]);
+            assert!((dot(&d, &d).sqrt() - 5.0 * factor).abs() < 1e-12);
+        }
+        let why = derived(GROUP, &cloud(), None, StressKind::AtCutoff).unwrap_err();
+        assert!(why.ends_with("give `cutoff=`"), "{why}");
+    }
+
+    #[test]
+    fn lines_and_planes() {
+        let of = |kind| {
+            let moved = derived(GROUP, &cloud(), None, kind).unwrap();
+            assert_eq!(moved[3], cloud()[3].1, "a lattice is none of it");
+            (rows(&moved[0]), rows(&moved[1]))
+        };
+        for (kind, expected) in [(StressKind::Collinear, 1), (StressKind::Planar, 2)] {
+            let (points, vectors) = of(kind);
+            assert_eq!((rank(&points), rank(&vectors)), (expected, expected), "{kind}");
+            // Vectors lie in the same line or plane.
+            let mut both: Vec<Vec<f64>> = vec![vec![0.0; 3]];
+            both.extend(points.iter().map(|p| sub(p, &points[0])));
+            both.extend(vectors);
+            assert_eq!(rank(&both), expected, "{kind}");
+            assert!(points[1].iter().all(|v| v.abs() > 1e-3), "generic");
+        }
+        for (kind, axis) in [(StressKind::AlongY, 1), (StressKind::AlongZ, 2)] {
+            let (points, vectors) = of(kind);
+            let on_axis = |v: &Vec<f64>| (0..3).all(|k| k == axis || v[k] == 0.0);
+            assert!(points.iter().chain(&vectors).all(on_axis));
+            assert_eq!(rank(&points), 1);
+        }
+    }
+
+    #[test]
+    fn zero_is_for_what_turns_but_points_and_lattices() {
+        let zero = derived(GROUP, &cloud(), None, StressKind::ZeroVectors).unwrap();
+        assert_eq!(zero[0], points());
+        assert!(zero[1].to_real().iter().all(|v| *v == 0.0));
+        assert_eq!(zero[3], cloud()[3].1);
+        let irreps = [("nodes 2x0e+1o", Tensor::Float64(Array2::ones((2, 5)).into_dyn()))];
+        let zero = derived("O(3)", &irreps, None, StressKind::ZeroVectors).unwrap();
+        assert_eq!(rows(&zero[0])[0], [1.0, 1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn images() {
+        let image = Tensor::Float64(array![[[1.0, 2.0], [3.0, 6.0]], [[5.0, 0.0], [1.0, 2.0]]].into_dyn());
+        let of = |kind| derived("C4", &[("channel height width", image.clone())], None, kind).unwrap();
+        let flat = |kind| of(kind)[0].to_real().into_iter().collect::<Vec<f64>>();
+        assert_eq!(flat(StressKind::ConstantImage), [3.0, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0]);
+        assert_eq!(flat(StressKind::BorderPixel), [1.0, 0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0]);
+        assert_eq!(flat(StressKind::CentrePixel), [0.0, 0.0, 0.0, 6.0, 0.0, 0.0, 0.0, 2.0]);
+    }
+
+    #[test]
+    fn four_vectors() {
+        let momenta = [(
+            "particles! vector",
+            Tensor::Float64(array![[5.0, 1.0, 2.0, 2.0], [-4.0, 0.0, -3.0, 1.0]].into_dyn()),
+        )];
+        let of = |kind| rows(&derived("O(1,3)", &momenta, None, kind).unwrap()[0]);
+        let mass = |p: &[f64]| p[0] * p[0] - dot(&p[1..], &p[1..]);
+        for (before, after) in rows(&momenta[0].1).iter().zip(of(StressKind::LightLike)) {
+            assert!(mass(&after).abs() < 1e-12);
+            assert_eq!(after[0].signum(), before[0].signum());
+        }
+        assert!(of(StressKind::AtRest).iter().all(|p| p[1..] == [0.0, 0.0, 0.0]));
+        let line = of(StressKind::CollinearMomenta);
+        for (before, after) in rows(&momenta[0].1).iter().zip(&line) {
+            assert!((mass(before) - mass(after)).abs() < 1e-12);
+        }
+        let three: Vec<Vec<f64>> =
+            std::iter::once(vec![0.0; 3]).chain(line.iter().map(|p| p[1..].to_vec())).collect();
+        assert_eq!(rank(&three), 1);
+    }
+
+    #[test]
+    fn kinds_go_by_the_layouts() {
+        let of = |group: &str, tensors: &[(&str, Tensor)]| with_source(group, tensors, None, kinds);
+        use StressKind as Kind;
+        assert_eq!(
+            of(
+                "S(nodes)",
+                &[("batch nodes channel", Tensor::Float64(ArrayD::from_elem(vec![2, 3, 4], 0.5)))]
+            ),
+            [Kind::TinyScale, Kind::HugeScale, Kind::OneNode, Kind::TwoNodes, Kind::BatchOfOne]
+        );
+        let momenta = [("particles! vector", Tensor::Float64(ArrayD::ones(vec![2, 4])))];
+        let lorentz = of("SO+(1,3)", &momenta);
+        assert!(lorentz.contains(&Kind::LightLike) && !lorentz.contains(&Kind::Collinear), "{lorentz:?}");
+        assert!(of(GROUP, &cloud()).len() == 16, "{:?}", of(GROUP, &cloud()));
+    }
+}

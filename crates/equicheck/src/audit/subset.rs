@@ -62,14 +62,14 @@ pub(crate) fn complete(sample: Sample<'_>, start: Members, torn: Torn) -> Result
             };
             let length = layout.length(at);
             let real = layout.expand(&tensor.to_real());
-            let positions = length_of(sample, &values.axis);
+            let targets = targets(kept, length_of(sample, &values.axis));
             let mut kept_entries = Vec::new();
             for entry in 0..length {
                 let (mut inside, mut outside) = (0, 0);
                 for value in real.index_axis(ndarray::Axis(at), entry) {
-                    match position(*value, positions, values.sentinel) {
-                        Some(v) if kept.contains(&v) => inside += 1,
-                        Some(_) => outside += 1,
+                    match position(*value, targets.len(), values.sentinel).map(|v| targets[v]) {
+                        Some(Some(_)) => inside += 1,
+                        Some(None) => outside += 1,
                         None => {}
                     }
                 }
@@ -116,11 +116,10 @@ pub(crate) fn take(sample: Sample<'_>, members: &Members) -> Result<Vec<Tensor>,
         if let Some(values) = layout.layout().values()
             && let Some(kept) = members.get(&values.axis)
         {
-            let positions = length_of(sample, &values.axis);
-            let target = |v: i64| kept.iter().position(|old| *old as i64 == v).map(|new| new as i64);
-            let is_position = |v: i64| position(v as f64, positions, values.sentinel).is_some();
-            let lost =
-                reduced.to_real().iter().any(|v| is_position(*v as i64) && target(*v as i64).is_none());
+            let targets = targets(kept, length_of(sample, &values.axis));
+            // For a position: its place among what is kept, if it is.
+            let target = |v: i64| position(v as f64, targets.len(), values.sentinel).map(|v| targets[v]);
+            let lost = reduced.to_real().iter().any(|v| target(*v as i64) == Some(None));
             if lost && values.sentinel.is_none() {
                 return Err(format!(
                     "input `{name}` points to what is left out, and its layout has no value for none (`: {} | -1`)",
@@ -128,7 +127,11 @@ pub(crate) fn take(sample: Sample<'_>, members: &Members) -> Result<Vec<Tensor>,
                 ));
             }
             let none = values.sentinel.unwrap_or(0);
-            let relabel = |v: i64| if is_position(v) { target(v).unwrap_or(none) } else { v };
+            let relabel = |v: i64| match target(v) {
+                Some(Some(new)) => new as i64,
+                Some(None) => none,
+                None => v,
+            };
             if let Some(relabelled) = reduced.map_integers(relabel) {
                 reduced = relabelled;
             }
@@ -152,6 +155,17 @@ pub(crate) fn length_of(sample: Sample<'_>, axis: &str) -> usize {
         .described()
         .find_map(|(_, _, _, layout)| layout.positions(axis).first().map(|at| layout.length(*at)))
         .unwrap_or(0)
+}
+
+/// By position: its place among the kept ones.
+fn targets(kept: &[usize], positions: usize) -> Vec<Option<usize>> {
+    let mut targets = vec![None; positions];
+    for (new, old) in kept.iter().enumerate() {
+        if let Some(slot) = targets.get_mut(*old) {
+            *slot = Some(new);
+        }
+    }
+    targets
 }
 
 /// The position that a value stands for; `None` for sentinels and padding (METHOD 1).

@@ -219,7 +219,8 @@ impl Tensor {
             ($($kind:ident)*) => {
                 match (self, other) {
                     $((Tensor::$kind(a), Tensor::$kind(b)) => {
-                        ndarray::concatenate(Axis(axis), &[a.view(), b.view()]).ok().map(Tensor::$kind)
+                        let joined = ndarray::concatenate(Axis(axis), &[a.view(), b.view()]).ok()?;
+                        Some(Tensor::$kind(joined.as_standard_layout().into_owned()))
                     })*
                     _ => None,
                 }

@@ -78,6 +78,20 @@ impl BoundLayout {
         ArrayD::from_shape_vec(shape, data).expect("flattening keeps the number of entries")
     }
 
+    /// Two tensors of this layout one behind the other along an axis of the expanded shape; `None` where types or other
+    /// lengths differ.
+    pub(crate) fn join(&self, first: &Tensor, second: &Tensor, at: usize) -> Option<Tensor> {
+        let others: usize =
+            self.expanded.iter().enumerate().filter(|(k, _)| *k != at).map(|(_, n)| *n).product();
+        let apart = |tensor: &Tensor| {
+            let mut shape = self.expanded.clone();
+            shape[at] = tensor.len().checked_div(others)?;
+            (self.flat_shape(&shape) == tensor.shape()).then(|| tensor.reshape(&shape))
+        };
+        let joined = apart(first)?.concatenate(&apart(second)?, at)?;
+        Some(joined.reshape(&self.flat_shape(joined.shape())))
+    }
+
     /// A floating tensor of the same shape and type whose values, flattened axes taken apart, were changed.
     pub(crate) fn edit(&self, tensor: &Tensor, change: impl FnOnce(&mut ArrayD<f64>)) -> Tensor {
         let mut values = self.expand(&tensor.to_real());
@@ -149,6 +163,11 @@ mod tests {
         let rows: Vec<f64> = taken.to_real().column(0).to_vec();
         assert_eq!(rows, [6.0, 0.0, 15.0, 9.0], "entries 2 and 0 of each half");
         assert_eq!(layout.take_real(&x.to_real(), &[(1, vec![2, 0])]), taken.to_real());
+        let rest = layout.take(&x, &[(1, vec![1])]);
+        let joined = layout.join(&taken, &rest, 1).unwrap();
+        assert_eq!(joined, layout.take(&x, &[(1, vec![2, 0, 1])]));
+        assert_eq!(layout.join(&taken, &counted(&[3, 3]), 1), None, "three rows are no two halves");
+        assert_eq!(layout.join(&taken, &counted(&[2, 4]), 1), None);
     }
 
     trait Column {
