@@ -20,7 +20,7 @@ def pairs(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Frame(nn.Module):
-    """Coordinates in a frame of the first three points; a fixed axis stands in where they lie on a line."""
+    """A vector in the frame of the first three points; a fixed axis stands in where they lie on a line."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         a = x[1] - x[0]
@@ -31,8 +31,7 @@ class Frame(nn.Module):
             b = torch.tensor([1.0, 0.0, 0.0]).to(x)
             b = b - (a @ b) * a
         b = b / b.norm()
-        frame = torch.stack([a, b, torch.linalg.cross(a, b)])
-        return torch.tanh((x - x[0]) @ frame.T).sum() + torch.exp(-pairs(x)[1]).sum()
+        return a + 0.5 * b + torch.exp(-pairs(x)[1]).sum() * torch.linalg.cross(a, b)
 
 
 class UnitOrUp(nn.Module):

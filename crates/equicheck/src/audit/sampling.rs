@@ -572,6 +572,8 @@ mod tests {
             Purpose::Constants,
             Purpose::Parameters,
             Purpose::Order,
+            Purpose::Stress,
+            Purpose::Composition,
         ] {
             assert!(seen.insert(Draws::new(3, 5, 8, purpose).uniform().to_bits()), "{purpose:?}");
         }

@@ -720,8 +720,8 @@ mod tests {
 
     #[test]
     fn kinds_go_by_the_layouts() {
-        let of = |group: &str, tensors: &[(&str, Tensor)]| with_source(group, tensors, None, kinds);
         use StressKind as Kind;
+        let of = |group: &str, tensors: &[(&str, Tensor)]| with_source(group, tensors, None, kinds);
         assert_eq!(
             of(
                 "S(nodes)",

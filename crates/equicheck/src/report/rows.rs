@@ -39,46 +39,6 @@ impl<R> Rows<R> {
     }
 }
 
-/// What a row says, the mildest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The question has no meaning for this model or its inputs.
-    NotApplicable,
-    /// The model gives no answer that could be judged.
-    NotJudged,
-    /// What differs is rounding.
-    Holds,
-    /// What differs is rounding, amplified beyond the level of a pass and beyond what the inputs' own rounding explains.
-    Amplified,
-    /// Rounding and a violation cannot be told apart.
-    Undetermined,
-    /// The output jumps here.
-    Discontinuous,
-    /// A value that is not finite, where there was none.
-    NotFinite,
-    /// The model raises, where it did not.
-    Raises,
-    /// More than rounding explains.
-    Violated,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Outcome::NotApplicable => "not applicable",
-            Outcome::NotJudged => "not judged",
-            Outcome::Holds => "holds",
-            Outcome::Amplified => "rounding amplified",
-            Outcome::Undetermined => "undetermined",
-            Outcome::Discontinuous => "jumps",
-            Outcome::NotFinite => "not finite",
-            Outcome::Raises => "raises",
-            Outcome::Violated => "violated",
-        })
-    }
-}
-
 /// Names for an enumeration's members: JSON has them with underscores, people with blanks.
 macro_rules! kinds {
     ($(#[$meta:meta])* $name:ident { $($(#[$about:meta])* $member:ident = $words:literal,)* }) => {
@@ -89,6 +49,11 @@ macro_rules! kinds {
             $($(#[$about])* $member,)*
         }
 
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$($name::$member,)*];
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(match self {
@@ -97,6 +62,31 @@ macro_rules! kinds {
             }
         }
     };
+}
+
+kinds! {
+    /// What a row says, the mildest first.
+    Outcome {
+        /// The question has no meaning for this model or its inputs.
+        NotApplicable = "not applicable",
+        /// The model gives no answer that could be judged.
+        NotJudged = "not judged",
+        /// What differs is rounding.
+        Holds = "holds",
+        /// What differs is rounding, amplified beyond the level of a pass and beyond what the inputs' own rounding
+        /// explains.
+        Amplified = "rounding amplified",
+        /// Rounding and a violation cannot be told apart.
+        Undetermined = "undetermined",
+        /// The output jumps here.
+        Discontinuous = "jumps",
+        /// A value that is not finite, where there was none.
+        NotFinite = "not finite",
+        /// The model raises, where it did not.
+        Raises = "raises",
+        /// More than rounding explains.
+        Violated = "violated",
+    }
 }
 
 kinds! {

@@ -3,7 +3,8 @@
 mod fixtures;
 
 use equicheck::report::{
-    Classification, ExitStatus, Level, Report, Rows, Verdict, from_json, to_json, to_markdown, to_text,
+    Classification, ExitStatus, Level, Outcome, Report, Rows, StressKind, Verdict, from_json, to_json,
+    to_markdown, to_text,
 };
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -441,6 +442,19 @@ fn exit_codes_are_the_documented_ones() {
     let documented =
         [(0, "PASS"), (1, "FAIL"), (2, "NEEDS_ATTENTION"), (3, "could not run"), (130, "interrupted")];
     assert_eq!(codes, documented);
+}
+
+#[test]
+fn every_kind_of_stress_input_and_outcome_is_documented() {
+    let page = include_str!("../../../../docs/stress.md");
+    for kind in StressKind::ALL {
+        let name = serde_json::to_string(kind).unwrap();
+        assert!(page.contains(&format!("`{}`", name.trim_matches('"'))), "{name}");
+    }
+    for outcome in Outcome::ALL {
+        let name = serde_json::to_string(outcome).unwrap();
+        assert!(page.contains(&format!("`{}`", name.trim_matches('"'))), "{name}");
+    }
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl EndToEnd<'_> {
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(why) => return Ok(Err(format!("{single}, and two of them joined are no input: {why}"))),
             };
-            let wide = self.in_double(sample, &case.inputs, &case.base, double)?;
+            let wide = self.in_double(PURPOSE, sample, &case.inputs, &case.base, double)?;
             let own = Sample { names: &names, tensors: &case.inputs, layouts: &case.layouts };
             let batch = match Batch::of(own, &self.options.segments) {
                 Ok(batch) => batch,
@@ -146,6 +146,7 @@ impl EndToEnd<'_> {
     /// f in double precision, where it gives values that can be compared with `base`.
     pub(super) fn in_double(
         &mut self,
+        purpose: &str,
         sample: usize,
         inputs: &[Tensor],
         base: &[Value],
@@ -153,7 +154,7 @@ impl EndToEnd<'_> {
     ) -> Result<Option<Vec<Value>>, Error> {
         let DoubleModel::Copy(copy) = double else { return Ok(None) };
         let wide: Vec<Tensor> = inputs.iter().map(Tensor::double).collect();
-        let values = self.calls.evaluate(PURPOSE, copy.as_mut(), sample, &wide)?;
+        let values = self.calls.evaluate(purpose, copy.as_mut(), sample, &wide)?;
         let finite = |v: &Value| v.values.iter().all(|v| v.is_finite());
         Ok(values.ok().filter(|values| values.iter().zip(base).all(|(v, b)| v.comparable(b) && finite(v))))
     }

@@ -63,6 +63,7 @@ impl EndToEnd<'_> {
                 self.stress_row(kind, model, double, ground)?
             });
         }
+        name_the_jump(&mut rows);
         Ok(Rows::Ran { rows })
     }
 
@@ -152,7 +153,7 @@ impl EndToEnd<'_> {
     ) -> Result<T, Error> {
         let own = &self.cases[sample];
         case.space.translation_scale = own.space.translation_scale;
-        case.double = self.in_double(sample, &case.inputs, &case.base, double)?;
+        case.double = self.in_double(PURPOSE, sample, &case.inputs, &case.base, double)?;
         let own = &self.cases[sample];
         let scaled = matches!(kind, StressKind::TinyScale | StressKind::HugeScale);
         let scales = |usual: &[Scales], base: &[Value], own: &Case| -> Vec<Scales> {
@@ -440,6 +441,22 @@ impl EndToEnd<'_> {
             _ => a,
         })
         .unwrap_or_else(|| row(kind, Some(sample), (Outcome::NotJudged, String::new())))
+    }
+}
+
+/// Where the output jumps across the cutoff, rounding chooses a side at it: what that amounts to is the jump's size, and
+/// no violation or amplification.
+fn name_the_jump(rows: &mut [StressRow]) {
+    let jumps =
+        |row: &StressRow| row.kind == StressKind::AcrossCutoff && row.outcome == Outcome::Discontinuous;
+    if !rows.iter().any(jumps) {
+        return;
+    }
+    for row in rows.iter_mut().filter(|row| row.kind == StressKind::AtCutoff) {
+        if matches!(row.outcome, Outcome::Amplified | Outcome::Undetermined | Outcome::Violated) {
+            row.outcome = Outcome::Discontinuous;
+            "rounding decides on which side of the cutoff the pair is".clone_into(&mut row.reason);
+        }
     }
 }
 

@@ -41,11 +41,20 @@ pub(super) fn stress(stage: &Rows<StressRow>, blocks: &mut Document) {
         }));
     }
     // What holds says nothing that the table does not.
-    let remarks = rows.iter().filter(|row| row.outcome != Outcome::Holds || row.max_relative.is_none());
-    for row in remarks {
-        let said = row.max_relative.is_some();
-        let outcome = if said { String::new() } else { format!("{}: ", row.outcome) };
-        blocks.push(Block::Item(row.kind.to_string().into(), format!("{outcome}{}", row.reason).into()));
+    for row in measured.iter().filter(|row| row.outcome != Outcome::Holds) {
+        blocks.push(Block::Item(row.kind.to_string().into(), row.reason.as_str().into()));
+    }
+    // What gave no figures, inputs with the same reason together.
+    let mut reasons: Vec<(Outcome, &str, Vec<String>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.max_relative.is_none()) {
+        let reason = row.reason.as_str();
+        match reasons.iter_mut().find(|known| (known.0, known.1) == (row.outcome, reason)) {
+            Some((.., kinds)) => kinds.push(row.kind.to_string()),
+            None => reasons.push((row.outcome, reason, vec![row.kind.to_string()])),
+        }
+    }
+    for (outcome, reason, kinds) in reasons {
+        blocks.push(Block::Item(kinds.join(", ").into(), format!("{outcome}: {reason}").into()));
     }
 }
 
@@ -83,12 +92,12 @@ pub(super) fn composition(stage: &Rows<CompositionRow>, blocks: &mut Document) {
     }
 }
 
-/// `1 violated, 12 holds`: how often each outcome came, the gravest first.
+/// `violated 1, holds 12`: how often each outcome came, the gravest first.
 fn counted(outcomes: impl Iterator<Item = Outcome>) -> String {
     let mut counts: BTreeMap<Reverse<Outcome>, usize> = BTreeMap::new();
     for outcome in outcomes {
         *counts.entry(Reverse(outcome)).or_default() += 1;
     }
-    let words: Vec<String> = counts.iter().map(|(outcome, n)| format!("{n} {}", outcome.0)).collect();
+    let words: Vec<String> = counts.iter().map(|(outcome, n)| format!("{} {n}", outcome.0)).collect();
     if words.is_empty() { "nothing to try".to_owned() } else { words.join(", ") }
 }
