@@ -124,6 +124,20 @@ def test_distances_that_cancel_amplify_rounding_and_differences_do_not() -> None
     assert healthy.findings == []
 
 
+def test_what_the_inputs_lose_themselves_is_not_the_models_fault() -> None:
+    class Sharp(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            difference = x[None] - x[:, None]
+            return (torch.sin(20 * difference.norm(dim=-1, keepdim=True)) * difference).sum(1)
+
+    report = stressed(Sharp(), **SPACE)
+    far = rows(report)["far_from_origin"]
+    assert far["outcome"] == "holds"
+    assert far["max_relative"] > 1e-4
+    assert "the inputs' own rounding" in far["reason"]
+    assert report.findings == []
+
+
 def test_a_branch_for_two_nodes_is_a_size_dependence() -> None:
     report = stressed(edge_cases.PairBranch())
     assert outcomes(report)["two_nodes"] == "violated"
@@ -193,4 +207,4 @@ def test_the_stage_leaves_the_other_figures_as_they_are() -> None:
 def test_a_spent_budget_ends_the_stage() -> None:
     report = stressed(Pull(), budget=1e-6, **SPACE)
     assert set(outcomes(report).values()) == {"not_judged"}
-    assert rows(report)["collinear"]["reason"] == "the time budget left no time for it"
+    assert rows(report)["collinear"]["reason"] == "the time budget left no time for it: raise `budget`"

@@ -276,12 +276,12 @@ impl<'a> EndToEnd<'a> {
             noise.repeat_double = repeat;
         }
         let composition = self.compose(model, &mut double)?;
-        let ground = Ground { proven: &proven, repeatability: &repeatability, roundoff, levels: &levels };
-        let stress = self.stress(model, &mut double, ground)?;
         let plan = self.plan(transforms);
         let planned = plan.len();
         let records = self.pairs(plan, model, &mut double, progress)?;
         self.refine_noise(model, &mut double, &proven, &records, &mut noise)?;
+        let ground = Ground { proven: &proven, repeatability: &repeatability, roundoff, levels: &levels };
+        let stress = self.stress(model, &mut double, ground)?;
         let measured = Measured {
             noise,
             proven,
@@ -524,8 +524,8 @@ impl<'a> EndToEnd<'a> {
         let mut records = Vec::with_capacity(planned);
         for (done, pair) in plan.into_iter().enumerate() {
             progress(Progress { done, planned });
-            // What follows the pairs (noise at the worst of them) takes a few per cent.
-            if self.spent(0.93) && !records.is_empty() {
+            // What follows the pairs (noise at the worst of them, stress inputs) takes its time.
+            if self.spent(self.share_of_pairs()) && !records.is_empty() {
                 break;
             }
             records.push(self.pair(pair, model, double)?);

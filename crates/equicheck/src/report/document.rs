@@ -98,7 +98,7 @@ pub(super) fn document(report: &Report) -> Document {
     }
     end_to_end(report, &mut blocks);
     rows::composition(&report.composition, &mut blocks);
-    rows::stress(&report.stress, &mut blocks);
+    rows::stress(&report.stress, report.levels.excellent, &mut blocks);
     layers(&report.layers, &mut blocks);
     gradients(&report.gradients, &mut blocks);
     if !report.notes.is_empty() {

@@ -240,7 +240,13 @@ pub(crate) fn failing() -> Report {
     };
     report.stress = Rows::Ran {
         rows: vec![
-            stressed(StressKind::FarFromOrigin, 2.0e-4, Outcome::Holds, "rounding"),
+            stressed(
+                StressKind::FarFromOrigin,
+                2.0e-4,
+                Outcome::Holds,
+                "in double precision it holds; the inputs' own rounding changes the output by 1.5e-4 at this scale",
+            ),
+            stressed(StressKind::HugeScale, 3.0e-7, Outcome::Holds, "rounding"),
             stressed(
                 StressKind::Collinear,
                 0.7,

@@ -9,7 +9,8 @@ use crate::report::{CompositionRow, Outcome, Rows, StressRow};
 const FIGURES: [(&str, Align); 3] =
     [("max relative", Align::Right), ("max relative f64", Align::Right), ("noise floor", Align::Right)];
 
-pub(super) fn stress(stage: &Rows<StressRow>, blocks: &mut Document) {
+/// `excellent` is the bound above which even a row that holds is explained.
+pub(super) fn stress(stage: &Rows<StressRow>, excellent: f64, blocks: &mut Document) {
     blocks.push(Block::Section("STRESS INPUTS"));
     let rows = match stage {
         Rows::NotRun { reason } => return blocks.push(item("Inputs", not_run(reason))),
@@ -40,8 +41,9 @@ pub(super) fn stress(stage: &Rows<StressRow>, blocks: &mut Document) {
                 .collect(),
         }));
     }
-    // What holds says nothing that the table does not.
-    for row in measured.iter().filter(|row| row.outcome != Outcome::Holds) {
+    let explained =
+        |row: &&&StressRow| row.outcome != Outcome::Holds || row.max_relative.is_some_and(|e| e >= excellent);
+    for row in measured.iter().filter(explained) {
         blocks.push(Block::Item(row.kind.to_string().into(), row.reason.as_str().into()));
     }
     // What gave no figures, inputs with the same reason together.
