@@ -8,7 +8,7 @@ use crate::symmetry::{BoundLayout, Selection};
 use super::subset::{self, Members, Sample, Torn};
 
 /// Names of axes with one entry per graph.
-const PER_GRAPH: [&str; 2] = ["graphs", "batch"];
+const PER_GRAPH: [&str; 2] = ["batch", "graphs"];
 
 /// What the entries of a batch are.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ impl Batch {
                 })
                 .collect()
         };
-        let found = PER_GRAPH.into_iter().rev().find_map(|name| {
+        let found = PER_GRAPH.into_iter().find_map(|name| {
             let found = lengths(name);
             (!found.is_empty()).then_some((name, found))
         });

@@ -14,7 +14,7 @@ use ndarray::ArrayD;
 
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
-use crate::report::{Levels, Repeatability, Report, Rows, StressRow, VacuityRow};
+use crate::report::{CompositionRow, Levels, Repeatability, Report, Rows, StressRow, VacuityRow};
 use crate::symmetry::{BoundLayout, Element, Layout};
 
 use super::calls::{Calls, Evaluation, Value};
@@ -22,7 +22,6 @@ use super::measure::{self, Scales};
 use super::precision::Proven;
 use super::sampling::{self, Draws, Part, Purpose, Space};
 use super::{Options, Precision, Progress, Specification};
-use composition::Compared;
 use judgement::Ground;
 
 /// Confidence of all bounds of one report together.
@@ -275,12 +274,13 @@ impl<'a> EndToEnd<'a> {
         for (noise, repeat) in noise.iter_mut().zip(repeat_double) {
             noise.repeat_double = repeat;
         }
-        let composition = self.compose(model, &mut double)?;
+        let compared = self.compose(model, &mut double)?;
         let plan = self.plan(transforms);
         let planned = plan.len();
         let records = self.pairs(plan, model, &mut double, progress)?;
         self.refine_noise(model, &mut double, &proven, &records, &mut noise)?;
         let ground = Ground { proven: &proven, repeatability: &repeatability, roundoff, levels: &levels };
+        let composition = self.composition_rows(&compared, &noise, ground);
         let stress = self.stress(model, &mut double, ground)?;
         let measured = Measured {
             noise,
@@ -631,6 +631,6 @@ struct Measured {
     roundoff: f64,
     levels: Levels,
     planned: usize,
-    composition: Rows<Compared>,
+    composition: Rows<CompositionRow>,
     stress: Rows<StressRow>,
 }

@@ -172,7 +172,7 @@ impl EndToEnd<'_> {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Composition);
         let mut shuffled: Vec<usize> = (0..n).collect();
         // The identity order shows nothing.
-        while shuffled.iter().enumerate().all(|(k, from)| k == *from) {
+        while n > 1 && shuffled.iter().enumerate().all(|(k, from)| k == *from) {
             draws.shuffle(&mut shuffled);
         }
         let trials = [

@@ -13,7 +13,6 @@ use super::super::precision::Proof;
 use super::super::sampling::{self, Part};
 use super::super::statistics::{clopper_pearson_upper, maximum, summary};
 use super::super::verdict::{Decision, Double, Evidence, decide};
-use super::judgement::Ground;
 use super::{CONFIDENCE, DoubleModel, EndToEnd, HAAR, LEAST_PAIRS, Measured, Record};
 
 impl EndToEnd<'_> {
@@ -36,13 +35,6 @@ impl EndToEnd<'_> {
         let rounding: Vec<f64> =
             measured.noise.iter().map(|n| n.rounding.max(2.0 * measured.roundoff)).collect();
         let precisions_differ: Vec<f64> = measured.noise.iter().map(|n| n.precisions_differ).collect();
-        let ground = Ground {
-            proven: &measured.proven,
-            repeatability: &measured.repeatability,
-            roundoff: measured.roundoff,
-            levels: &measured.levels,
-        };
-        let composition = self.composition_rows(&measured.composition, &measured.noise, ground);
         let findings = diagnosis::diagnose(&diagnosis::Evidence {
             group: self.specification.group(),
             grids: self.cases.iter().any(|case| !case.space.grid.is_empty()),
@@ -52,7 +44,7 @@ impl EndToEnd<'_> {
             discontinuous: &discontinuous,
             precisions_differ: &precisions_differ,
             rounding: &rounding,
-            composition: composition.rows(),
+            composition: measured.composition.rows(),
             stress: measured.stress.rows(),
             mode: &info.mode,
         });
@@ -89,7 +81,7 @@ impl EndToEnd<'_> {
             levels: measured.levels,
             outputs,
             not_audited,
-            composition,
+            composition: measured.composition.clone(),
             stress: measured.stress.clone(),
             layers: not_run("the layer-wise stage"),
             gradients: not_run("the gradient stage"),
