@@ -102,7 +102,7 @@ def test_both_tables_were_read() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row.layout} under {row.group}" for row in ROWS])
 def test_an_example_runs(row: Row, representations: dict[str, Any]) -> None:
-    """The tensor moves as the table says, and a linear model is equivariant."""
+    """The tensor moves as the table says, and a linear model is equivariant, on inputs at the edge too."""
     used = {name: function for name, function in representations.items() if f"@{name}" in row.layout}
     assert equicheck.describe(row.group, row.layout, row.shape, representations=used) != "not moved"
     layouts: dict[str, Any] = {"x": row.layout.split(" ~")[0]}
@@ -135,8 +135,15 @@ def test_an_example_runs(row: Row, representations: dict[str, Any]) -> None:
         rapidity=1.0,
         representations=used,
         transforms=8,
+        stress=True,
+        cutoff=1.0,
     )
     assert report.verdict == "PASS", report.outputs["output"].reason
+    assert report.findings == [], report
+    outcomes = {found["outcome"] for found in report.stress["rows"]}
+    assert outcomes <= {"holds", "not_judged", "not_applicable"}, report
+    if report.composition["status"] == "ran":
+        assert {found["outcome"] for found in report.composition["rows"]} == {"holds"}, report
 
 
 def first_cells(table: str) -> str:

@@ -55,6 +55,8 @@ def audit(
     up_to: Mapping[str, str] | None = None,
     randomness: Literal["fixed", "transform", "distribution"] = "fixed",
     noise_layouts: Any = None,
+    stress: bool = False,
+    cutoff: float | None = None,
     layers: bool = False,
     hidden_layouts: Mapping[str, Any] | None = None,
     gradients: bool = False,
@@ -108,6 +110,10 @@ def audit(
             ``"distribution"``: the law of f(T x) is tested against that of T' f(x), by independent draws.
         noise_layouts: with ``"transform"``, the layout of each draw, in order (None: replayed as it is), or one string
             for all. Without them the error lists the draws.
+        stress: also try inputs at the edge of what the model is used on, derived from the samples: far from the origin,
+            tiny and huge, one and two nodes, coincident, collinear, planar, zero vectors, and so on by layout. What is
+            wrong there is a finding of low severity and changes no verdict.
+        cutoff: the distance at which the model cuts off, for stress inputs with a pair at it.
         progress: called as ``progress(done, planned)``. The plan and what it is expected to take are logged by the
             logger ``equicheck`` at level INFO before the first pair.
 
@@ -156,6 +162,8 @@ def audit(
         "early_stop": bool(early_stop),
         "randomness": _word("randomness", randomness) or "fixed",
         "noise_layouts": _noise_layouts(noise_layouts),
+        "stress": bool(stress),
+        "cutoff": _number("cutoff", cutoff, None),
     }
     functions = _representations.functions(representations)
     torch = _trees.torch_module()

@@ -240,6 +240,20 @@ class Report:
     def not_audited(self) -> list[str]:
         """Outputs that were returned and not audited."""
     @property
+    def composition(self) -> dict[str, Any]:
+        """Whether entries of a batch depend on each other.
+
+        ``status`` is ``ran`` (with ``rows``: ``kind output batches max_relative max_relative_f64 noise outcome
+        reason``) or ``not_run`` (with ``reason``).
+        """
+    @property
+    def stress(self) -> dict[str, Any]:
+        """The symmetry on stress inputs.
+
+        ``status`` is ``ran`` (with ``rows``: ``kind sample output elements max_relative max_relative_f64 noise outcome
+        reason``) or ``not_run`` (with ``reason``).
+        """
+    @property
     def findings(self) -> list[Finding]:
         """What is wrong, the most severe first."""
     @property

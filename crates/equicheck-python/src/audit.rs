@@ -62,6 +62,10 @@ pub(crate) struct PyOptions {
     randomness: String,
     #[pyo3(item)]
     noise_layouts: Option<PyNoise>,
+    #[pyo3(item)]
+    stress: bool,
+    #[pyo3(item)]
+    cutoff: Option<f64>,
 }
 
 /// One layout for all draws, or one for each.
@@ -137,6 +141,8 @@ impl PyOptions {
             shard: Shard { index: self.shard.0, count: self.shard.1 },
             early_stop: self.early_stop,
             randomness,
+            stress: self.stress,
+            cutoff: self.cutoff,
         })
     }
 }

@@ -85,6 +85,18 @@ impl Report {
         self.record.not_audited.clone()
     }
 
+    /// Whether entries of a batch depend on each other: status and rows.
+    #[getter]
+    fn composition<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.composition)
+    }
+
+    /// Inputs at the edge of what the model is used on: status and rows.
+    #[getter]
+    fn stress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.stress)
+    }
+
     /// What is wrong, the most severe first.
     #[getter]
     fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

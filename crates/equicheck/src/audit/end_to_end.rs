@@ -1,13 +1,16 @@
 //! The end-to-end stage: f(T x) against T' f(x), many inputs by many elements.
 
 mod cases;
+mod composition;
 mod custom;
+mod judgement;
 pub(super) mod laws;
 mod probes;
 mod randomness;
 mod rattle;
 mod representations;
 mod results;
+mod stress;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,7 +28,8 @@ use super::evidence::{DoubleStatus, Evidence, HAAR, Noise, PartRecord, Record};
 use super::measure::{self, Scales};
 use super::precision::Proven;
 use super::sampling::{self, Draws, Part, Purpose, Space};
-use super::{Options, Precision, Progress, Specification};
+use super::{Options, Precision, Progress, Randomness, Specification};
+use judgement::Ground;
 
 /// Samples on which the probes (noise, vacuity, precision) are run.
 const PROBED_SAMPLES: usize = 3;
@@ -267,10 +271,25 @@ impl<'a> EndToEnd<'a> {
         let by_law = self.compare_laws(model, &noise, roundoff, progress)?;
         let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels };
         let mut evidence = self.evidence(model, &double, &measured, translation_scale);
+        let ground = Ground {
+            proven: &measured.proven,
+            repeatability: &measured.repeatability,
+            roundoff,
+            levels: &measured.levels,
+        };
+        // One shard does for all what is no matter of pairs; other inputs than the samples are drawn on differently.
+        let beside = self.options.shard.index == 0 && self.options.randomness == Randomness::Fixed;
+        if beside {
+            let compared = self.compose(model, &mut double)?;
+            evidence.composition = self.composition_rows(&compared, &measured.noise, ground);
+        }
         let plan = if by_law { Vec::new() } else { self.plan(transforms) };
         self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
         self.refine(model, &mut double, &measured.proven, &mut evidence)?;
         let replays = self.replays(model, &evidence)?;
+        if beside {
+            evidence.stress = self.stress(model, &mut double, ground)?;
+        }
         evidence.notes.append(&mut self.notes);
         evidence.calls_by_purpose = std::mem::take(&mut self.calls.by_purpose);
         evidence.timings =
@@ -532,8 +551,8 @@ impl<'a> EndToEnd<'a> {
         let mut decided = false;
         for (done, pair) in plan.into_iter().enumerate() {
             progress(Progress { done, planned, expected });
-            // What follows the pairs (noise at the worst of them) takes a few per cent.
-            if self.spent(0.93) && !evidence.records.is_empty() {
+            // What follows the pairs (noise at the worst of them, stress inputs) takes its time.
+            if self.spent(self.share_of_pairs()) && !evidence.records.is_empty() {
                 evidence.stop = Stop::Budget;
                 break;
             }

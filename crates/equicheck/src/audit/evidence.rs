@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::diagnosis;
 use crate::report::figure;
 use crate::report::{
-    Bound, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, Levels, ModelInfo, OutputResult, PlannedRow,
-    Repeatability, Report, Shard, Stage, Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
-    WorstCase,
+    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, Levels, ModelInfo, OutputResult,
+    PlannedRow, Repeatability, Report, Rows, Shard, Stage, Stop, StressRow, SymmetryType, Timings,
+    TransformRow, VacuityRow, Verdict, WorstCase,
 };
 use crate::symmetry::Group;
 
@@ -154,6 +154,8 @@ pub struct Evidence {
     pub(crate) samples: usize,
     /// By rattled copy, the last of the samples: of which sample.
     pub(crate) rattled: Vec<usize>,
+    pub(crate) composition: Rows<CompositionRow>,
+    pub(crate) stress: Rows<StressRow>,
     /// Pairs of the plan that are this shard's.
     pub(crate) planned: usize,
     pub(crate) stop: Stop,
@@ -517,6 +519,9 @@ impl Evidence {
                     discontinuous: &discontinuous,
                     precisions_differ: &of(&|n| n.precisions_differ),
                     rounding: &of(&|n| n.rounding.max(2.0 * self.roundoff)),
+                    composition: self.composition.rows(),
+                    stress: self.stress.rows(),
+                    mode: &self.model.mode,
                 })
             },
         );
@@ -536,6 +541,8 @@ impl Evidence {
             transforms: self.transforms.clone(),
             levels: self.levels,
             not_audited: self.not_audited.clone(),
+            composition: self.composition.clone(),
+            stress: self.stress.clone(),
             layers: not_run("the layer-wise stage"),
             gradients: not_run("the gradient stage"),
             recommendations: diagnosis::recommendations(&findings, verdict),
@@ -738,6 +745,8 @@ mod tests {
             replayed: false,
             samples: 1,
             rattled: Vec::new(),
+            composition: Rows::NotRun { reason: String::new() },
+            stress: Rows::NotRun { reason: String::new() },
             planned: 0,
             stop: Stop::Completed,
             translation_scale: 1.0,

@@ -107,6 +107,25 @@ impl Scales {
         scales
     }
 
+    /// The same for an output of the same kind with `share` times as many entries.
+    pub(crate) fn resized(&self, share: f64) -> Self {
+        let mut scales = self.clone();
+        // Norms grow with the root of the number of entries.
+        scales.whole *= share.sqrt();
+        scales.blocks.iter_mut().for_each(|block| *block *= share.sqrt());
+        scales
+    }
+
+    /// The same, with the scales of `other` for blocks that are zero here.
+    pub(crate) fn or(mut self, other: &Self) -> Self {
+        for (own, other) in self.blocks.iter_mut().zip(&other.blocks) {
+            if *own == 0.0 {
+                *own = *other;
+            }
+        }
+        self
+    }
+
     /// Size of a difference per block, over the block's own scale: name and size.
     pub(crate) fn by_block(
         &self,

@@ -1,6 +1,7 @@
 //! An audit: what to test, how much of it, and the stages that do it.
 
 mod calls;
+mod composition;
 mod end_to_end;
 mod energy;
 mod evidence;
@@ -10,6 +11,8 @@ mod precision;
 mod replay;
 mod sampling;
 mod statistics;
+mod stress;
+mod subset;
 mod vacuity;
 mod verdict;
 
@@ -287,6 +290,10 @@ pub struct Options {
     pub early_stop: bool,
     /// Random numbers that the model draws.
     pub randomness: Randomness,
+    /// Whether inputs at the edge of what the model is used on are derived from the samples and tried too.
+    pub stress: bool,
+    /// The distance at which the model cuts off, for the stress inputs at that edge.
+    pub cutoff: Option<f64>,
 }
 
 impl Default for Options {
@@ -309,6 +316,8 @@ impl Default for Options {
             shard: Shard::WHOLE,
             early_stop: false,
             randomness: Randomness::Fixed,
+            stress: false,
+            cutoff: None,
         }
     }
 }
@@ -399,6 +408,12 @@ impl Options {
                 "early_stop",
                 "a shard cannot know what the others find: leave out `early_stop` or `shard`".to_owned(),
             );
+        }
+        if self.cutoff.is_some_and(|c| !(c > 0.0 && c.is_finite())) {
+            return fail("cutoff", "a positive, finite distance is needed".to_owned());
+        }
+        if self.cutoff.is_some() && !self.stress {
+            return fail("cutoff", "it is for the stress stage: give `stress=True` too".to_owned());
         }
         if !(self.rapidity > 0.0 && self.rapidity <= LARGEST_RAPIDITY) {
             return fail("rapidity", format!("a number above 0 and up to {LARGEST_RAPIDITY} is needed"));

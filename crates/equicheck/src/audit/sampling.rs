@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     Rattling = 9,
     /// Splits and simulations of tests of laws.
     Law = 40,
+    Stress = 20,
+    Composition = 21,
 }
 
 /// A counter-based stream of draws.
@@ -138,7 +140,7 @@ impl Draws {
         p
     }
 
-    fn shuffle(&mut self, items: &mut [usize]) {
+    pub(crate) fn shuffle(&mut self, items: &mut [usize]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));
         }
@@ -600,6 +602,8 @@ mod tests {
             Purpose::Parameters,
             Purpose::Order,
             Purpose::Rattling,
+            Purpose::Stress,
+            Purpose::Composition,
         ] {
             assert!(seen.insert(Draws::new(3, 5, 8, purpose).uniform().to_bits()), "{purpose:?}");
         }

@@ -1,9 +1,10 @@
 //! A test input sits on a jump of the model.
 
-use super::{Evidence, Finding, Severity};
+use super::{Evidence, Finding, Severity, of_stress, stressed};
+use crate::report::{Outcome, StressKind};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
-    evidence
+    let on_samples = evidence
         .outputs
         .iter()
         .zip(evidence.discontinuous)
@@ -17,6 +18,29 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             fix: "audit again on generic inputs (a tie, a sorted order, a neighbour exactly at a cutoff?); if the jump \
                   stays, make the model continuous there"
                 .to_owned(),
+        });
+    on_samples.chain(on_stress_inputs(evidence)).collect()
+}
+
+fn on_stress_inputs(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let at_edges = [
+        StressKind::Coincident,
+        StressKind::BelowCutoff,
+        StressKind::AtCutoff,
+        StressKind::AboveCutoff,
+        StressKind::AcrossCutoff,
+    ];
+    let wrong = [Outcome::Violated, Outcome::NotFinite, Outcome::Raises, Outcome::Discontinuous];
+    stressed(evidence, &at_edges, &wrong)
+        .into_iter()
+        .map(|(output, rows)| {
+            of_stress(
+                "discontinuity",
+                output,
+                &rows,
+                "the model jumps or fails where elements meet or leave each other's neighbourhood",
+                "let contributions vanish at the cutoff with an envelope, and at zero distance by a power of it",
+            )
         })
         .collect()
 }

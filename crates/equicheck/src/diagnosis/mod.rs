@@ -1,6 +1,8 @@
 //! What is wrong, why, and what fixes it: one file per failure mode, each a rule that reads evidence.
 
+mod batch_cross_talk;
 mod broken_call;
+mod chart_singularity;
 mod discontinuity;
 mod input_mutation;
 mod numerical_precision;
@@ -8,6 +10,7 @@ mod parity;
 mod permutation;
 mod random_law;
 mod randomness;
+mod size_dependence;
 mod state_drift;
 mod translation_leak;
 mod undiagnosed;
@@ -17,7 +20,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Classification, FactorRow, Levels, OutputResult, Verdict};
+use crate::report::{
+    Classification, CompositionRow, FactorRow, Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
+};
 use crate::symmetry::{Factor, Group};
 
 /// How much a finding matters to the model's use.
@@ -79,21 +84,30 @@ pub struct Evidence<'a> {
     pub precisions_differ: &'a [f64],
     /// By output: relative effect of moves of one unit in the last place.
     pub rounding: &'a [f64],
+    /// Whether entries of a batch depend on each other.
+    pub composition: &'a [CompositionRow],
+    /// Inputs at the edge of what the model is used on.
+    pub stress: &'a [StressRow],
+    /// `eval`, `train` or `as_is`.
+    pub mode: &'a str,
 }
 
 /// A failure mode's rule.
 type Rule = fn(&Evidence<'_>) -> Vec<Finding>;
 
 /// One rule per failure mode, in the order in which equally severe findings are listed.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 15] = [
     broken_call::findings,
     random_law::findings,
     parity::findings,
     translation_leak::findings,
     permutation::findings,
     undiagnosed::findings,
+    batch_cross_talk::findings,
     randomness::findings,
     state_drift::findings,
+    chart_singularity::findings,
+    size_dependence::findings,
     discontinuity::findings,
     numerical_precision::findings,
     vacuous_test::findings,
@@ -187,6 +201,41 @@ fn only_improper(evidence: &Evidence<'_>, output: &OutputResult) -> bool {
     // than 1 % of audits.
     let share = improper.exceeding as f64 / improper.pairs as f64;
     proper.exceeding == 0 && (1.0 - share).powi(proper.pairs as i32) < 0.01
+}
+
+/// Stress inputs of these kinds on which something clearly goes wrong, by the output that shows it: one on which ordinary
+/// inputs show no violation, which would be no news.
+fn stressed<'a>(
+    evidence: &Evidence<'a>,
+    kinds: &[StressKind],
+    wrong: &[Outcome],
+) -> Vec<(&'a str, Vec<&'a StressRow>)> {
+    let mut found: Vec<(&str, Vec<&StressRow>)> = Vec::new();
+    for row in evidence.stress.iter().filter(|row| kinds.contains(&row.kind) && wrong.contains(&row.outcome))
+    {
+        let Some(name) = &row.output else { continue };
+        if violated(evidence).any(|output| output.name == *name) {
+            continue;
+        }
+        match found.iter_mut().find(|(output, _)| output == name) {
+            Some((_, rows)) => rows.push(row),
+            None => found.push((name, vec![row])),
+        }
+    }
+    found
+}
+
+/// A low finding on stress inputs: no verdict hangs on them.
+fn of_stress(mode: &str, output: &str, rows: &[&StressRow], message: &str, fix: &str) -> Finding {
+    let kinds: Vec<String> = rows.iter().map(|row| row.kind.to_string()).collect();
+    Finding {
+        mode: mode.to_owned(),
+        location: format!("output `{output}`"),
+        severity: Severity::Low,
+        message: format!("{message}: {}", kinds.join(", ")),
+        evidence: rows.iter().map(|row| format!("{}: {}", row.kind, row.reason)).collect(),
+        fix: fix.to_owned(),
+    }
 }
 
 fn figure(name: &str, value: f64) -> String {

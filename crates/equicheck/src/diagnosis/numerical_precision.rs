@@ -1,7 +1,7 @@
 //! Rounding that is amplified, precision that is dropped inside, constants that were rounded when the model was built.
 
-use super::{Evidence, Finding, Severity, figure};
-use crate::report::{Classification, Float64, Level, OutputResult, Verdict};
+use super::{Evidence, Finding, Severity, figure, of_stress, stressed};
+use crate::report::{Classification, Float64, Level, Outcome, OutputResult, StressKind, Verdict};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -59,6 +59,18 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             });
         }
     }
+    let scales = [StressKind::FarFromOrigin, StressKind::TinyScale, StressKind::HugeScale];
+    findings.extend(stressed(evidence, &scales, &[Outcome::Amplified]).into_iter().map(|(output, rows)| {
+        of_stress(
+            "rounding-amplification",
+            output,
+            &rows,
+            "the symmetry holds, but the model amplifies rounding at unusual scales, more than the rounding of the \
+             inputs explains",
+            "take differences before squares and products (`cdist` by matrix products, `x.square() - 2 x y`), centre \
+             coordinates, or run the sensitive part in double precision",
+        )
+    }));
     findings
 }
 

@@ -212,6 +212,23 @@ impl Tensor {
         }
     }
 
+    /// The entries of both along `axis`, one behind the other; `None` where types or other lengths differ.
+    #[must_use]
+    pub fn concatenate(&self, other: &Self, axis: usize) -> Option<Self> {
+        macro_rules! joined {
+            ($($kind:ident)*) => {
+                match (self, other) {
+                    $((Tensor::$kind(a), Tensor::$kind(b)) => {
+                        let joined = ndarray::concatenate(Axis(axis), &[a.view(), b.view()]).ok()?;
+                        Some(Tensor::$kind(joined.as_standard_layout().into_owned()))
+                    })*
+                    _ => None,
+                }
+            };
+        }
+        joined!(Bool UInt8 Int8 Int16 Int32 Int64 Float16 BFloat16 Float32 Float64 Complex64 Complex128)
+    }
+
     /// The same entries, row-major, in another shape of as many.
     ///
     /// # Panics

@@ -3,6 +3,8 @@
 //! Text and Markdown render the same [`Document`], so they cannot come to differ in what they say. Strings from users
 //! and models are carried verbatim; making them harmless is each renderer's duty, done in one place for all of them.
 
+mod rows;
+
 use std::fmt::Write as _;
 
 use crate::symmetry::{Factor, Group};
@@ -96,6 +98,8 @@ pub(super) fn document(report: &Report) -> Document {
         blocks.push(Block::Table(transforms(&report.transforms)));
     }
     end_to_end(report, &mut blocks);
+    rows::composition(&report.composition, &mut blocks);
+    rows::stress(&report.stress, report.levels.excellent, &mut blocks);
     layers(&report.layers, &mut blocks);
     gradients(&report.gradients, &mut blocks);
     if !report.notes.is_empty() {

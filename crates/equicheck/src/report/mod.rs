@@ -9,6 +9,7 @@ mod exit;
 pub(crate) mod figure;
 mod json;
 mod markdown;
+mod rows;
 mod text;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use crate::diagnosis::{Finding, Severity};
 pub use exit::ExitStatus;
 pub use json::{from_json, to_json};
 pub use markdown::to_markdown;
+pub use rows::{CompositionKind, CompositionRow, Outcome, Rows, StressKind, StressRow};
 pub use text::to_text;
 
 /// Version of the serialised form; it grows when a reader of the previous one could be misled.
@@ -628,6 +630,12 @@ pub struct Report {
     pub outputs: Vec<OutputResult>,
     /// Outputs that the model returned and nobody declared.
     pub not_audited: Vec<String>,
+    /// Whether entries of a batch depend on each other.
+    #[serde(default)]
+    pub composition: Rows<CompositionRow>,
+    /// Inputs at the edge of what the model is used on.
+    #[serde(default)]
+    pub stress: Rows<StressRow>,
     /// Layer-wise stage.
     pub layers: Stage,
     /// Gradient stage.

@@ -3,6 +3,8 @@
 //! Arithmetic is in f64 with one rounding into the tensor's type at the end; where an element only moves entries (a
 //! permutation, a lattice symmetry of a grid, a regular representation) they keep their bits, whatever their type.
 
+mod selection;
+
 use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayD, Dimension, IxDyn};
@@ -18,6 +20,8 @@ use super::lattice::Cells;
 use super::layout::{Axis, IndexValues, Layout, UpTo};
 use super::order;
 use super::representation::{Representation, Segment};
+
+pub(crate) use selection::Selection;
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,10 @@
 //! Reports written by hand: the figures are plausible, not measured.
 
 use equicheck::report::{
-    Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FORMAT_VERSION, FactorRow, Finding,
-    Float64, LawStatistic, Level, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report,
-    Severity, Shard, Stage, Stop, Summary, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
-    WorstCase,
+    Bound, Classification, CompositionKind, CompositionRow, Distribution, DistributionTest, ExecutedPlan,
+    FORMAT_VERSION, FactorRow, Finding, Float64, LawStatistic, Level, Levels, ModelInfo, Outcome,
+    OutputResult, PlannedRow, Repeatability, Report, Rows, Severity, Shard, Stage, Stop, StressKind,
+    StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 fn summary(mean: f64, max: f64) -> Summary {
@@ -144,6 +144,10 @@ pub(crate) fn passing() -> Report {
             },
         ],
         not_audited: vec![],
+        composition: Rows::NotRun {
+            reason: "not applicable: no input has a `batch` axis, and no `segments=` are given".to_owned(),
+        },
+        stress: Rows::NotRun { reason: "stress=True runs it".to_owned() },
         layers: Stage::NotRun { reason: "layers=False".to_owned() },
         gradients: Stage::NotRun { reason: "gradients=False".to_owned() },
         findings: vec![],
@@ -172,6 +176,33 @@ pub(crate) fn passing() -> Report {
         timings: Some(Timings { total: 12.345, model: 11.9 }),
         evidence: None,
         replays: vec![],
+    }
+}
+
+fn compared(kind: CompositionKind, error: f64, outcome: Outcome, reason: &str) -> CompositionRow {
+    CompositionRow {
+        kind,
+        output: "energy".to_owned(),
+        batches: 3,
+        max_relative: Some(error),
+        max_relative_f64: Some(in_double(error)),
+        noise: Some(4.4e-7),
+        outcome,
+        reason: reason.to_owned(),
+    }
+}
+
+fn stressed(kind: StressKind, error: f64, outcome: Outcome, reason: &str) -> StressRow {
+    StressRow {
+        kind,
+        sample: Some(0),
+        output: Some("forces".to_owned()),
+        elements: 4,
+        max_relative: Some(error),
+        max_relative_f64: Some(in_double(error)),
+        noise: Some(4.4e-7),
+        outcome,
+        reason: reason.to_owned(),
     }
 }
 
@@ -208,6 +239,46 @@ pub(crate) fn failing() -> Report {
         ..report.outputs[1].clone()
     };
     report.not_audited = vec!["aux.debug".to_owned(), "hidden".to_owned()];
+    report.composition = Rows::Ran {
+        rows: vec![
+            compared(
+                CompositionKind::Alone,
+                4.1e-3,
+                Outcome::Violated,
+                "a violation of 4.1e-3 in double precision",
+            ),
+            compared(CompositionKind::Reordered, 2.0e-7, Outcome::Holds, "rounding"),
+        ],
+    };
+    report.stress = Rows::Ran {
+        rows: vec![
+            stressed(
+                StressKind::FarFromOrigin,
+                2.0e-4,
+                Outcome::Holds,
+                "in double precision it holds; the inputs' own rounding changes the output by 1.5e-4 at this scale",
+            ),
+            stressed(StressKind::HugeScale, 3.0e-7, Outcome::Holds, "rounding"),
+            stressed(
+                StressKind::Collinear,
+                0.7,
+                Outcome::Violated,
+                "a violation of 7.0e-1 in double precision",
+            ),
+            StressRow {
+                output: None,
+                max_relative: None,
+                max_relative_f64: None,
+                noise: None,
+                ..stressed(
+                    StressKind::AtCutoff,
+                    0.0,
+                    Outcome::NotApplicable,
+                    "what distance the model cuts off at is not known: give `cutoff=`",
+                )
+            },
+        ],
+    };
     report.findings = vec![
         Finding {
             mode: "incorrect-output-transformation".to_owned(),

@@ -3,8 +3,8 @@
 mod fixtures;
 
 use equicheck::report::{
-    Bound, Classification, ExitStatus, Level, Report, Shard, Stop, Verdict, from_json, to_json, to_markdown,
-    to_text,
+    Bound, Classification, ExitStatus, Level, Outcome, Report, Rows, Shard, Stop, StressKind, Verdict,
+    from_json, to_json, to_markdown, to_text,
 };
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -371,6 +371,14 @@ fn named(name: &str) -> Report {
     report.recommendations = vec![name.to_owned()];
     report.notes = vec![name.to_owned()];
     report.not_audited = vec![name.to_owned()];
+    if let Rows::Ran { rows } = &mut report.composition {
+        name.clone_into(&mut rows[0].output);
+        name.clone_into(&mut rows[0].reason);
+    }
+    if let Rows::Ran { rows } = &mut report.stress {
+        rows[1].output = Some(name.to_owned());
+        name.clone_into(&mut rows[1].reason);
+    }
     report.environment.insert("zz".to_owned(), name.to_owned());
     report
 }
@@ -464,6 +472,19 @@ fn exit_codes_are_the_documented_ones() {
     let documented =
         [(0, "PASS"), (1, "FAIL"), (2, "NEEDS_ATTENTION"), (3, "could not run"), (130, "interrupted")];
     assert_eq!(codes, documented);
+}
+
+#[test]
+fn every_kind_of_stress_input_and_outcome_is_documented() {
+    let page = include_str!("../../../../docs/stress.md");
+    for kind in StressKind::ALL {
+        let name = serde_json::to_string(kind).unwrap();
+        assert!(page.contains(&format!("`{}`", name.trim_matches('"'))), "{name}");
+    }
+    for outcome in Outcome::ALL {
+        let name = serde_json::to_string(outcome).unwrap();
+        assert!(page.contains(&format!("`{}`", name.trim_matches('"'))), "{name}");
+    }
 }
 
 #[test]

@@ -73,6 +73,18 @@ impl EndToEnd<'_> {
         model: &mut dyn Model,
     ) -> Result<Case, Error> {
         self.calls.sources.push(source);
+        self.bound_case("base", index, inputs, model)
+    }
+
+    /// The same for inputs that take the place of a sample.
+    pub(super) fn bound_case(
+        &mut self,
+        purpose: &str,
+        index: usize,
+        inputs: Vec<Tensor>,
+        model: &mut dyn Model,
+    ) -> Result<Case, Error> {
+        let source = self.calls.sources.get(index).copied().unwrap_or(index);
         let layouts = self.bind_inputs(&inputs)?;
         let names: Vec<String> = self.input_names().iter().map(|n| format!("input `{n}`")).collect();
         let grid: BTreeMap<String, usize> = layouts
@@ -131,7 +143,7 @@ impl EndToEnd<'_> {
         space.directions = directions(&inputs, &layouts);
         let base = self
             .calls
-            .evaluate("base", model, index, &inputs)?
+            .evaluate(purpose, model, index, &inputs)?
             .map_err(|why| Error::ModelFails { sample: index, why })?;
         let known = self.named_lengths(&inputs);
         self.bind_noise(index, &known, &space)?;

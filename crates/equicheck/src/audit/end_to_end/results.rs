@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::model::{DType, Model, Tensor};
-use crate::report::{Replay, Stop, Timings, TransformRow};
+use crate::report::{Replay, Rows, Stop, Timings, TransformRow};
 use crate::symmetry::{Element, UpTo};
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
 use super::super::precision::Proven;
 use super::super::sampling::{self, Part};
+use super::super::{Options, Randomness};
 use super::probes::Point;
 use super::{DoubleModel, EndToEnd, Measured, Pair};
 
@@ -79,6 +80,8 @@ impl EndToEnd<'_> {
             replayed: self.calls.replay.is_some(),
             samples: self.cases.len(),
             rattled: self.cases[self.cases.len() - self.rattled..].iter().map(|case| case.source).collect(),
+            composition: not_here(self.options),
+            stress: not_here(self.options),
             planned: 0,
             stop: Stop::Completed,
             translation_scale,
@@ -260,6 +263,18 @@ impl EndToEnd<'_> {
             }
         }
     }
+}
+
+/// What a stage shows before it ran, or where it does not.
+fn not_here<T>(options: &Options) -> Rows<T> {
+    let reason = match () {
+        () if options.shard.index > 0 => "shard 0 runs it for all",
+        () if options.randomness != Randomness::Fixed => {
+            "it compares calls, and the model draws random numbers"
+        }
+        () => "",
+    };
+    Rows::NotRun { reason: reason.to_owned() }
 }
 
 fn environment(model: &dyn Model) -> BTreeMap<String, String> {

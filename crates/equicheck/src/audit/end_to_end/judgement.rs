@@ -1,0 +1,91 @@
+//! Verdicts on rows beside the plan: the same evidence and the same decision as for an output.
+
+use crate::report::{Classification, Level, Levels, Outcome, Repeatability};
+
+use super::super::precision::{Proof, Proven};
+use super::super::verdict::{Decision, Double, Evidence, decide};
+use super::{EndToEnd, Noise};
+
+/// What is known of the outputs whatever the input.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) proven: &'a Proven,
+    pub(super) repeatability: &'a [Repeatability],
+    pub(super) roundoff: f64,
+    pub(super) levels: &'a Levels,
+}
+
+/// Largest errors of one output in one row.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Figures {
+    pub(super) scaled: f64,
+    pub(super) relative: f64,
+    /// The same two in double precision.
+    pub(super) double: Option<(f64, f64)>,
+}
+
+impl Figures {
+    /// The worse of both. A comparison in double precision that is missing once is missing.
+    pub(super) fn worse(self, other: Self) -> Self {
+        Self {
+            scaled: self.scaled.max(other.scaled),
+            relative: self.relative.max(other.relative),
+            double: self.double.zip(other.double).map(|(a, b)| (a.0.max(b.0), a.1.max(b.1))),
+        }
+    }
+}
+
+/// What follows for a row.
+pub(super) struct Judgement {
+    pub(super) outcome: Outcome,
+    pub(super) reason: String,
+    pub(super) noise: f64,
+    /// Whether the double-precision figures count.
+    pub(super) counts: bool,
+}
+
+impl EndToEnd<'_> {
+    pub(super) fn judge(&self, o: usize, seen: Figures, noise: &Noise, ground: Ground<'_>) -> Judgement {
+        let counts = ground.proven.outputs[o] == Proof::Double && noise.precisions_differ <= 0.1;
+        let rounding = noise.rounding.max(2.0 * ground.roundoff);
+        let repeat = ground.repeatability[o];
+        let double = seen.double.filter(|_| counts).map(|(scaled, relative)| Double {
+            scaled,
+            relative,
+            noise: noise.double.max(2f64.powi(-52)),
+            constants: noise.constants,
+            repeat: noise.repeat_double,
+        });
+        let evidence = Evidence {
+            failure: None,
+            scaled: seen.scaled,
+            relative: seen.relative,
+            noise: if double.is_some() { rounding.max(noise.precisions_differ) } else { rounding },
+            rounding,
+            repeat: repeat.seeded.max(repeat.unseeded),
+            double,
+            vacuous: None,
+            cut_short: None,
+            interpolated: None,
+            tolerance: None,
+        };
+        let decision = decide(&evidence, ground.levels, self.options.levels.approximate);
+        Judgement {
+            outcome: outcome(&decision),
+            noise: evidence.noise,
+            counts: double.is_some(),
+            reason: decision.reason,
+        }
+    }
+}
+
+fn outcome(decision: &Decision) -> Outcome {
+    match decision.classification {
+        Classification::Exact | Classification::Consistent if decision.level <= Level::Excellent => {
+            Outcome::Holds
+        }
+        Classification::Exact | Classification::Consistent => Outcome::Amplified,
+        Classification::Approximate | Classification::Broken => Outcome::Violated,
+        Classification::Undetermined => Outcome::Undetermined,
+    }
+}
