@@ -213,8 +213,12 @@ def _shown(progress: Callable[[int, int], object] | None, budget: float | None) 
     if progress is None and not announce:
         return None
 
+    announced = False
+
     def show(done: int, planned: int, expected: float | None) -> None:
-        if announce and done == 0:
+        nonlocal announced
+        if announce and not announced:
+            announced = True
             cost = "" if expected is None else f", about {expected:.3g} s"
             limit = DEFAULT_BUDGET if budget is None else budget
             cut = f"; the budget of {limit:g} s will cut it evenly" if expected and expected > limit else ""

@@ -25,8 +25,8 @@ use super::verdict::{self, Decision, Double, decide};
 
 /// Confidence of all bounds of one report together.
 pub(crate) const CONFIDENCE: f64 = 0.95;
-/// Fewer Haar-drawn pairs than this for any part of the group bound its violating share by no better than a
-/// quarter at 95 % confidence: a budget that cuts below it leaves the audit undetermined.
+/// Fewer Haar-drawn pairs than this for any part of the group bound its violating share by no better than two
+/// fifths at 95 % confidence: a budget that cuts below it leaves the audit undetermined.
 const LEAST_PAIRS: usize = 11;
 /// The kind of pairs that enter means, quantiles and bounds.
 pub(crate) const HAAR: &str = "haar";
@@ -120,6 +120,7 @@ pub(crate) struct OutputRecord {
     pub(crate) vacuity: Vec<VacuityRow>,
     /// Why it is a mere copy of an input, if it is.
     pub(crate) copied: Option<String>,
+    #[serde(with = "figure::optional")]
     pub(crate) tolerance: Option<f64>,
     /// The comparison of laws, where there was one.
     pub(crate) law: Option<Law>,
@@ -254,7 +255,7 @@ impl Evidence {
                 ),
             },
             _ => {
-                let haar: Vec<f64> = self.haar().map(&relative).collect();
+                let haar: Vec<f64> = self.haar().filter(|r| !r.interpolated).map(&relative).collect();
                 Float64::Available {
                     max_relative: maximum(&decisive.iter().map(|r| relative(r)).collect::<Vec<_>>()),
                     mean_relative: summary(&haar, &[]).mean,

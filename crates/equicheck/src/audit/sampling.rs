@@ -24,8 +24,10 @@ pub(crate) enum Purpose {
     Parameters = 7,
     Order = 8,
     Rattling = 9,
-    /// Splits and simulations of tests of laws.
+    /// Elements whose laws are compared.
     Law = 40,
+    /// Splits and simulations of tests of laws.
+    Splits = 41,
     Stress = 20,
     Composition = 21,
 }

@@ -401,6 +401,20 @@ impl BoundLayout {
         declared.cloned().or_else(|| self.segments().any(turned).then_some(UpTo::Sign))
     }
 
+    /// Whether some of its components are unit quaternions.
+    pub(crate) fn holds_quaternions(&self) -> bool {
+        self.segments().any(|s| s.representation == Representation::Quaternion)
+    }
+
+    /// What the tensor is compared modulo, in words, if anything: such values have no mean and no distance.
+    pub(crate) fn compared_modulo(&self) -> Option<String> {
+        if self.layout.cells().next().is_some() {
+            return Some("modulo a lattice".to_owned());
+        }
+        let up_to = self.layout.up_to().cloned().or_else(|| self.vectors_up_to())?;
+        Some(format!("up to `{up_to}`"))
+    }
+
     /// Plain axes whose length is the dimension of space, in a tensor that the group's matrix does not touch: the
     /// usual slip of writing `3` for `vector`.
     pub fn suspicious_axes(&self, group: &Group) -> Vec<String> {

@@ -61,6 +61,8 @@ pub(crate) struct Law {
     shifts: Vec<f64>,
     /// A call that failed, or gave what cannot be compared.
     failure: Option<String>,
+    /// Why the calls ended before the plan did: another output failed.
+    ended: Option<String>,
     /// Whether the budget ended the tests before a second look.
     unconfirmed: bool,
     /// Whether only elements that need no interpolation could be tried.
@@ -94,7 +96,8 @@ struct Sides {
 /// Draws of one pair by random output, or why there are none.
 enum Drawn {
     Sides(Vec<Sides>),
-    Failed(String),
+    /// By which output, if by one alone.
+    Failed(Option<usize>, String),
     OutOfTime,
 }
 
@@ -148,13 +151,13 @@ impl EndToEnd<'_> {
             ));
         }
         for o in &random {
-            // A shift of a thing without a sign has no size.
-            if self.cases[0].outputs[*o].layout().up_to().is_some() {
+            // A shift of a thing without a sign or a place has no size.
+            if let Some(clause) = self.cases[0].outputs[*o].compared_modulo() {
                 return Err(Error::Option {
                     option: "randomness".to_owned(),
                     why: format!(
-                        "output `{}` is compared up to a sign, which \"distribution\" cannot: declare what does not \
-                         depend on the sign, such as the projector, or leave the output out (None)",
+                        "output `{}` is compared {clause}, which \"distribution\" cannot: declare what does not depend on \
+                         it (such as the projector, or differences within the cell), or leave the output out (None)",
                         names[*o]
                     ),
                 });
@@ -280,8 +283,8 @@ impl EndToEnd<'_> {
             progress(Progress { done: k, planned: pairs.len(), expected: None });
             let sides = match self.draw(model, pair, draws, random)? {
                 Drawn::Sides(sides) => sides,
-                Drawn::Failed(why) => {
-                    failure = Some(why);
+                Drawn::Failed(by, why) => {
+                    failure = Some((by, why));
                     break;
                 }
                 Drawn::OutOfTime => break,
@@ -330,7 +333,14 @@ impl EndToEnd<'_> {
                 },
                 scale: self.law_scale(*o, spread),
                 shifts: values.iter().map(|t| t.seen).collect(),
-                failure: failure.clone(),
+                failure: failure
+                    .as_ref()
+                    .filter(|(by, _)| by.is_none_or(|by| by == *o))
+                    .map(|(_, why)| why.clone()),
+                ended: failure
+                    .as_ref()
+                    .filter(|(by, _)| by.is_some_and(|by| by != *o))
+                    .map(|(_, why)| why.clone()),
                 unconfirmed: false,
                 lattice_only: pairs.iter().any(|pair| pair.lattice),
                 planned,
@@ -380,7 +390,7 @@ impl EndToEnd<'_> {
                     laws[r].distribution.second_look = Some(second.test);
                     again.push(r);
                 }
-                Drawn::Failed(why) => laws[r].failure = Some(why),
+                Drawn::Failed(_, why) => laws[r].failure = Some(why),
                 Drawn::OutOfTime => laws[r].unconfirmed = true,
             }
         }
@@ -419,14 +429,15 @@ impl EndToEnd<'_> {
                 let values = match outcome {
                     Ok(values) => values,
                     Err(why) if on_x => {
-                        return Ok(Drawn::Failed(format!(
+                        let why = format!(
                             "the model raises now and then on sample {sample} as it was given: {why}"
-                        )));
+                        );
+                        return Ok(Drawn::Failed(None, why));
                     }
-                    Err(why) => return Ok(Drawn::Failed(call_failure(&why))),
+                    Err(why) => return Ok(Drawn::Failed(None, call_failure(&why))),
                 };
-                if let Some(why) = self.incomparable(sample, &values, random, on_x) {
-                    return Ok(Drawn::Failed(why));
+                if let Some((by, why)) = self.incomparable(sample, &values, random, on_x) {
+                    return Ok(Drawn::Failed(Some(by), why));
                 }
                 let values: Vec<ArrayD<f64>> = if on_x {
                     self.acted(sample, &pair.element, &values)?
@@ -444,20 +455,27 @@ impl EndToEnd<'_> {
     }
 
     /// Why draws of the random outputs cannot be compared with what they were at first.
-    fn incomparable(&self, sample: usize, values: &[Value], random: &[usize], on_x: bool) -> Option<String> {
+    fn incomparable(
+        &self,
+        sample: usize,
+        values: &[Value],
+        random: &[usize],
+        on_x: bool,
+    ) -> Option<(usize, String)> {
         let input = if on_x { "an input as it was given" } else { "a transformed input" };
         random.iter().find_map(|o| {
             let (value, base) = (&values[*o], &self.cases[sample].base[*o]);
             let name = self.outputs()[*o].0;
             if !value.comparable(base) {
-                return Some(format!(
+                let why = format!(
                     "the shape of output `{name}` varies over calls, from {:?} to {:?} on {input}: laws of one shape \
                      alone can be compared",
                     base.shape, value.shape
-                ));
+                );
+                return Some((*o, why));
             }
             let finite = value.values.iter().all(|v| v.is_finite());
-            (!finite).then(|| format!("output `{name}` is not finite on {input}"))
+            (!finite).then(|| (*o, format!("output `{name}` is not finite on {input}")))
         })
     }
 
@@ -483,7 +501,7 @@ impl EndToEnd<'_> {
         };
         let defined: Vec<bool> = weights.iter().map(|w| *w != 0.0).collect();
         let (spread, seen, shift) = means(sides, &defined);
-        let mut draws = Draws::new(self.options.seed, o, turn, Purpose::Law);
+        let mut draws = Draws::new(self.options.seed, o, turn, Purpose::Splits);
         let mut look = |compared: &Sides| {
             let pooled = Pooled::new(&compared.moved, &compared.expected);
             let p_value = pooled.p_value(splits, &mut draws);
@@ -572,7 +590,7 @@ impl Law {
         report.plan.pairs += self.done;
         report.plan.planned_pairs += self.planned;
         report.plan.transformations += elements.len();
-        if self.done < self.planned {
+        if self.done < self.planned && self.failure.is_none() && self.ended.is_none() {
             report
                 .notes
                 .push(format!("the time budget left {} of {} comparisons of laws", self.done, self.planned));
@@ -598,7 +616,7 @@ fn weights(layout: &BoundLayout, element: &Element, sides: &Sides, rounding: f64
     let shape = ndarray::IxDyn(&sides.shape);
     let ones = ArrayD::from_elem(shape.clone(), 1.0);
     let mask = layout.difference(element, &ones, &ArrayD::zeros(shape.clone()));
-    let variance = variances(sides);
+    let variance = pooled_variances(sides);
     let variance = ArrayD::from_shape_vec(shape.clone(), variance).unwrap_or_else(|_| ones.clone());
     let expanded = layout.expand(&variance);
     let blocks = layout.blocks();
@@ -675,7 +693,8 @@ impl Moments {
                 // Of all kinds together a spread is the root of their number.
                 unit = unit.max(0.5 * spread / size * (count as f64).sqrt());
             }
-            let weights = vec![if spread > 0.0 { 1.0 / spread } else { 1.0 }; defined.len()];
+            let unit_spread = pooled_variances(&own).iter().sum::<f64>().sqrt();
+            let weights = vec![if unit_spread > 0.0 { 1.0 / unit_spread } else { 1.0 }; defined.len()];
             for (whole, own) in [(&mut result.moved, &own.moved), (&mut result.expected, &own.expected)] {
                 for (row, part) in whole.iter_mut().zip(times(own, &weights)) {
                     row.extend(part);
@@ -708,6 +727,20 @@ fn second_moments(layout: &BoundLayout, values: &ArrayD<f64>) -> Vec<Vec<f64>> {
         })
         .collect();
     if kinds.is_empty() { vec![vec![squares.sum()]] } else { kinds }
+}
+
+/// Variance of each entry about the mean of all draws: what is weighed by it stays exchangeable between the sides, as
+/// the permutation test asks.
+fn pooled_variances(sides: &Sides) -> Vec<f64> {
+    let all: Vec<Vec<f64>> = sides.moved.iter().chain(&sides.expected).cloned().collect();
+    let mean = mean(&all);
+    let mut sums = vec![0.0; mean.len()];
+    for row in &all {
+        for (sum, (v, m)) in sums.iter_mut().zip(row.iter().zip(&mean)) {
+            *sum += (v - m) * (v - m);
+        }
+    }
+    sums.iter().map(|sum| sum / (all.len() as f64 - 1.0).max(1.0)).collect()
 }
 
 /// Variance of each entry about the mean of its side, both sides together.
@@ -800,6 +833,9 @@ fn decide(evidence: &LawEvidence<'_>, broken: f64) -> LawDecision {
         };
     if let Some(why) = &evidence.vacuous {
         return undetermined(format!("vacuous: {why}"));
+    }
+    if let Some(why) = &evidence.law.ended {
+        return undetermined(format!("the comparison of laws ended early: {why}"));
     }
     let Distribution { draws, detectable, detectable_relative, detectable_spread, .. } = distribution;
     let tests = distribution.tests.len();

@@ -146,7 +146,7 @@ impl EndToEnd<'_> {
             let mut discrimination: Vec<BTreeMap<String, Vec<f64>>> = vec![BTreeMap::new(); count];
             let mut acted = false;
             for (done, sample) in self.probes().into_iter().enumerate() {
-                if self.spent(0.5) && done > 0 {
+                if self.late(0.5) && done > 0 {
                     break;
                 }
                 let mut draws = Draws::new(self.options.seed, sample, f as u64, Purpose::Perturbation);
@@ -246,7 +246,7 @@ impl EndToEnd<'_> {
             && self.cases.first().is_some_and(scalar)
         {
             for (sample, change) in changes.iter_mut().enumerate() {
-                if self.spent(0.5) {
+                if self.late(0.5) {
                     break;
                 }
                 let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Haar);

@@ -30,7 +30,7 @@ impl EndToEnd<'_> {
 
     /// Adds rattled copies of the first samples if some output that the group moves vanishes on these by their symmetry.
     pub(super) fn rattle(&mut self, model: &mut dyn Model) -> Result<(), Error> {
-        if self.specification.custom_action().is_some() || self.spent(0.2) {
+        if self.specification.custom_action().is_some() || self.late(0.2) {
             return Ok(());
         }
         let factors = self.specification.group().factors();
@@ -124,7 +124,8 @@ impl EndToEnd<'_> {
         let mut displacement = spread.map_or(0.0, |spread| RATTLED * spread);
         let mut result = Vec::new();
         for (tensor, layout) in case.inputs.iter().zip(&case.layouts) {
-            let moves = layout.as_ref().is_some_and(BoundLayout::is_spatial);
+            // Noise leaves the unit quaternions.
+            let moves = layout.as_ref().is_some_and(|l| l.is_spatial() && !l.holds_quaternions());
             if !moves || !tensor.dtype().is_inexact() {
                 result.push(tensor.clone());
                 continue;

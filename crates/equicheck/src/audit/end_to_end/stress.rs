@@ -16,6 +16,7 @@ use super::super::sampling::{Draws, Part, Purpose};
 use super::super::stress::{self, NEAR_CUTOFF, OFF_CUTOFF, Source};
 use super::super::subset::Sample;
 use super::super::verdict::MARGIN;
+use super::cases::spread_of_points;
 use super::judgement::{Figures, Ground};
 use super::probes::Point;
 use super::{Case, DoubleModel, EndToEnd, Noise};
@@ -98,7 +99,7 @@ impl EndToEnd<'_> {
             sample,
             group: self.specification.group(),
             segments,
-            spread: case.space.translation_scale,
+            spread: spread_of_points(&case.inputs, &case.layouts).unwrap_or(1.0),
             cutoff: self.options.cutoff,
         };
         if !alone || segments.is_empty() {
@@ -349,8 +350,22 @@ impl EndToEnd<'_> {
     ) -> Result<StressRow, Error> {
         let kind = StressKind::AcrossCutoff;
         let unjudged = |why: String| Ok(row(kind, Some(sample), (Outcome::NotJudged, why)));
-        if 16.0 * ground.roundoff > NEAR_CUTOFF {
-            return unjudged("the inputs' precision is too coarse for a step of 1e-6".to_owned());
+        // Coordinates far larger than the cutoff are rounded by more than the step.
+        let case = &self.cases[sample];
+        let points = case
+            .inputs
+            .iter()
+            .zip(&case.layouts)
+            .filter(|(_, layout)| layout.as_ref().is_some_and(|layout| layout.point_axis().is_some()));
+        let largest = points
+            .flat_map(|(tensor, _)| tensor.to_real().into_iter().map(f64::abs))
+            .filter(|size| size.is_finite())
+            .fold(0.0, f64::max);
+        let coarse = largest / self.options.cutoff.unwrap_or(f64::INFINITY);
+        if 16.0 * ground.roundoff * coarse.max(1.0) > NEAR_CUTOFF {
+            return unjudged(
+                "the inputs' precision is too coarse for a step of 1e-6 of the cutoff".to_owned(),
+            );
         }
         let mut values = Vec::new();
         for offset in [-NEAR_CUTOFF, NEAR_CUTOFF, -OFF_CUTOFF, OFF_CUTOFF] {
