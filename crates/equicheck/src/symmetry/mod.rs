@@ -16,7 +16,7 @@ pub mod tensors;
 mod wigner;
 
 pub use action::BoundLayout;
-pub(crate) use action::permuted_lengths;
+pub(crate) use action::{Sampled, permuted_lengths};
 pub use element::Element;
 pub use group::{Factor, Generators, Group, LARGEST_LISTED, Shift, Term};
 pub use irreps::{
