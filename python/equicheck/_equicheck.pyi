@@ -147,6 +147,14 @@ class OutputReport:
     @property
     def vacuity(self) -> list[dict[str, Any]]:
         """Sensitivity and discrimination, by factor of the group."""
+    @property
+    def interpolation(self) -> dict[str, Any] | None:
+        """The control for elements that interpolate a grid; None where there are none.
+
+        Keys: ``model`` and ``control`` (largest relative errors of the model and of a reference that is equivariant in
+        the continuum, on smooth inputs known between pixels), ``pairs``, ``receptive_field`` (pixels to each side), and
+        ``note`` where nothing could be judged.
+        """
 
 @final
 class Report:

@@ -2,6 +2,7 @@
 
 mod cases;
 mod custom;
+mod interpolation;
 mod probes;
 mod rattle;
 mod results;
@@ -14,7 +15,9 @@ use ndarray::ArrayD;
 
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
-use crate::report::{Levels, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict};
+use crate::report::{
+    InterpolationControl, Levels, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict,
+};
 use crate::symmetry::{BoundLayout, Element, Layout};
 
 use super::calls::{Calls, Evaluation, Value};
@@ -253,7 +256,8 @@ impl<'a> EndToEnd<'a> {
         for (noise, repeat) in noise.iter_mut().zip(repeat_double) {
             noise.repeat_double = repeat;
         }
-        let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels };
+        let interpolation = self.interpolation(model, &mut double)?;
+        let measured = Measured { noise, proven, vacuity, repeatability, interpolation, roundoff, levels };
         let mut evidence = self.evidence(model, &double, &measured, translation_scale);
         let plan = self.plan(transforms);
         self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
@@ -678,6 +682,7 @@ struct Measured {
     proven: Proven,
     vacuity: Vec<Vec<VacuityRow>>,
     repeatability: Vec<Repeatability>,
+    interpolation: Vec<Option<InterpolationControl>>,
     roundoff: f64,
     levels: Levels,
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod end_to_end;
 mod evidence;
+mod fields;
 mod measure;
 mod noise;
 mod precision;

@@ -24,6 +24,7 @@ pub(crate) enum Purpose {
     Parameters = 7,
     Order = 8,
     Rattling = 9,
+    Analytic = 20,
 }
 
 /// A counter-based stream of draws.
