@@ -119,3 +119,40 @@ impl BoundLayout {
             .into_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Group, Layout};
+    use super::*;
+
+    #[test]
+    fn channels_and_pixels_of_any_order_of_axes() {
+        let group = Group::parse("SO(2)").unwrap();
+        for (text, shape, trailing, channels) in [
+            ("batch channel height width", &[2, 3, 4, 5][..], None, 6),
+            ("height channel width", &[4, 3, 5], None, 3),
+            ("width height vector", &[5, 4, 2], None, 2),
+            ("height width", &[4, 5], Some(2), 2),
+            ("(2 height) width channel", &[8, 5, 3], None, 6),
+        ] {
+            let layout = Layout::parse(text, &group).unwrap();
+            let bound = BoundLayout::new(&layout, shape, &group, "input `x`").unwrap();
+            let full: Vec<usize> = shape.iter().copied().chain(trailing).collect();
+            let count: usize = full.iter().product();
+            let values =
+                ArrayD::from_shape_vec(IxDyn(&full), (0..count).map(|v| v as f64).collect()).unwrap();
+            let table = bound.by_channel(&values);
+            assert_eq!(table.dim(), (channels, 20), "`{text}`");
+            assert_eq!(bound.channels(trailing), channels, "`{text}`");
+            assert_eq!(bound.of_channels(&table, trailing), values, "`{text}`");
+            // Pixels 7 and 3 of 4 x 5 are (1, 2) and (0, 3), whatever else the tensor holds.
+            let chosen = bound.at_pixels(&values, &[7, 3]);
+            let few = bound.of_pixels(2).by_channel(&chosen);
+            assert_eq!(few, table.select(ndarray::Axis(1), &[7, 3]), "`{text}`");
+        }
+        let layout = Layout::parse("width height vector", &group).unwrap();
+        let bound = BoundLayout::new(&layout, &[5, 4, 2], &group, "input `x`").unwrap();
+        let values = ArrayD::from_shape_fn(IxDyn(&[5, 4, 2]), |i| (100 * i[1] + 10 * i[0] + i[2]) as f64);
+        assert_eq!(bound.by_channel(&values).column(7).to_vec(), [120.0, 121.0]);
+    }
+}
