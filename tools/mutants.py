@@ -179,8 +179,8 @@ def main() -> int:
         target = COPY / "source" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
-    for target, test in sorted({(m.target, m.test) for m in chosen}):
-        if cargo(*target.split(), test).returncode:
+    for where, test in sorted({(m.target, m.test) for m in chosen}):
+        if cargo(*where.split(), test).returncode:
             print(f"{test} fails without any mutant")
             return 1
     alive = 0

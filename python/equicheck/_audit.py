@@ -96,7 +96,8 @@ def audit(
         segments: permuted axis -> input whose values label the segments that it is permuted within (graphs of a batch).
         domain: what lies beyond the edge of grids: ``"periodic"``, the opposite edge; ``"open"``, nothing that is
             known. For all tensors, or by input and output. Needed where translations act on grids.
-        interpolation: how values between pixels are made: ``"bilinear"``, ``"bicubic"``, ``"fourier"``.
+        interpolation: how values between pixels are made: ``"bilinear"``, ``"bicubic"``, ``"fourier"``; a control
+            says what that does to the error (``OutputReport.interpolation``).
         rapidity: of the fastest boost that is drawn, at most 5.
         shard: ``(i, n)``: the i-th of n runs, from 0, that share the plan's pairs; ``equicheck.merge`` joins their
             reports into that of the whole.

@@ -219,6 +219,14 @@ class OutputReport:
         ``draws significance spread detectable detectable_relative tests second_look``; ``tests`` are dicts with
         ``sample element factor p_value adjusted_p_value shift equivalent_shift``.
         """
+    @property
+    def interpolation(self) -> dict[str, Any] | None:
+        """The control for elements that interpolate a grid; None where there are none.
+
+        Keys: ``model`` and ``control`` (largest relative errors of the model and of a reference that is equivariant in
+        the continuum, on smooth inputs known between pixels), ``pairs``, ``receptive_field`` (pixels to each side), and
+        ``note`` where nothing could be judged.
+        """
 
 @final
 class Report:

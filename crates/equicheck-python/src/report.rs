@@ -443,6 +443,12 @@ impl OutputReport {
         plain(py, &self.0.distribution)
     }
 
+    /// The control for elements that interpolate a grid: model, control, pairs, `receptive_field`, note.
+    #[getter]
+    fn interpolation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.0.interpolation)
+    }
+
     fn __repr__(&self) -> String {
         format!(
             "<equicheck.OutputReport {}: {}, {}, max relative {:.2e}>",

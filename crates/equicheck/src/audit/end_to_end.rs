@@ -3,6 +3,7 @@
 mod cases;
 mod composition;
 mod custom;
+mod interpolation;
 mod judgement;
 pub(super) mod laws;
 mod probes;
@@ -20,7 +21,9 @@ use ndarray::ArrayD;
 
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
-use crate::report::{Levels, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict};
+use crate::report::{
+    InterpolationControl, Levels, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict,
+};
 use crate::symmetry::{BoundLayout, Element, Layout};
 
 use super::calls::{Calls, Evaluation, Value};
@@ -274,7 +277,9 @@ impl<'a> EndToEnd<'a> {
         }
         // Outputs that are random are judged by their laws; where all are, no pair is compared call by call.
         let by_law = self.compare_laws(model, &noise, roundoff, progress)?;
-        let measured = Measured { noise, proven, vacuity, repeatability, roundoff, levels };
+        let interpolation =
+            if by_law { vec![None; noise.len()] } else { self.interpolation(model, &mut double)? };
+        let measured = Measured { noise, proven, vacuity, repeatability, interpolation, roundoff, levels };
         let mut evidence = self.evidence(model, &double, &measured, translation_scale);
         let ground = Ground {
             proven: &measured.proven,
@@ -722,6 +727,7 @@ struct Measured {
     proven: Proven,
     vacuity: Vec<Vec<VacuityRow>>,
     repeatability: Vec<Repeatability>,
+    interpolation: Vec<Option<InterpolationControl>>,
     roundoff: f64,
     levels: Levels,
 }

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::diagnosis;
 use crate::report::figure;
 use crate::report::{
-    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, Levels, ModelInfo, OutputResult,
-    PlannedRow, Repeatability, Report, Rows, Shard, Stage, Stop, StressRow, SymmetryType, Timings,
-    TransformRow, VacuityRow, Verdict, WorstCase,
+    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, InterpolationControl, Levels,
+    ModelInfo, OutputResult, PlannedRow, Repeatability, Report, Rows, Shard, Stage, Stop, StressRow,
+    SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 use crate::symmetry::Group;
 
@@ -120,6 +120,9 @@ pub(crate) struct OutputRecord {
     pub(crate) vacuity: Vec<VacuityRow>,
     /// Why it is a mere copy of an input, if it is.
     pub(crate) copied: Option<String>,
+    /// Errors on inputs that are known between pixels, where elements interpolate a grid.
+    #[serde(default)]
+    pub(crate) interpolation: Option<InterpolationControl>,
     #[serde(with = "figure::optional")]
     pub(crate) tolerance: Option<f64>,
     /// The comparison of laws, where there was one.
@@ -308,6 +311,7 @@ impl Evidence {
                 .iter()
                 .any(|r| r.interpolated)
                 .then(|| of(true, &|r| r.working[o].relative)),
+            control: output.interpolation.clone(),
             cut_short: self.cut_short(),
             tolerance: output.tolerance,
         };
@@ -359,8 +363,12 @@ impl Evidence {
         let alpha = (1.0 - CONFIDENCE) / bounds as f64;
         let row = |label: String, records: &[&Record], order: Option<usize>| {
             let relative: Vec<f64> = records.iter().map(|r| r.working[o].relative).collect();
-            let exceeding = records.iter().filter(|r| exceeds(judged(r), decision.allowance)).count();
+            // Interpolated pairs are judged together, by their control: neither do they exceed nor do they hold.
+            let interpolated = records.iter().any(|r| r.interpolated);
+            let exceeding =
+                records.iter().filter(|r| !r.interpolated && exceeds(judged(r), decision.allowance)).count();
             let (bound, share_bound) = match order {
+                _ if interpolated => (Bound::Interpolated, 1.0),
                 // Every element on every sample: nothing is left to chance.
                 Some(order) if exhausted(records, order * self.samples) => {
                     let distinct: BTreeSet<_> = records.iter().map(|r| (r.sample, r.fingerprint)).collect();
@@ -490,6 +498,7 @@ impl Evidence {
             float64,
             repeatability: output.repeatability,
             vacuity: output.vacuity.clone(),
+            interpolation: output.interpolation.clone(),
             tolerance: output.tolerance,
             distribution: None,
         };
@@ -729,6 +738,7 @@ mod tests {
             repeatability: Repeatability::default(),
             vacuity: Vec::new(),
             copied: None,
+            interpolation: None,
             tolerance: None,
             law: None,
         };

@@ -264,17 +264,25 @@ fn split(layout: &BoundLayout, values: &ArrayD<f64>) -> Vec<Part> {
 
 /// Norms of the rows along these axes, the last of which counts fastest.
 fn rows(values: &ArrayD<f64>, axes: &[usize]) -> Vec<f64> {
-    let Some((first, rest)) = axes.split_first() else { return vec![norm(values)] };
-    // Every axis taken away moves those behind it.
-    let rest: Vec<usize> = rest.iter().map(|axis| if axis > first { axis - 1 } else { *axis }).collect();
-    if rest.is_empty() {
-        return values.axis_iter(Axis(*first)).map(|row| norm(&row)).collect();
+    let others = (0..values.ndim()).filter(|axis| !axes.contains(axis));
+    let order: Vec<usize> = axes.iter().copied().chain(others).collect();
+    let count: usize = axes.iter().map(|axis| values.shape()[*axis]).product();
+    let data: Vec<f64> = values.view().permuted_axes(IxDyn(&order)).iter().copied().collect();
+    if data.is_empty() {
+        return vec![0.0; count];
     }
-    values.axis_iter(Axis(*first)).flat_map(|slice| rows(&slice.to_owned(), &rest)).collect()
+    data.chunks_exact(data.len() / count).map(norm_of).collect()
 }
 
 /// Euclidean norm, safe against overflow and underflow of the squares.
 pub(crate) fn norm<S: Data<Elem = f64>>(values: &ArrayBase<S, IxDyn>) -> f64 {
+    match values.as_slice() {
+        Some(values) => norm_of(values),
+        None => norm_of(&values.iter().copied().collect::<Vec<_>>()),
+    }
+}
+
+fn norm_of(values: &[f64]) -> f64 {
     let largest = values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     if largest == 0.0 || !largest.is_finite() {
         return if values.iter().any(|v| v.is_nan()) { f64::NAN } else { largest };

@@ -5,6 +5,7 @@ mod composition;
 mod end_to_end;
 mod energy;
 mod evidence;
+mod fields;
 mod measure;
 mod noise;
 mod precision;

@@ -30,6 +30,7 @@ pub(crate) enum Purpose {
     Splits = 41,
     Stress = 20,
     Composition = 21,
+    Analytic = 22,
 }
 
 /// A counter-based stream of draws.

@@ -1,6 +1,6 @@
 //! From evidence to class and verdict (DESIGN 5, METHOD 8-9). The one place where thresholds meet.
 
-use crate::report::{Classification, Level, Levels, Verdict};
+use crate::report::{Classification, InterpolationControl, Level, Levels, Verdict};
 
 /// An error within this many noise floors is rounding: the floor is measured at a few points, the error is the
 /// largest of thousands.
@@ -50,6 +50,8 @@ pub(crate) struct Evidence {
     /// Largest error under elements that had to interpolate a grid, if there were any: what of it is interpolation is
     /// not known, so that it decides nothing (METHOD 10). They are left out of the other figures.
     pub(crate) interpolated: Option<f64>,
+    /// What of it interpolation explains, as far as that was measured.
+    pub(crate) control: Option<InterpolationControl>,
     /// The user's tolerance.
     pub(crate) tolerance: Option<f64>,
 }
@@ -70,18 +72,72 @@ pub(crate) struct Decision {
 pub(crate) fn decide(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
     let decision = decide_exact(evidence, levels, broken);
     match evidence.interpolated {
-        Some(error) if decision.verdict == Verdict::Pass => Decision {
+        Some(error) if decision.verdict == Verdict::Pass => {
+            decide_interpolated(evidence, error, broken, &decision)
+        }
+        _ => decision,
+    }
+}
+
+/// The decision on elements that interpolate, where all others pass: never exact, never broken (METHOD 10).
+fn decide_interpolated(evidence: &Evidence, error: f64, broken: f64, decision: &Decision) -> Decision {
+    let holds = "it holds under the elements that move pixels onto pixels";
+    let known = evidence.control.as_ref().and_then(|control| control.model.zip(control.control));
+    let Some((model, control)) = known else {
+        let why = evidence.control.as_ref().and_then(|control| control.note.as_deref());
+        let why = why.map_or(String::new(), |why| format!(" (cannot judge: {why})"));
+        return Decision {
             classification: Classification::Undetermined,
             verdict: Verdict::NeedsAttention,
             reason: format!(
-                "it holds under the elements that move pixels onto pixels; under all others the grid is interpolated, and \
-                 how much of the error {error:.1e} is the interpolation's is not known: audit under the group of the \
-                 lattice (`C4`, `D4`, `Oh`) for a verdict"
+                "{holds}; under all others the grid is interpolated, and how much of the error {error:.1e} is the \
+                 interpolation's is not known{why}: audit under the group of the lattice (`C4`, `D4`, `Oh`) for a verdict"
             ),
-            ..decision
-        },
-        _ => decision,
-    }
+            ..decision.clone()
+        };
+    };
+    let figures = format!(
+        "{model:.1e} on smooth inputs known between pixels, where a reference that is equivariant in the continuum has \
+         {control:.1e}"
+    );
+    let explained = model <= MARGIN * control.max(evidence.noise);
+    let on_grid = evidence.control.as_ref().is_some_and(|control| control.receptive_field.is_some());
+    let help = if on_grid {
+        "`interpolation=\"bicubic\"`, `\"fourier\"` or a finer grid shows more"
+    } else {
+        "a finer grid shows more"
+    };
+    let tolerated = evidence.tolerance.is_some_and(|tolerance| model < tolerance.min(broken));
+    let (classification, verdict, says) = match (explained, model < broken) {
+        (true, true) => (
+            if decision.classification == Classification::Exact {
+                Classification::Consistent
+            } else {
+                decision.classification
+            },
+            Verdict::Pass,
+            format!(
+                "under all others its error is {figures}: consistent with discretisation and interpolation"
+            ),
+        ),
+        (true, false) => (
+            Classification::Undetermined,
+            Verdict::NeedsAttention,
+            format!(
+                "under all others its error is {figures}: interpolation may explain it, and at {broken:.0e} or above hides \
+                 what it does not ({help})"
+            ),
+        ),
+        (false, _) => (
+            Classification::Approximate,
+            if tolerated { Verdict::Pass } else { Verdict::NeedsAttention },
+            format!(
+                "under all others its error is {figures}: {:.0} times as much, beyond what interpolation explains",
+                model / control.max(evidence.noise)
+            ),
+        ),
+    };
+    Decision { classification, verdict, reason: format!("{holds}; {says}"), ..decision.clone() }
 }
 
 /// The decision on what needed no interpolation.
@@ -245,6 +301,7 @@ mod tests {
             vacuous: None,
             cut_short: None,
             interpolated: None,
+            control: None,
             tolerance: None,
         }
     }
@@ -346,6 +403,72 @@ mod tests {
         assert_eq!(outcome(&at(1e-3, 2e-3)), (Classification::Approximate, Verdict::Pass));
         assert_eq!(outcome(&at(3e-3, 2e-3)), (Classification::Approximate, Verdict::NeedsAttention));
         assert_eq!(outcome(&at(0.1, 0.5)), (Classification::Broken, Verdict::Fail));
+    }
+
+    /// A lattice part that passes, with these errors of model and reference on smooth inputs.
+    fn interpolated(model: f64, control: f64) -> Evidence {
+        let measured = InterpolationControl {
+            model: Some(model),
+            control: Some(control),
+            pairs: 24,
+            receptive_field: None,
+            note: None,
+        };
+        Evidence { interpolated: Some(0.3), control: Some(measured), ..exact() }
+    }
+
+    #[test]
+    fn interpolation_alone_is_never_exact_and_never_broken() {
+        use Classification::{Approximate, Consistent, Undetermined};
+        use Verdict::{NeedsAttention, Pass};
+        for (model, control, expected) in [
+            (9.9e-3, 1e-3, (Consistent, Pass)),
+            (1e-15, 0.0, (Consistent, Pass)),
+            (9.9e-3, 9.8e-4, (Approximate, NeedsAttention)),
+            (1e-2, 1e-2, (Undetermined, NeedsAttention)),
+            (0.9, 0.1, (Undetermined, NeedsAttention)),
+            (2.0, 0.1, (Approximate, NeedsAttention)),
+            (f64::NAN, 0.1, (Approximate, NeedsAttention)),
+        ] {
+            assert_eq!(outcome(&interpolated(model, control)), expected, "{model:e} beside {control:e}");
+        }
+        // Both figures are said.
+        let decision = decide(&interpolated(2.0, 0.123), &Levels::default(), 1e-2);
+        assert!(
+            decision.reason.contains("2.0e0") && decision.reason.contains("1.2e-1"),
+            "{}",
+            decision.reason
+        );
+    }
+
+    #[test]
+    fn without_a_control_interpolation_decides_nothing() {
+        let unknown = Evidence { interpolated: Some(1e-9), ..exact() };
+        assert_eq!(outcome(&unknown), (Classification::Undetermined, Verdict::NeedsAttention));
+        let control = Some(InterpolationControl::cannot("the whole image".to_owned()));
+        let cannot = decide(&Evidence { control, ..unknown }, &Levels::default(), 1e-2);
+        assert!(cannot.reason.contains("(cannot judge: the whole image)"), "{}", cannot.reason);
+    }
+
+    #[test]
+    fn a_control_excuses_nothing_on_the_lattice() {
+        let broken = Evidence {
+            double: with_double(|d| (d.scaled, d.relative) = (0.5, 0.5)).double,
+            ..interpolated(1e-3, 1e-2)
+        };
+        assert_eq!(outcome(&broken), (Classification::Broken, Verdict::Fail));
+        let vacuous = Evidence { vacuous: Some("constant".to_owned()), ..interpolated(1e-3, 1e-2) };
+        assert_eq!(outcome(&vacuous), (Classification::Undetermined, Verdict::NeedsAttention));
+    }
+
+    #[test]
+    fn a_tolerance_passes_what_interpolation_does_not_explain() {
+        let at = |tolerance| Evidence { tolerance: Some(tolerance), ..interpolated(9.9e-3, 1e-5) };
+        assert_eq!(outcome(&at(2e-2)), (Classification::Approximate, Verdict::Pass));
+        assert_eq!(outcome(&at(5e-3)), (Classification::Approximate, Verdict::NeedsAttention));
+        // Nothing that is as large as a violation.
+        let large = Evidence { tolerance: Some(0.9), ..interpolated(0.5, 1e-5) };
+        assert_eq!(outcome(&large), (Classification::Approximate, Verdict::NeedsAttention));
     }
 
     #[test]

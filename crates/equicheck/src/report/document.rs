@@ -10,9 +10,9 @@ use std::fmt::Write as _;
 use crate::symmetry::{Factor, Group};
 
 use super::{
-    Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FactorRow, Finding, Float64, Level,
-    ModelInfo, OutputResult, PlannedRow, Report, Shard, Stage, Stop, SymmetryType, Timings, TransformRow,
-    VacuityRow, Verdict, WorstCase,
+    Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FactorRow, Finding, Float64,
+    InterpolationControl, Level, ModelInfo, OutputResult, PlannedRow, Report, Shard, Stage, Stop,
+    SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 /// A piece of running text.
@@ -372,6 +372,9 @@ fn details(output: &OutputResult, report: &Report, blocks: &mut Document) {
         );
         blocks.push(item("Not repeatable", differences));
     }
+    if let Some(control) = &output.interpolation {
+        blocks.push(item("Interpolation control", interpolation(control)));
+    }
     blocks.extend(output.vacuity.iter().filter_map(vacuous));
     // The joint action is the declared group; a single factor stands in where it alone was tested.
     if let Some(row) = output.factors.iter().find(|row| row.factor == "joint").or(output.factors.first()) {
@@ -489,6 +492,22 @@ fn float64(comparison: &Float64) -> Inline {
     }
 }
 
+fn interpolation(control: &InterpolationControl) -> String {
+    let reach = control
+        .receptive_field
+        .map_or(String::new(), |radius| format!("; receptive field {radius:.0} pixels to each side"));
+    match (control.model, control.control) {
+        (Some(model), Some(reference)) => format!(
+            "on smooth inputs the model's error is {}, that of the reference (blur, then positive part) {}, over {} \
+             pairs{reach}",
+            figure(model),
+            figure(reference),
+            control.pairs
+        ),
+        _ => format!("cannot judge: {}{reach}", control.note.as_deref().unwrap_or("nothing was measured")),
+    }
+}
+
 fn worst_case(worst: &WorstCase) -> Inline {
     let WorstCase { sample, rattled_from, index, element, factor, kind, block } = worst;
     let copied = rattled_from.map_or(String::new(), |of| format!(" (a rattled copy of {of})"));
@@ -512,6 +531,9 @@ fn share(row: &FactorRow, report: &Report) -> Inline {
     let counted = format!("{} of {} pairs exceeded", row.exceeding, row.pairs);
     let confidence = percent(report.plan.confidence);
     let how = match row.bound {
+        Bound::Interpolated => {
+            return "no bound: transformations that interpolate the grid are judged by their control".into();
+        }
         Bound::None => return "no bound: no transformation was drawn at random".into(),
         Bound::Exact => {
             return Inline::from(format!("{} of ", exactly(row.share_bound)))
@@ -562,6 +584,7 @@ fn factors(rows: &[FactorRow]) -> Table {
                     row.exceeding.to_string().into(),
                     match row.bound {
                         Bound::Exact => format!("= {}", exactly(row.share_bound)),
+                        Bound::Interpolated => "-".to_owned(),
                         _ => percent_up(row.share_bound),
                     }
                     .into(),

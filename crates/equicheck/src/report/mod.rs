@@ -214,6 +214,8 @@ pub struct FactorRow {
 pub enum Bound {
     /// Nothing was drawn.
     None,
+    /// Pairs interpolate a grid, so that none of them alone violates or holds: their control judges them together.
+    Interpolated,
     /// Every element of a finite group was tried on every sample: the share itself.
     Exact,
     /// Clopper and Pearson's upper confidence bound, for a plan that was carried out in full.
@@ -336,6 +338,36 @@ pub struct VacuityRow {
     pub vacuous: Option<String>,
 }
 
+/// Errors on inputs that are known between pixels, where elements of the group interpolate a grid: an interpolated
+/// array's own error is the model's and the interpolation's together (METHOD 10).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterpolationControl {
+    /// Largest relative error of the model on smooth fields that were sampled at the transformed points. Absent where
+    /// nothing could be judged.
+    #[serde(with = "figure::optional")]
+    pub model: Option<f64>,
+    /// The same of a reference that is equivariant in the continuum (isotropic blur, then the positive part): what
+    /// discretisation and the output's interpolation explain.
+    #[serde(with = "figure::optional")]
+    pub control: Option<f64>,
+    /// (sample, element) pairs.
+    pub pairs: usize,
+    /// How far the influence of one pixel of the input reaches along an axis of the output, in pixels of the input; absent
+    /// for an output without a grid.
+    #[serde(default, with = "figure::optional")]
+    pub receptive_field: Option<f64>,
+    /// Why nothing could be judged, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl InterpolationControl {
+    /// Nothing could be judged.
+    pub(crate) fn cannot(why: String) -> Self {
+        Self { model: None, control: None, pairs: 0, receptive_field: None, note: Some(why) }
+    }
+}
+
 /// Whether an output is declared to move under the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SymmetryType {
@@ -408,6 +440,9 @@ pub struct OutputResult {
     pub repeatability: Repeatability,
     /// Vacuous tests.
     pub vacuity: Vec<VacuityRow>,
+    /// The control for elements that interpolate a grid, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<InterpolationControl>,
     /// The user's tolerance, when one was given for this output.
     #[serde(with = "figure::optional")]
     pub tolerance: Option<f64>,

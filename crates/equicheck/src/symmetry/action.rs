@@ -3,9 +3,11 @@
 //! Arithmetic is in f64 with one rounding into the tensor's type at the end; where an element only moves entries (a
 //! permutation, a lattice symmetry of a grid, a regular representation) they keep their bits, whatever their type.
 
+mod sampled;
 mod selection;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use ndarray::{Array2, ArrayD, Dimension, IxDyn};
 
@@ -21,6 +23,7 @@ use super::layout::{Axis, IndexValues, Layout, UpTo};
 use super::order;
 use super::representation::{Representation, Segment};
 
+pub(crate) use sampled::Sampled;
 pub(crate) use selection::Selection;
 
 /// A layout bound to a shape: one meaning per axis of the tensor.
@@ -479,7 +482,7 @@ impl BoundLayout {
     ///
     /// # Errors
     /// What the grid does not admit, in words.
-    fn warp(&self, element: &Element) -> Result<Option<GridWarp>, String> {
+    fn warp(&self, element: &Element) -> Result<Option<Rc<GridWarp>>, String> {
         let Some(grid) = &self.grid else { return Ok(None) };
         let n = grid.names.len();
         let acts = element.linear().nrows() == n;
@@ -498,7 +501,7 @@ impl BoundLayout {
         if linear == Array2::<f64>::eye(n) && shift.iter().all(|t| *t == 0.0) {
             return Ok(None);
         }
-        GridWarp::new(&grid.sizes, grid.domain, grid.interpolation, &linear, &shift)
+        GridWarp::kept(&grid.sizes, grid.domain, grid.interpolation, &linear, &shift)
             .map(Some)
             .map_err(|error| error.to_string())
     }

@@ -21,8 +21,11 @@
 //! and flips. Its reflection, in `flip2dOnR2()` and `flipRot2dOnR2(N)`, keeps y by default (axis pi/2) and is
 //! `flip(f, width)`; with `axis=0` it keeps x and is `flip(f, height)`.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 use std::str::FromStr;
 
 use nalgebra::DMatrix;
@@ -196,6 +199,20 @@ const MAX_PIXELS: usize = 1 << 31;
 /// times the grid's extent, in a coordinate that is meant to be a pixel's.
 const ROUNDING: f64 = 1e-12;
 
+/// Warps that are remembered, per thread: one for each of the grids of a model that has several.
+const MOST_KEPT: usize = 4;
+
+/// A warp, and what it was made from.
+struct Known {
+    linear: Array2<f64>,
+    translation: Vec<f64>,
+    warp: Rc<GridWarp>,
+}
+
+thread_local! {
+    static KEPT: RefCell<VecDeque<Known>> = const { RefCell::new(VecDeque::new()) };
+}
+
 /// The action of one affine transformation on grids of one shape.
 ///
 /// A linear operator W on the grid's values: `W f` holds, at each pixel p, the interpolant of f at `T^-1 p`.
@@ -329,6 +346,38 @@ impl GridWarp {
         Ok(warp)
     }
 
+    /// The same as [`new`](GridWarp::new), which remembers the last few warps: one pair of an audit asks for its own a dozen
+    /// times.
+    ///
+    /// # Errors
+    /// As [`new`](GridWarp::new).
+    pub(crate) fn kept(
+        sizes: &[usize],
+        domain: Domain,
+        interpolation: Interpolation,
+        linear: &Array2<f64>,
+        translation: &[f64],
+    ) -> Result<Rc<Self>, GridError> {
+        let same = |known: &Known| {
+            let warp = &known.warp;
+            let place = warp.sizes == sizes && warp.domain == domain && warp.interpolation == interpolation;
+            place && known.linear == linear && known.translation == translation
+        };
+        KEPT.with_borrow_mut(|kept| {
+            if let Some(known) = kept.iter().find(|known| same(known)) {
+                return Ok(Rc::clone(&known.warp));
+            }
+            let warp = Rc::new(Self::new(sizes, domain, interpolation, linear, translation)?);
+            kept.truncate(MOST_KEPT - 1);
+            kept.push_front(Known {
+                linear: linear.clone(),
+                translation: translation.to_vec(),
+                warp: Rc::clone(&warp),
+            });
+            Ok(warp)
+        })
+    }
+
     /// The grid's shape.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
@@ -366,6 +415,12 @@ impl GridWarp {
             Map::Exact(source) if *self.mask.get(pixel)? => Some(source[pixel]),
             _ => None,
         }
+    }
+
+    /// Where every pixel comes from, as an affine map: along axis a the pixel at index i has its source at
+    /// `base[a] + sum_b step[a][b] i[b]`, in pixels from the first one, on the grid or beyond it.
+    pub(crate) fn sources(&self) -> (&[f64], &[Vec<f64>]) {
+        (&self.base, &self.step)
     }
 
     /// Acts on `values`, whose axes number `axes` are the grid's, in its order; other axes are left alone.

@@ -19,7 +19,7 @@ mod user;
 mod wigner;
 
 pub use action::BoundLayout;
-pub(crate) use action::{Selection, permuted_lengths};
+pub(crate) use action::{Sampled, Selection, permuted_lengths};
 pub use element::Element;
 pub use group::{Factor, Generators, Group, LARGEST_LISTED, Shift, Term};
 pub use irreps::{

@@ -2,9 +2,9 @@
 
 use equicheck::report::{
     Bound, Classification, CompositionKind, CompositionRow, Distribution, DistributionTest, ExecutedPlan,
-    FORMAT_VERSION, FactorRow, Finding, Float64, LawStatistic, Level, Levels, ModelInfo, Outcome,
-    OutputResult, PlannedRow, Repeatability, Report, Rows, Severity, Shard, Stage, Stop, StressKind,
-    StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    FORMAT_VERSION, FactorRow, Finding, Float64, InterpolationControl, LawStatistic, Level, Levels,
+    ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report, Rows, Severity, Shard, Stage, Stop,
+    StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 fn summary(mean: f64, max: f64) -> Summary {
@@ -97,6 +97,7 @@ pub(crate) fn output(name: &str, layout: &str, symmetry_type: SymmetryType) -> O
         }],
         tolerance: None,
         distribution: None,
+        interpolation: None,
     }
 }
 
@@ -413,6 +414,45 @@ pub(crate) fn cut_by_budget() -> Report {
     report
 }
 
+/// Images turned by all angles: one output that interpolation explains, one that cannot be judged.
+pub(crate) fn interpolated() -> Report {
+    let mut report = passing();
+    report.verdict = Verdict::NeedsAttention;
+    "SO(2)".clone_into(&mut report.group);
+    report.transforms.truncate(1);
+    let factors = vec![FactorRow { bound: Bound::Interpolated, ..factor("joint", 3e-2, 0, 1.0) }];
+    report.outputs = vec![
+        OutputResult {
+            classification: Classification::Consistent,
+            reason: "under all others its error is 1.2e-03 on smooth inputs known between pixels".to_owned(),
+            factors: factors.clone(),
+            interpolation: Some(InterpolationControl {
+                model: Some(1.23e-3),
+                control: Some(1.5e-2),
+                pairs: 24,
+                receptive_field: None,
+                note: None,
+            }),
+            ..output("logits", "batch classes", SymmetryType::Invariant)
+        },
+        OutputResult {
+            classification: Classification::Undetermined,
+            verdict: Verdict::NeedsAttention,
+            reason: "how much of the error 3.0e-02 is the interpolation's is not known".to_owned(),
+            factors,
+            interpolation: Some(InterpolationControl {
+                model: None,
+                control: None,
+                pairs: 0,
+                receptive_field: Some(31.0),
+                note: Some("the receptive field of its pixels is the whole image".to_owned()),
+            }),
+            ..output("mask", "batch height width", SymmetryType::Equivariant)
+        },
+    ];
+    report
+}
+
 /// A test of the law of a random output, which no element breaks unless it differs.
 fn law_test(factor: &str, statistic: LawStatistic, p_value: f64, difference: f64) -> DistributionTest {
     DistributionTest {
@@ -489,12 +529,13 @@ pub(crate) fn random() -> Report {
 }
 
 /// All of them, by name.
-pub(crate) fn all() -> [(&'static str, Report); 5] {
+pub(crate) fn all() -> [(&'static str, Report); 6] {
     [
         ("passing", passing()),
         ("failing", failing()),
         ("hard", hard()),
         ("cut_by_budget", cut_by_budget()),
         ("random", random()),
+        ("interpolated", interpolated()),
     ]
 }

@@ -67,6 +67,7 @@ impl EndToEnd<'_> {
             vacuous: None,
             cut_short: None,
             interpolated: None,
+            control: None,
             tolerance: None,
         };
         let decision = decide(&evidence, ground.levels, self.options.levels.approximate);

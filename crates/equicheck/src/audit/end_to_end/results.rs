@@ -59,6 +59,7 @@ impl EndToEnd<'_> {
                 repeatability: measured.repeatability[o],
                 vacuity: measured.vacuity[o].clone(),
                 copied: self.copied_input(o),
+                interpolation: measured.interpolation[o].clone(),
                 tolerance: self.options.tolerances.get(name).copied().or(self.options.tolerance),
                 law: self.laws.get(o).cloned().flatten(),
             }
