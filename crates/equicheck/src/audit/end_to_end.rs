@@ -170,6 +170,8 @@ struct EndToEnd<'a> {
     written: Vec<String>,
     /// Samples on which the probes run.
     probed: usize,
+    /// Pairs of the plan, all shards together.
+    whole_plan: usize,
     /// How many of the last cases are rattled copies of the first.
     rattled: usize,
     /// By output: whether it vanishes on the samples as given, by their symmetry. Empty without rattled copies.
@@ -200,6 +202,7 @@ impl<'a> EndToEnd<'a> {
             first_outputs: Vec::new(),
             written: Vec::new(),
             probed: 1,
+            whole_plan: 0,
             rattled: 0,
             forced: Vec::new(),
             computes_in: None,
@@ -509,6 +512,7 @@ impl<'a> EndToEnd<'a> {
         for (place, pair) in pairs.iter_mut().enumerate() {
             pair.place = place;
         }
+        self.whole_plan = pairs.len();
         let Shard { index, count } = self.options.shard;
         pairs.retain(|pair| pair.place % count == index);
         pairs
@@ -552,6 +556,7 @@ impl<'a> EndToEnd<'a> {
     ) -> Result<(), Error> {
         let planned = plan.len();
         evidence.planned = planned;
+        evidence.whole = self.whole_plan;
         if plan.is_empty() {
             return Ok(());
         }

@@ -143,6 +143,10 @@ pub(crate) struct WorstRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     pub(crate) shard: Shard,
+    /// Version of the writer, and every option that shapes what is measured.
+    pub(crate) settings: String,
+    /// Pairs of the whole plan.
+    pub(crate) whole: usize,
     pub(crate) group: String,
     /// Whether the group is a custom action's, whose name says nothing.
     pub(crate) custom: bool,
@@ -630,6 +634,9 @@ impl Evidence {
         if let Some(missing) = (0..count).find(|index| !by_index.contains_key(index)) {
             return Err(format!("shard {missing} of {count} is missing"));
         }
+        for shard in by_index.values() {
+            shard.check().map_err(|why| format!("shard {} is damaged: {why}", shard.shard.index))?;
+        }
         let mut whole = (*by_index.values().next().unwrap_or(&first)).clone();
         for shard in by_index.values().skip(1) {
             if let Some(what) = whole.differs(shard) {
@@ -645,6 +652,34 @@ impl Evidence {
         Ok(whole)
     }
 
+    /// Whether a shard that was read from a file holds together.
+    fn check(&self) -> Result<(), String> {
+        if !self.custom && Group::parse(&self.group).is_err() {
+            return Err(format!("`{}` is no group", self.group));
+        }
+        let outputs = self.outputs.len();
+        let mut places = BTreeSet::new();
+        for record in &self.records {
+            let lengths = [Some(record.working.len()), record.double.as_ref().map(Vec::len)];
+            let complete =
+                lengths.iter().flatten().all(|length| *length == outputs) && record.failure.len() == outputs;
+            if !complete || record.part >= self.parts.len() || record.sample >= self.samples {
+                return Err(format!("pair {} is incomplete", record.place));
+            }
+            let own = record.place % self.shard.count == self.shard.index && record.place < self.whole;
+            if !own || !places.insert(record.place) {
+                return Err(format!("pair {} is another shard's, or comes twice", record.place));
+            }
+        }
+        if self.stop == Stop::Completed && places.len() != self.planned {
+            return Err(format!("it holds {} of its {} pairs", places.len(), self.planned));
+        }
+        if self.rattled.len() > self.samples {
+            return Err("it holds more rattled copies than samples".to_owned());
+        }
+        Ok(())
+    }
+
     /// What shows that another shard is not of the same audit, if anything does.
     fn differs(&self, other: &Self) -> Option<&'static str> {
         let names = |e: &Self| -> Vec<(String, String)> {
@@ -652,9 +687,11 @@ impl Evidence {
         };
         let scales = |e: &Self| -> Vec<u64> { e.outputs.iter().map(|o| o.scale.to_bits()).collect() };
         let tolerances = |e: &Self| -> Vec<Option<f64>> { e.outputs.iter().map(|o| o.tolerance).collect() };
-        let checks: [(&str, bool); 9] = [
+        let checks: [(&str, bool); 11] = [
             ("the group", self.group == other.group && self.parts == other.parts),
             ("the seed", self.seed == other.seed),
+            ("the version of equicheck or an option", self.settings == other.settings),
+            ("the size of the plan", self.whole == other.whole),
             ("the model", self.model == other.model),
             (
                 "the declaration of tensors",
@@ -744,6 +781,8 @@ mod tests {
         };
         Evidence {
             shard: Shard::WHOLE,
+            settings: String::new(),
+            whole: 0,
             group: "SO(3)".to_owned(),
             custom: false,
             grids: false,
@@ -929,7 +968,7 @@ mod tests {
             record.working[0].relative *= draws.uniform();
             record.working[1].scaled *= draws.uniform();
         }
-        whole.planned = 20;
+        (whole.planned, whole.whole) = (20, 20);
         let described = |evidence: &mut Evidence| {
             let ill_conditioned = evidence.ill_conditioned();
             evidence.worst = evidence
@@ -980,7 +1019,7 @@ mod tests {
             change(&mut parts);
             Evidence::merge(&parts).map(|_| ()).unwrap_err()
         };
-        let cases: [(&Change, &str); 13] = [
+        let cases: [(&Change, &str); 20] = [
             (&|parts| parts.clear(), "there are no shards to merge"),
             (&|parts| drop(parts.remove(1)), "shard 1 of 3 is missing"),
             (&|parts| parts[1].shard.index = 2, "shard 2 of 3 is given twice"),
@@ -990,9 +1029,22 @@ mod tests {
             ),
             (&|parts| parts[1].seed = 1, "shard 1 is of another audit than shard 0: the seed differs"),
             (
-                &|parts| parts[2].group.push('x'),
+                &|parts| "SO(2)".clone_into(&mut parts[2].group),
                 "shard 2 is of another audit than shard 0: the group differs",
             ),
+            (&|parts| parts[1].settings.push('x'), "the version of equicheck or an option differs"),
+            (
+                &|parts| (0..3).for_each(|k| parts[k].whole = 20 + usize::from(k == 2)),
+                "the size of the plan differs",
+            ),
+            (&|parts| parts[1].records[0].working.clear(), "shard 1 is damaged: pair 1 is incomplete"),
+            (&|parts| parts[1].records[0].part = 7, "shard 1 is damaged: pair 1 is incomplete"),
+            (
+                &|parts| parts[1].records = parts[0].records.clone(),
+                "shard 1 is damaged: pair 0 is another shard's, or comes twice",
+            ),
+            (&|parts| drop(parts[2].records.pop()), "shard 2 is damaged: it holds 5 of its 6 pairs"),
+            (&|parts| parts[0].group.push('x'), "shard 0 is damaged: `SO(3)x` is no group"),
             (&|parts| parts[1].model.name.push('x'), "the model differs"),
             (&|parts| parts[1].outputs[0].layout.push('x'), "the declaration of tensors differs"),
             (&|parts| parts[1].samples = 2, "the number of samples differs"),

@@ -371,6 +371,12 @@ pub fn audit(
 const LARGEST_RAPIDITY: f64 = 5.0;
 
 impl Options {
+    /// Version and options as text: equal where all that shapes what is measured is. Budgets and shards are no part.
+    pub(crate) fn settings(&self) -> String {
+        let shaping = Self { shard: Shard::WHOLE, budget: None, ..self.clone() };
+        format!("{} {shaping:?}", env!("CARGO_PKG_VERSION"))
+    }
+
     /// How the grid of a tensor ends, if that was said: of it, or of all, or of the others, which then agree.
     pub(crate) fn domain_of(&self, tensor: &str) -> Option<Domain> {
         let common = || {

@@ -72,6 +72,8 @@ impl EndToEnd<'_> {
         self.remarks();
         Evidence {
             shard: self.options.shard,
+            settings: self.options.settings(),
+            whole: 0,
             group: group.to_string(),
             custom: self.specification.custom_action().is_some(),
             grids: self.cases.iter().any(|case| !case.space.grid.is_empty()),
