@@ -220,3 +220,21 @@ def test_an_input_that_might_belong_to_entries_is_in_the_way() -> None:
     assert "the layout of input `1` does not say what its 4 entries are" in report.composition["reason"]
     report = entries(model, samples, in_layouts=("batch vector", "batch"))
     assert {row["outcome"] for row in rows(report).values()} == {"holds"}
+
+
+def test_outputs_modulo_a_lattice_are_not_judged_in_the_wrong_cell() -> None:
+    def model(x: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        return x + len(x) * torch.tensor([1.0, 0.0, 0.0])
+
+    inputs = {"x": torch.rand(3, 4, 3), "cell": 5 * torch.eye(3).expand(3, 3, 3).contiguous()}
+    report = equicheck.audit(
+        model,
+        inputs,
+        group="T(3)",
+        in_layouts={"x": "batch nodes! point mod cell", "cell": "batch 3 vector"},
+        out_layouts="batch nodes! point mod cell",
+        transforms=8,
+    )
+    rows = report.composition["rows"]
+    assert rows
+    assert not any(row["outcome"] == "holds" for row in rows)

@@ -108,7 +108,9 @@ def control(report: equicheck.Report) -> dict[str, Any]:
 def test_a_network_that_is_isotropic_in_the_continuum_passes(
     deviation: float, nonlinearity: Callable[[torch.Tensor], torch.Tensor], size: int
 ) -> None:
-    report = audit(Isotropic(deviation, nonlinearity), images(size))
+    # Interpolation may hide as much: what is small enough is the user's word.
+    assert audit(Isotropic(deviation, nonlinearity), images(size)).verdict == "NEEDS_ATTENTION"
+    report = audit(Isotropic(deviation, nonlinearity), images(size), tolerance=1e-2)
     output, found = report.outputs["output"], control(report)
     assert (report.verdict, output.classification) == ("PASS", "consistent"), report
     assert found["model"] < 1e-2
@@ -121,9 +123,10 @@ def test_a_network_that_is_isotropic_in_the_continuum_passes(
     assert {row["bound"] for row in output.factors} == {"interpolated"}
 
 
-def test_aliasing_of_a_sharp_nonlinearity_stays_within_the_margin() -> None:
-    found = control(audit(Isotropic(1.0, torch.relu)))
-    assert found["model"] <= MARGIN * found["control"]
+def test_a_sharp_nonlinearity_aliases_and_is_not_judged() -> None:
+    report = audit(Isotropic(1.0, torch.relu))
+    assert report.verdict == "NEEDS_ATTENTION"
+    assert control(report)["model"] > 1e-2
 
 
 @pytest.mark.parametrize("size", [24, 33, 48])
@@ -143,16 +146,8 @@ def test_a_symmetry_of_the_lattice_alone_never_passes_for_all_angles(model: nn.M
     assert audit(model, images(size), group="C4").verdict == "PASS"
     report = audit(model, images(size))
     assert report.verdict == "NEEDS_ATTENTION", report
-    assert control(report)["model"] > 1e-2
+    assert control(report)["model"] > 5e-3
     assert report.outputs["output"].classification in {"approximate", "undetermined"}
-
-
-def test_beyond_what_interpolation_explains() -> None:
-    report = audit(Quarter(torch.tanh), images(33))
-    found, output = control(report), report.outputs["output"]
-    assert found["model"] > MARGIN * found["control"]
-    assert output.classification == "approximate"
-    assert "beyond what interpolation explains" in output.reason
 
 
 @pytest.mark.parametrize("out", [LAYOUT, POOLED])
@@ -169,7 +164,7 @@ def test_a_plain_network_fails_on_the_lattice_already(out: str) -> None:
 
 
 def test_a_dense_network_passes_where_its_output_is_interpolated_well() -> None:
-    report = audit(Isotropic(1.0, torch.tanh, pool=False), out=LAYOUT, interpolation="fourier")
+    report = audit(Isotropic(1.0, torch.tanh, pool=False), out=LAYOUT, interpolation="fourier", tolerance=1e-2)
     assert (report.verdict, report.outputs["output"].classification) == ("PASS", "consistent"), report
     # Two blurs of four pixels to each side.
     assert control(report)["receptive_field"] == 8
@@ -263,7 +258,7 @@ def test_vector_fields_come_in_as_fields_of_components() -> None:
 
     def report(model: nn.Module) -> equicheck.Report:
         layouts: dict[str, Any] = {"in_layouts": "height width vector", "out_layouts": ""}
-        return equicheck.audit(model, fields, group="SO(2)", samples=3, transforms=8, **layouts)
+        return equicheck.audit(model, fields, group="SO(2)", samples=3, transforms=8, tolerance=5e-3, **layouts)
 
     healthy = report(Divergence())
     assert healthy.verdict == "PASS", healthy
@@ -324,7 +319,7 @@ def test_groups_of_the_lattice_have_no_control(group: str) -> None:
 
 
 def test_finite_groups_with_turns_off_the_lattice_have_one() -> None:
-    report = audit(Isotropic(1.0, torch.tanh), group="C8", transforms=16)
+    report = audit(Isotropic(1.0, torch.tanh), group="C8", transforms=16, tolerance=5e-3)
     assert report.verdict == "PASS"
     # The four odd multiples of 45 degrees.
     assert control(report)["pairs"] == 3 * 4
@@ -346,4 +341,4 @@ def test_the_report_says_both_figures_and_is_the_same_in_shards() -> None:
     assert equicheck.Report.from_json(whole.to_json()).outputs["output"].interpolation == found
     parts = [audit(model, shard=(k, 2)) for k in range(2)]
     assert control(equicheck.merge(parts)) == found
-    assert equicheck.merge(parts).verdict == whole.verdict == "PASS"
+    assert equicheck.merge(parts).verdict == whole.verdict == "NEEDS_ATTENTION"

@@ -331,3 +331,46 @@ def test_random_failures_and_shapes_are_failures_in_words() -> None:
 def test_an_output_up_to_its_sign_has_no_law_here() -> None:
     message = refused(draws(torch.randn_like), randomness="distribution", out_layouts="nodes channel ~ sign")
     assert "projector" in message
+
+
+@pytest.mark.parametrize(
+    ("layout", "group", "clause"),
+    [
+        ("quaternion", "SO(3)", "up to `sign`"),
+        ("vector ~ sign", "SO(3)", "up to `sign`"),
+        ("point mod cell", "SE(3)", "modulo a lattice"),
+        ("fractional(cell)", "SE(3)", "modulo a lattice"),
+    ],
+)
+def test_laws_of_values_modulo_something_are_refused(layout: str, group: str, clause: str) -> None:
+    def model(x: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        y = x.mean(0)
+        y = torch.cat([y, y.norm()[None]]) if layout == "quaternion" else y
+        return y + 0.1 * torch.randn_like(y)
+
+    inputs = {"x": torch.randn(4, 3), "cell": 5 * torch.eye(3)}
+    layouts = {"x": "nodes! point", "cell": "3 vector"}
+    with pytest.raises(equicheck.SpecificationError, match=f"is compared {clause}"):
+        equicheck.audit(model, inputs, group=group, in_layouts=layouts, out_layouts=layout, randomness="distribution")
+
+
+def test_one_random_output_that_fails_does_not_fail_the_others() -> None:
+    def model(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        noise = torch.randn_like(x)
+        bad = (x + noise).sum(0) * (torch.nan if x[0, 0] > 0 and noise[0, 0] > 0 else 1.0)
+        return {"good": (x - x.mean(0)) + noise, "bad": bad}
+
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    x[0] = torch.tensor([-2.0, 0.1, 0.2])
+    report = equicheck.audit(
+        model,
+        x,
+        group="SO(3)",
+        in_layouts="nodes! vector",
+        out_layouts={"good": "nodes! vector", "bad": "vector"},
+        randomness="distribution",
+    )
+    assert report.outputs["bad"].verdict == "FAIL"
+    assert report.outputs["good"].verdict == "NEEDS_ATTENTION"
+    assert "ended early" in report.outputs["good"].reason
+    assert not any("time budget" in note for note in report.notes)

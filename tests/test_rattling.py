@@ -75,3 +75,23 @@ def test_an_output_that_is_zero_everywhere_stays_vacuous() -> None:
     assert report.plan["rattled"] == 0
     assert report.verdict == "NEEDS_ATTENTION"
     assert "vacuous" in report.outputs["dipole"].reason
+
+
+def test_unit_quaternions_are_not_rattled() -> None:
+    def turned(q: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The dipole of points, by the usual formula for a unit quaternion there and back."""
+        w, v = q[0], q[1:]
+        centred = x - x.mean(0)
+        back = -v.expand_as(x)
+        local = centred + 2 * torch.linalg.cross(back, torch.linalg.cross(back, centred) + w * centred)
+        weight = torch.exp(-local.square() / 4)
+        there = (weight * local).sum(0)
+        return there + 2 * torch.linalg.cross(v, torch.linalg.cross(v, there) + w * there)
+
+    q = torch.randn(4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    half = torch.randn(6, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    inputs = {"q": q / q.norm(), "x": torch.cat([half, -half])}
+    layouts = {"q": "quaternion", "x": "nodes! point"}
+    report = equicheck.audit(turned, inputs, group="SE(3)", in_layouts=layouts, out_layouts="vector", **FEW)
+    assert report.plan["rattled"] == 1
+    assert report.verdict == "PASS", report

@@ -208,3 +208,21 @@ def test_a_spent_budget_ends_the_stage() -> None:
     report = stressed(Pull(), budget=1e-6, **SPACE)
     assert set(outcomes(report).values()) == {"not_judged"}
     assert rows(report)["collinear"]["reason"] == "the time budget left no time for it: raise `budget`"
+
+
+@pytest.mark.parametrize(
+    ("offset", "precision", "outcome"),
+    [(0.0, "as_is", "discontinuous"), (3000.0, "both", "discontinuous"), (3000.0, "as_is", "not_judged")],
+)
+def test_continuity_at_the_cutoff_is_claimed_only_where_it_was_crossed(
+    offset: float, precision: Any, outcome: str
+) -> None:
+    def hard(x: torch.Tensor) -> torch.Tensor:
+        distance = (x[None] - x[:, None]).norm(dim=-1)
+        return torch.where(distance < 5, torch.exp(-distance / 5), 0 * distance).sum()
+
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)) + offset
+    options: dict[str, Any] = {"group": "SO(3)", "in_layouts": "nodes! point", "out_layouts": "", "transforms": 8}
+    report = equicheck.audit(hard, x, **options, precision=precision, stress=True, cutoff=5.0)
+    (row,) = (row for row in report.stress["rows"] if row["kind"] == "across_cutoff")
+    assert row["outcome"] == outcome, row

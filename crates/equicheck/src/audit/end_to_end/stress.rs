@@ -69,7 +69,8 @@ impl EndToEnd<'_> {
             );
         }
         let mut rows = Vec::new();
-        for kind in self.with_source(0, false, |source| Ok(stress::kinds(source))).unwrap_or_default() {
+        for kind in self.with_source(0, false, false, |source| Ok(stress::kinds(source))).unwrap_or_default()
+        {
             rows.push(if self.spent(LAST) {
                 row(
                     kind,
@@ -84,17 +85,20 @@ impl EndToEnd<'_> {
         Ok(Rows::Ran { rows })
     }
 
-    /// Calls `use_it` with what inputs are derived from; `alone`: with the first graph of a batch alone.
+    /// Calls `use_it` with what inputs are derived from; `alone`: with the first graph of a batch alone; `wide`: in double
+    /// precision.
     fn with_source<T>(
         &self,
         sample: usize,
         alone: bool,
+        wide: bool,
         use_it: impl FnOnce(&Source<'_>) -> Result<T, String>,
     ) -> Result<T, String> {
         let names = self.input_names();
         let case = &self.cases[sample];
         let segments = &self.options.segments;
-        let own = Sample { names: &names, tensors: &case.inputs, layouts: &case.layouts };
+        let tensors = self.inputs(sample, wide);
+        let own = Sample { names: &names, tensors: &tensors, layouts: &case.layouts };
         let source = |sample| Source {
             sample,
             group: self.specification.group(),
@@ -122,7 +126,7 @@ impl EndToEnd<'_> {
         let mut found = None;
         for sample in 0..self.probed {
             let mut draws = Draws::new(self.options.seed, sample, kind as u64, Purpose::Stress);
-            match self.with_source(sample, alone, |source| stress::derive(source, kind, &mut draws)) {
+            match self.with_source(sample, alone, false, |source| stress::derive(source, kind, &mut draws)) {
                 Ok(inputs) => {
                     found = Some((sample, inputs));
                     break;
@@ -362,23 +366,23 @@ impl EndToEnd<'_> {
             .filter(|size| size.is_finite())
             .fold(0.0, f64::max);
         let coarse = largest / self.options.cutoff.unwrap_or(f64::INFINITY);
-        if 16.0 * ground.roundoff * coarse.max(1.0) > NEAR_CUTOFF {
+        let wide = matches!(double, DoubleModel::Copy(_));
+        let roundoff = if wide { 2f64.powi(-53) } else { ground.roundoff };
+        if 4.0 * roundoff * coarse.max(4.0) > NEAR_CUTOFF {
             return unjudged(
                 "the inputs' precision is too coarse for a step of 1e-6 of the cutoff".to_owned(),
             );
         }
         let mut values = Vec::new();
         for offset in [-NEAR_CUTOFF, NEAR_CUTOFF, -OFF_CUTOFF, OFF_CUTOFF] {
-            let derived = self.with_source(sample, false, |source| stress::at_distance(source, 1.0 + offset));
+            let derived =
+                self.with_source(sample, false, wide, |source| stress::at_distance(source, 1.0 + offset));
             let inputs = match derived {
                 Ok(inputs) => inputs,
                 Err(why) => return unjudged(why),
             };
             let outcome = match double {
-                DoubleModel::Copy(copy) => {
-                    let wide: Vec<Tensor> = inputs.iter().map(Tensor::double).collect();
-                    self.calls.evaluate(PURPOSE, copy.as_mut(), sample, &wide)?
-                }
+                DoubleModel::Copy(copy) => self.calls.evaluate(PURPOSE, copy.as_mut(), sample, &inputs)?,
                 _ => self.calls.evaluate(PURPOSE, model, sample, &inputs)?,
             };
             match outcome {
