@@ -497,3 +497,18 @@ def test_describe() -> None:
         equicheck.describe("E(3)", "nodes point", (5,))
     with pytest.raises(SpecificationError, match="expected a string, not int"):
         equicheck.describe("E(3)", 3, (5,))
+
+
+@pytest.mark.parametrize("group", [None, 3, b"SO(3)"])
+def test_a_group_of_another_type_is_an_error(group: Any) -> None:
+    with pytest.raises(equicheck.SpecificationError, match="group: expected a string such as"):
+        equicheck.audit(torch.tanh, torch.randn(3), group=group, in_layouts="vector", out_layouts="vector")
+
+
+def test_an_output_in_steps_is_not_vacuous_because_one_sample_does_not_change() -> None:
+    samples = [torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) for n in (5, 6, 7, 8, 9)]
+    options: dict[str, Any] = {"group": "O(3) x S(nodes)", "in_layouts": "nodes vector", "out_layouts": ": nodes"}
+    report = equicheck.audit(lambda x: x.norm(dim=-1).argmax(), samples, **options, transforms=8)
+    assert report.verdict == "PASS", report
+    constant = equicheck.audit(lambda x: torch.tensor(0), samples, **options, transforms=8)
+    assert constant.verdict != "PASS"

@@ -195,3 +195,10 @@ def test_grids_may_end_in_different_ways() -> None:
     assert wrong.outputs["line"].verdict == "FAIL"
     with pytest.raises(equicheck.SpecificationError, match="no input or output `lime`"):
         equicheck.audit(model, inputs, domain={"lime": "open"}, **options)
+
+
+def test_every_note_is_said_once() -> None:
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    report = equicheck.audit(lambda x: weight * pull(x), XS, **SPACE, **FEW)
+    assert any("was not probed" in note for note in report.notes)
+    assert len(set(report.notes)) == len(report.notes)

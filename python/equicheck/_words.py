@@ -102,8 +102,13 @@ def _representation(name: str) -> str:
 
 def group_text(group: Any) -> Any:
     """A list of generator matrices as ``generated(...)``; anything else as it is."""
-    if not isinstance(group, (list, tuple)):
+    if isinstance(group, str):
         return group
+    if not isinstance(group, (list, tuple)):
+        raise SpecificationError(
+            f"group: expected a string such as 'E(3) x S(nodes)', a list of matrices or a CustomAction, not "
+            f"{type(group).__name__}"
+        )
     if not group:
         raise SpecificationError("group: the list of generators is empty")
     return f"generated({', '.join(_matrix(k, matrix) for k, matrix in enumerate(group))})"

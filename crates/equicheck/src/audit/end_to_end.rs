@@ -303,7 +303,11 @@ impl<'a> EndToEnd<'a> {
         if beside {
             evidence.stress = self.stress(model, &mut double, ground)?;
         }
-        evidence.notes.append(&mut self.notes);
+        for note in std::mem::take(&mut self.notes) {
+            if !evidence.notes.contains(&note) {
+                evidence.notes.push(note);
+            }
+        }
         evidence.calls_by_purpose = std::mem::take(&mut self.calls.by_purpose);
         evidence.timings =
             Timings { total: self.started.elapsed().as_secs_f64(), model: self.calls.time.as_secs_f64() };
