@@ -94,8 +94,8 @@ MUTANTS = (
     Mutant(
         "rotations are not Haar distributed",
         "audit/sampling.rs",
-        "if r[(j, j)] < 0.0 {",
-        "if r[(j, j)] < -1e9 {",
+        "DMatrix::from_fn(n, n, |_, _| self.normal());",
+        "DMatrix::from_fn(n, n, |_, _| self.uniform());",
         "--lib",
         "rotations_are_haar_distributed",
     ),
