@@ -82,7 +82,36 @@ pub(crate) struct Noise {
     pub(crate) repeat_double: f64,
 }
 
+/// Two precisions of one function differ by rounding; more than a tenth is another function.
+const ANOTHER_FUNCTION: f64 = 0.1;
+
 impl Noise {
+    /// What moves of one unit in the last place explain, and at least two roundoffs.
+    pub(crate) fn floor(&self, roundoff: f64) -> f64 {
+        self.rounding.max(2.0 * roundoff)
+    }
+
+    /// Noise of the precision under audit: where double precision `counts`, with all the rounding that it shows.
+    pub(crate) fn working(&self, roundoff: f64, counts: bool) -> f64 {
+        self.floor(roundoff).max(if counts { self.precisions_differ } else { 0.0 })
+    }
+
+    /// Whether the double-precision copy computes the same function as the model.
+    pub(crate) fn same_function(&self) -> bool {
+        self.precisions_differ <= ANOTHER_FUNCTION
+    }
+
+    /// The double-precision side of a decision, for these errors.
+    pub(crate) fn in_double(&self, scaled: f64, relative: f64) -> Double {
+        Double {
+            scaled,
+            relative,
+            noise: self.double.max(2f64.powi(-52)),
+            constants: self.constants,
+            repeat: self.repeat_double,
+        }
+    }
+
     /// The larger of both, figure by figure.
     fn join(&mut self, other: &Self) {
         self.rounding = self.rounding.max(other.rounding);
@@ -254,8 +283,7 @@ impl Evidence {
             (_, Proof::Drops { input, effective_precision }) => {
                 Float64::Void { effective_precision: *effective_precision, input: input.clone() }
             }
-            // Two precisions of one function differ by rounding; more than a tenth is another function.
-            _ if noise.precisions_differ > 0.1 => Float64::Unavailable {
+            _ if !noise.same_function() => Float64::Unavailable {
                 reason: format!(
                     "the double-precision copy computes another function: the two differ by {:.1e} on equal inputs",
                     noise.precisions_differ
@@ -289,7 +317,6 @@ impl Evidence {
         };
         let double =
             |figure: FigureOf| move |r: &Record| r.double.as_ref().map_or(f64::NAN, |d| figure(&d[o]));
-        let rounding = noise.rounding.max(2.0 * self.roundoff);
         let vacuous = output
             .vacuity
             .iter()
@@ -299,15 +326,11 @@ impl Evidence {
             failure: self.records.iter().find_map(|r| r.failure[o].clone()),
             scaled: of(false, &|r| r.working[o].scaled),
             relative: of(false, &|r| r.working[o].relative),
-            noise: rounding.max(if counts { noise.precisions_differ } else { 0.0 }),
-            rounding,
+            noise: noise.working(self.roundoff, counts),
+            rounding: noise.floor(self.roundoff),
             repeat: output.repeatability.seeded.max(output.repeatability.unseeded),
-            double: counts.then(|| Double {
-                scaled: of(false, &double(|e| e.scaled)),
-                relative: of(false, &double(|e| e.relative)),
-                noise: noise.double.max(2f64.powi(-52)),
-                constants: noise.constants,
-                repeat: noise.repeat_double,
+            double: counts.then(|| {
+                noise.in_double(of(false, &double(|e| e.scaled)), of(false, &double(|e| e.relative)))
             }),
             vacuous,
             interpolated: self
@@ -532,7 +555,7 @@ impl Evidence {
                     replayed: self.replayed,
                     discontinuous: &discontinuous,
                     precisions_differ: &of(&|n| n.precisions_differ),
-                    rounding: &of(&|n| n.rounding.max(2.0 * self.roundoff)),
+                    rounding: &of(&|n| n.floor(self.roundoff)),
                     composition: self.composition.rows(),
                     stress: self.stress.rows(),
                     mode: &self.model.mode,

@@ -3,7 +3,7 @@
 use crate::report::{Classification, Level, Levels, Outcome, Repeatability};
 
 use super::super::precision::{Proof, Proven};
-use super::super::verdict::{Decision, Double, Evidence, decide};
+use super::super::verdict::{Decision, Evidence, decide};
 use super::{EndToEnd, Noise};
 
 /// What is known of the outputs whatever the input.
@@ -46,22 +46,16 @@ pub(super) struct Judgement {
 
 impl EndToEnd<'_> {
     pub(super) fn judge(&self, o: usize, seen: Figures, noise: &Noise, ground: Ground<'_>) -> Judgement {
-        let counts = ground.proven.outputs[o] == Proof::Double && noise.precisions_differ <= 0.1;
-        let rounding = noise.rounding.max(2.0 * ground.roundoff);
+        let counts = ground.proven.outputs[o] == Proof::Double && noise.same_function();
         let repeat = ground.repeatability[o];
-        let double = seen.double.filter(|_| counts).map(|(scaled, relative)| Double {
-            scaled,
-            relative,
-            noise: noise.double.max(2f64.powi(-52)),
-            constants: noise.constants,
-            repeat: noise.repeat_double,
-        });
+        let double =
+            seen.double.filter(|_| counts).map(|(scaled, relative)| noise.in_double(scaled, relative));
         let evidence = Evidence {
             failure: None,
             scaled: seen.scaled,
             relative: seen.relative,
-            noise: if double.is_some() { rounding.max(noise.precisions_differ) } else { rounding },
-            rounding,
+            noise: noise.working(ground.roundoff, double.is_some()),
+            rounding: noise.floor(ground.roundoff),
             repeat: repeat.seeded.max(repeat.unseeded),
             double,
             vacuous: None,

@@ -129,7 +129,7 @@ impl EndToEnd<'_> {
             return Ok(false);
         }
         let count = self.outputs().len();
-        let floor = |o: usize| noise[o].rounding.max(2.0 * roundoff);
+        let floor = |o: usize| noise[o].floor(roundoff);
         let random = self.random_outputs(model, &floor)?;
         self.laws = vec![None; count];
         let names: Vec<&str> = self.outputs().iter().map(|(name, _)| *name).collect();
