@@ -603,22 +603,21 @@ impl<'a> EndToEnd<'a> {
         evidence: &mut Evidence,
         failed_once: &mut bool,
     ) -> Result<bool, Error> {
-        let fails = |evidence: &Evidence| evidence.decisions().iter().any(|d| d.verdict == Verdict::Fail);
-        if fails(evidence) {
-            if *failed_once {
-                return Ok(false);
+        let worst = |evidence: &Evidence| evidence.decisions().iter().map(|d| d.verdict).max();
+        match worst(evidence) {
+            Some(Verdict::Fail) if !*failed_once => {
+                *failed_once = true;
+                self.refine(model, double, proven, evidence)?;
+                Ok(worst(evidence) == Some(Verdict::Fail))
             }
-            *failed_once = true;
-            self.refine(model, double, proven, evidence)?;
-            return Ok(fails(evidence));
+            Some(Verdict::Pass) => {
+                evidence.stop = Stop::Early;
+                let enough = evidence.largest_share() <= ENOUGH;
+                evidence.stop = Stop::Completed;
+                Ok(enough)
+            }
+            _ => Ok(false),
         }
-        if evidence.decisions().iter().any(|d| d.verdict != Verdict::Pass) {
-            return Ok(false);
-        }
-        evidence.stop = Stop::Early;
-        let enough = evidence.largest_share() <= ENOUGH;
-        evidence.stop = Stop::Completed;
-        Ok(enough)
     }
 
     fn pair(

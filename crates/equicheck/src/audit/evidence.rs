@@ -261,12 +261,13 @@ impl Evidence {
         self.records.iter().find(|record| record.place == place)
     }
 
-    fn noise(&self, o: usize) -> Noise {
+    /// By output, with what the worst pairs add.
+    fn noise(&self) -> Vec<Noise> {
         let places = self.ill_conditioned();
-        let mut noise = self.outputs[o].noise;
+        let mut noise: Vec<Noise> = self.outputs.iter().map(|output| output.noise).collect();
         for worst in self.worst.iter().filter(|worst| places.contains(&worst.place)) {
-            if let Some(there) = worst.noise.get(o) {
-                noise.join(there);
+            for (slot, there) in noise.iter_mut().zip(&worst.noise) {
+                slot.join(there);
             }
         }
         noise
@@ -306,11 +307,10 @@ impl Evidence {
     }
 
     /// What decides about one output.
-    fn gathered(&self, o: usize) -> (verdict::Evidence, Float64) {
+    fn gathered(&self, o: usize, noise: &Noise) -> (verdict::Evidence, Float64) {
         let output = &self.outputs[o];
-        let noise = self.noise(o);
-        let float64 = self.float64(o, &noise);
-        let counts = matches!(float64, Float64::Available { .. });
+        let float64 = self.float64(o, noise);
+        let counts = float64.counts();
         let of = |interpolated: bool, figure: &dyn Fn(&Record) -> f64| {
             let chosen = self.records.iter().filter(|r| r.interpolated == interpolated);
             maximum(&chosen.map(figure).collect::<Vec<_>>())
@@ -347,7 +347,13 @@ impl Evidence {
 
     /// Class and verdict of every output, on what is known so far.
     pub(crate) fn decisions(&self) -> Vec<Decision> {
-        (0..self.outputs.len()).map(|o| decide(&self.gathered(o).0, &self.levels, self.broken)).collect()
+        let decided = self.noise().into_iter().enumerate().map(|(o, noise)| self.decided(o, &noise).0);
+        decided.collect()
+    }
+
+    fn decided(&self, o: usize, noise: &Noise) -> (Decision, verdict::Evidence, Float64) {
+        let (evidence, float64) = self.gathered(o, noise);
+        (decide(&evidence, &self.levels, self.broken), evidence, float64)
     }
 
     /// Whether a budget left any part of the group with too few pairs to say anything.
@@ -369,15 +375,20 @@ impl Evidence {
 
     /// The largest upper bound of the report on a share of the group that violates.
     pub(crate) fn largest_share(&self) -> f64 {
-        let decisions = self.decisions();
-        let rows = decisions.iter().enumerate().flat_map(|(o, decision)| self.factor_rows(o, decision));
-        rows.map(|row| row.share_bound).fold(0.0, f64::max)
+        self.share_bounds().into_iter().fold(0.0, f64::max)
+    }
+
+    /// All upper bounds of the report.
+    fn share_bounds(&self) -> Vec<f64> {
+        let rows = self.noise().into_iter().enumerate().flat_map(|(o, noise)| {
+            let (decision, _, float64) = self.decided(o, &noise);
+            self.factor_rows(o, &decision, float64.counts())
+        });
+        rows.map(|row| row.share_bound).collect()
     }
 
     /// Rows for all parts of the group; for a group with reflections also by the sign of the determinant.
-    fn factor_rows(&self, o: usize, decision: &Decision) -> Vec<FactorRow> {
-        let noise = self.noise(o);
-        let counts = matches!(self.float64(o, &noise), Float64::Available { .. });
+    fn factor_rows(&self, o: usize, decision: &Decision, counts: bool) -> Vec<FactorRow> {
         let double = |r: &Record, figure: FigureOf| r.double.as_ref().map_or(f64::NAN, |d| figure(&d[o]));
         let judged = |r: &Record| {
             let scaled: FigureOf = |error| error.scaled;
@@ -493,11 +504,10 @@ impl Evidence {
     }
 
     /// All figures and the decision for one output.
-    fn output(&self, o: usize) -> OutputResult {
+    fn output(&self, o: usize, noise: &Noise) -> OutputResult {
         let output = &self.outputs[o];
-        let (evidence, float64) = self.gathered(o);
-        let decision = decide(&evidence, &self.levels, self.broken);
-        let counts = matches!(float64, Float64::Available { .. });
+        let (decision, evidence, float64) = self.decided(o, noise);
+        let counts = float64.counts();
         let summed = |figure: FigureOf| {
             let haar: Vec<f64> = self.haar().map(|r| figure(&r.working[o])).collect();
             let all: Vec<f64> = self.records.iter().map(|r| figure(&r.working[o])).collect();
@@ -520,7 +530,7 @@ impl Evidence {
             violation: decision.violation,
             noise: evidence.noise,
             worst: self.worst_case(o),
-            factors: self.factor_rows(o, &decision),
+            factors: self.factor_rows(o, &decision, counts),
             planned: self.planned_rows(o, counts),
             float64,
             repeatability: output.repeatability,
@@ -537,31 +547,31 @@ impl Evidence {
 
     /// The report: verdict, figures, findings.
     pub fn report(&self) -> Report {
-        let outputs: Vec<OutputResult> = (0..self.outputs.len()).map(|o| self.output(o)).collect();
+        let noise = self.noise();
+        let outputs: Vec<OutputResult> =
+            noise.iter().enumerate().map(|(o, noise)| self.output(o, noise)).collect();
         let verdict = outputs.iter().map(|o| o.verdict).max().unwrap_or(Verdict::NeedsAttention);
-        let noise: Vec<Noise> = (0..self.outputs.len()).map(|o| self.noise(o)).collect();
         let of = |figure: &dyn Fn(&Noise) -> f64| noise.iter().map(figure).collect::<Vec<_>>();
         let discontinuous: Vec<bool> = noise.iter().map(|n| n.discontinuous).collect();
-        let group = if self.custom { Ok(Group::custom(&self.group)) } else { Group::parse(&self.group) };
-        let findings = group.map_or_else(
-            |_| Vec::new(),
-            |group| {
-                diagnosis::diagnose(&diagnosis::Evidence {
-                    group: &group,
-                    grids: self.grids,
-                    outputs: &outputs,
-                    levels: &self.levels,
-                    written_inputs: &self.written,
-                    replayed: self.replayed,
-                    discontinuous: &discontinuous,
-                    precisions_differ: &of(&|n| n.precisions_differ),
-                    rounding: &of(&|n| n.floor(self.roundoff)),
-                    composition: self.composition.rows(),
-                    stress: self.stress.rows(),
-                    mode: &self.model.mode,
-                })
-            },
-        );
+        // A text that is no group's names a custom one; of merged shards that was checked.
+        let group = match Group::parse(&self.group) {
+            Ok(group) if !self.custom => group,
+            _ => Group::custom(&self.group),
+        };
+        let findings = diagnosis::diagnose(&diagnosis::Evidence {
+            group: &group,
+            grids: self.grids,
+            outputs: &outputs,
+            levels: &self.levels,
+            written_inputs: &self.written,
+            replayed: self.replayed,
+            discontinuous: &discontinuous,
+            precisions_differ: &of(&|n| n.precisions_differ),
+            rounding: &of(&|n| n.floor(self.roundoff)),
+            composition: self.composition.rows(),
+            stress: self.stress.rows(),
+            mode: &self.model.mode,
+        });
         // A finding of medium or high severity is something that a person must look at.
         let verdict = if findings.iter().any(|f| f.severity >= diagnosis::Severity::Medium) {
             verdict.max(Verdict::NeedsAttention)
@@ -860,12 +870,6 @@ mod tests {
                 failure: vec![None; violates.len()],
             });
         }
-
-        fn bounds(&self) -> Vec<f64> {
-            let decisions = self.decisions();
-            let rows = decisions.iter().enumerate().flat_map(|(o, d)| self.factor_rows(o, d));
-            rows.map(|row| row.share_bound).collect()
-        }
     }
 
     const AUDITS: u64 = 10_000;
@@ -889,7 +893,7 @@ mod tests {
                 for _ in 0..n {
                     evidence.see(0, &[draws.uniform() < truth]);
                 }
-                covered += u64::from(evidence.bounds()[0] >= truth);
+                covered += u64::from(evidence.share_bounds()[0] >= truth);
             }
             let share = covered as f64 / AUDITS as f64;
             assert!((0.94..=0.96).contains(&share) && near(CONFIDENCE).contains(&share), "{n}, {k}: {share}");
@@ -910,7 +914,7 @@ mod tests {
             for pair in 0..3 * n {
                 evidence.see(pair % 3, &[draws.uniform() < truth, draws.uniform() < truth]);
             }
-            covered += u64::from(evidence.bounds().into_iter().all(|bound| bound >= truth));
+            covered += u64::from(evidence.share_bounds().into_iter().all(|bound| bound >= truth));
         }
         // Independent bounds, each of which fails with probability alpha.
         let expected = (1.0 - alpha).powi(6);
@@ -946,7 +950,7 @@ mod tests {
                     }
                 }
                 let printed = confidence_sequence_upper(k, looks * block, 1.0 - CONFIDENCE);
-                assert_eq!(evidence.bounds(), [printed], "the report prints the sequence's bound");
+                assert_eq!(evidence.share_bounds(), [printed], "the report prints the sequence's bound");
                 sequence += u64::from(caught_by_sequence);
                 fixed += u64::from(caught_by_fixed);
             }

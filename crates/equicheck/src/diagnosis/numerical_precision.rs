@@ -44,7 +44,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             });
         }
         if output.classification == Classification::Undetermined
-            && matches!(output.float64, Float64::Available { .. })
+            && output.float64.counts()
             && output.reason.contains("constants")
         {
             findings.push(Finding {

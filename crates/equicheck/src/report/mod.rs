@@ -309,6 +309,13 @@ pub enum Float64 {
     },
 }
 
+impl Float64 {
+    /// Whether the comparison counts.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self, Float64::Available { .. })
+    }
+}
+
 /// Non-determinism of one output, as relative differences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Repeatability {
