@@ -27,7 +27,7 @@ use crate::report::{
 use crate::symmetry::{BoundLayout, Element, Layout};
 
 use super::calls::{Calls, Evaluation, Value};
-use super::evidence::{DoubleStatus, Evidence, HAAR, Noise, PartRecord, Record};
+use super::evidence::{DoubleStatus, Evidence, HAAR, Noise, Record};
 use super::measure::{self, Scales};
 use super::precision::Proven;
 use super::sampling::{self, Draws, Part, Purpose, Space};
@@ -56,6 +56,23 @@ struct Case {
     outputs: Vec<BoundLayout>,
     /// The same in double precision.
     double: Option<Vec<Value>>,
+}
+
+impl Case {
+    /// Layouts of inputs and outputs.
+    fn bound(&self) -> impl Iterator<Item = &BoundLayout> {
+        self.layouts.iter().flatten().chain(&self.outputs)
+    }
+
+    /// Whether all grids admit the element.
+    fn admits(&self, element: &Element) -> bool {
+        self.bound().all(|layout| layout.admits(element).is_ok())
+    }
+
+    /// Whether some grid has to be interpolated under the element.
+    fn interpolates(&self, element: &Element) -> bool {
+        self.bound().any(|layout| layout.interpolates(element))
+    }
 }
 
 /// One (sample, element) pair of the plan. The element is drawn when its turn comes, and again when it is needed
@@ -527,9 +544,7 @@ impl<'a> EndToEnd<'a> {
         let mut elements =
             sampling::planned(self.specification.group(), &self.cases[sample].space, &mut draws);
         // A grid with unequal sides has no quarter turns.
-        let case = &self.cases[sample];
-        let layouts = || case.layouts.iter().flatten().chain(&case.outputs);
-        elements.retain(|(_, element)| layouts().all(|layout| layout.admits(element).is_ok()));
+        elements.retain(|(_, element)| self.cases[sample].admits(element));
         if self.specification.custom_action().is_some_and(|action| !action.has_identity()) {
             elements.retain(|(_, element)| !element.is_identity());
         }
@@ -578,7 +593,7 @@ impl<'a> EndToEnd<'a> {
                 evidence.stop = Stop::Budget;
                 break;
             }
-            let record = self.pair(pair, model, double, &evidence.parts)?;
+            let record = self.pair(pair, model, double)?;
             if let (DoubleModel::Unavailable(why), DoubleStatus::Available) = (&*double, &evidence.double) {
                 evidence.double = DoubleStatus::Failed(record.place, why.clone());
             }
@@ -620,13 +635,7 @@ impl<'a> EndToEnd<'a> {
         }
     }
 
-    fn pair(
-        &mut self,
-        pair: Pair,
-        model: &mut dyn Model,
-        double: &mut DoubleModel,
-        parts: &[PartRecord],
-    ) -> Result<Record, Error> {
+    fn pair(&mut self, pair: Pair, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Record, Error> {
         let element = self.element(&pair);
         let inputs = self.transformed(pair.sample, &element, false)?;
         let outcome = self.calls.evaluate_at("audit", model, pair.sample, Some(&element), &inputs)?;
@@ -653,17 +662,13 @@ impl<'a> EndToEnd<'a> {
             DoubleModel::Same => Some(working.clone()),
             _ => None,
         };
-        let case = &self.cases[pair.sample];
-        let mut layouts = case.layouts.iter().flatten().chain(&case.outputs);
-        let interpolated = layouts.any(|layout| layout.interpolates(&element));
-        let name = pair.part.name();
         Ok(Record {
             place: pair.place,
             sample: pair.sample,
             index: pair.index,
-            part: parts.iter().position(|part| part.name == name).unwrap_or(0),
+            part: self.parts().iter().position(|part| *part == pair.part).unwrap_or(0),
+            interpolated: self.cases[pair.sample].interpolates(&element),
             kind: pair.kind,
-            interpolated,
             determinant: element.determinant(),
             fingerprint: (!element.is_identity()).then(|| element.fingerprint()),
             working,

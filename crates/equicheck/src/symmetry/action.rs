@@ -279,8 +279,7 @@ impl BoundLayout {
 
     /// Segments that have an axis, with its position in the expanded shape.
     pub(super) fn segments_with_positions(&self) -> impl Iterator<Item = (usize, &Segment)> {
-        let axes = self.moved.iter().filter_map(|(at, moved)| Some(((*at)?, moved)));
-        axes.flat_map(|(at, moved)| moved.segments().iter().map(move |segment| (at, segment)))
+        self.component_runs().filter_map(|(at, segment)| Some((at?, segment)))
     }
 
     /// Whether `factor` can move a tensor of this layout. Irreps `0e` alone, say, are moved by nothing.

@@ -153,8 +153,7 @@ impl EndToEnd<'_> {
     fn interpolating_elements(&self, sample: usize) -> Vec<Element> {
         let case = &self.cases[sample];
         let group = self.specification.group();
-        let layouts = || case.layouts.iter().flatten().chain(&case.outputs);
-        if !layouts().any(|layout| layout.sampled().is_some_and(|grid| grid.domain == Domain::Open)) {
+        if !case.bound().any(|layout| layout.sampled().is_some_and(|grid| grid.domain == Domain::Open)) {
             return Vec::new();
         }
         let mut space: Space = case.space.clone();
@@ -173,10 +172,7 @@ impl EndToEnd<'_> {
             sampling::haar(group, &Part::Joint, &space, None, &mut draws)
         });
         let mut seen = BTreeSet::new();
-        let usable = |element: &Element| {
-            layouts().all(|layout| layout.admits(element).is_ok())
-                && layouts().any(|layout| layout.interpolates(element))
-        };
+        let usable = |element: &Element| case.admits(element) && case.interpolates(element);
         let elements = diagonal.into_iter().chain(drawn).filter(usable);
         elements.filter(|element| seen.insert(element.fingerprint())).take(ELEMENTS).collect()
     }

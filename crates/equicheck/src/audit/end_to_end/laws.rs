@@ -206,19 +206,14 @@ impl EndToEnd<'_> {
 
     /// The whole group on several samples, each factor alone in between.
     fn law_pairs(&self) -> Result<Vec<LawPair>, Error> {
-        let group = self.specification.group();
-        let factors = group.factors();
-        let mut parts = vec![Part::Joint];
-        if factors.len() > 1 {
-            parts.extend(factors.into_iter().map(Part::Alone));
-        }
+        let mut parts = self.parts();
         parts.extend(std::iter::repeat_n(Part::Joint, JOINT - 1));
         let mut pairs: Vec<LawPair> = Vec::new();
         for (k, part) in parts.into_iter().enumerate() {
             let sample = k % self.cases.len().min(JOINT);
             let mut draws = Draws::new(self.options.seed, sample, k as u64, Purpose::Law);
             let (element, _) = self.moving_element(sample, &part, &mut draws)?;
-            if !self.interpolates(sample, &element) {
+            if !self.cases[sample].interpolates(&element) {
                 pairs.push(LawPair { sample, element, part, lattice: false });
                 continue;
             }
@@ -227,7 +222,7 @@ impl EndToEnd<'_> {
                 .planned_elements(sample)
                 .into_iter()
                 .map(|(_, element)| element)
-                .filter(|element| !element.is_identity() && !self.interpolates(sample, element))
+                .filter(|element| !element.is_identity() && !self.cases[sample].interpolates(element))
                 .collect();
             if !lattice.is_empty() {
                 let element = lattice[k % lattice.len()].clone();
@@ -235,11 +230,6 @@ impl EndToEnd<'_> {
             }
         }
         Ok(pairs)
-    }
-
-    fn interpolates(&self, sample: usize, element: &Element) -> bool {
-        let case = &self.cases[sample];
-        case.layouts.iter().flatten().chain(&case.outputs).any(|layout| layout.interpolates(element))
     }
 
     /// Calls on each side of a test, by the time and memory there is; too few, and the last pairs are given up.

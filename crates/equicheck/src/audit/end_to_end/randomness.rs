@@ -31,8 +31,7 @@ impl EndToEnd<'_> {
     ) -> Result<(), Error> {
         let Some(mut replay) = self.calls.replay.take() else { return Ok(()) };
         let group = self.specification.group();
-        let mut parts = sampling::cycle(group);
-        parts.dedup();
+        let parts = self.parts();
         let elements: Vec<Element> = parts
             .iter()
             .flat_map(|part| (0..LAW_ELEMENTS).map(move |k| (part, k)))

@@ -123,15 +123,15 @@ impl EndToEnd<'_> {
         let mut described: Vec<WorstRecord> = Vec::new();
         let mut points: Vec<Point> = Vec::new();
         for place in evidence.noteworthy() {
-            let probed = !ill_conditioned.contains(&place);
-            let known = |w: &WorstRecord| w.place == place && (probed || !w.noise.is_empty());
+            let probe = ill_conditioned.contains(&place);
+            let known = |w: &WorstRecord| w.place == place && !(probe && w.noise.is_empty());
             if evidence.worst.iter().any(known) {
                 continue;
             }
             let Some(record) = evidence.at(place) else { continue };
-            let (sample, element) = (record.sample, self.element_of(record, &evidence.parts));
+            let (sample, element) = (record.sample, self.element_of(record));
             described.push(WorstRecord { place, element: self.describe(&element), noise: Vec::new() });
-            if !probed {
+            if probe {
                 points.push(Point { id: PAIRS + place as u64, sample, element });
             }
         }
@@ -161,7 +161,7 @@ impl EndToEnd<'_> {
         let mut replays = Vec::new();
         for o in 0..self.outputs().len() {
             let Some(record) = evidence.quoted(o) else { continue };
-            let (sample, element) = (record.sample, self.element_of(record, &evidence.parts));
+            let (sample, element) = (record.sample, self.element_of(record));
             let transformed = self.transformed(sample, &element, false)?;
             let returned = self.calls.evaluate_at("replay", model, sample, Some(&element), &transformed)?;
             replays.push(Replay {
@@ -178,14 +178,12 @@ impl EndToEnd<'_> {
     }
 
     /// The element of a record.
-    fn element_of(&self, record: &Record, parts: &[PartRecord]) -> Element {
-        let name = &parts[record.part].name;
-        let part = self.parts().into_iter().find(|part| part.name() == *name).unwrap_or(Part::Joint);
+    fn element_of(&self, record: &Record) -> Element {
         self.element(&Pair {
             place: record.place,
             sample: record.sample,
             index: record.index,
-            part,
+            part: self.parts().swap_remove(record.part),
             kind: record.kind.clone(),
         })
     }

@@ -282,11 +282,8 @@ impl EndToEnd<'_> {
         let mut draws = Draws::new(self.options.seed, sample, 1 << 32 | kind as u64, Purpose::Stress);
         let drawn = (0..ELEMENTS).map(|_| self.drawn_element(sample, &Part::Joint, &mut draws));
         let planned = self.planned_elements(sample).into_iter().map(|(_, element)| element);
-        let layouts = || case.layouts.iter().flatten().chain(&case.outputs);
-        let usable = |element: &Element| {
-            !element.is_identity()
-                && layouts().all(|layout| layout.admits(element).is_ok() && !layout.interpolates(element))
-        };
+        let usable =
+            |element: &Element| !element.is_identity() && case.admits(element) && !case.interpolates(element);
         let drawn: Vec<Element> = drawn.collect();
         drawn.into_iter().chain(planned).filter(usable).take(ELEMENTS).collect()
     }
