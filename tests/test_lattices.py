@@ -377,3 +377,48 @@ def test_atoms_of_a_crystal_in_any_order() -> None:
     assert audit(generated, inputs, "SE(3) x S(nodes)", ATOMS, layout).verdict == "PASS"
     leaking = lambda pos, cell: generated(pos, cell) + 0.1 * pos[0, 0]  # noqa: E731
     assert audit(leaking, inputs, "SE(3) x S(nodes)", ATOMS, layout).verdict == "FAIL"
+
+
+class Energy(nn.Module):
+    """A sum over pairs; ``images`` says whether each pair is taken at its nearest images."""
+
+    def __init__(self, images: bool, fractional: bool) -> None:
+        super().__init__()
+        self.images, self.fractional = images, fractional
+
+    def forward(self, pos: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        frac = pos if self.fractional else pos @ cell.inverse()
+        between = frac[None] - frac[:, None]
+        if self.images:
+            # Within half the shortest height of the cell, the nearest image is the one of the rounded coordinates.
+            between = between - between.round()
+        length = (between @ cell).square().sum(-1)
+        return torch.exp(-length / 2).sum()
+
+
+@pytest.mark.parametrize("fractional", [True, False])
+@pytest.mark.parametrize("images", [True, False])
+def test_atoms_that_cross_the_border_of_the_cell_are_the_same_atoms(images: bool, fractional: bool) -> None:
+    samples = [
+        {"pos": torch.rand(6, 3, generator=torch.Generator().manual_seed(seed)), "cell": 12.0 * torch.eye(3)}
+        for seed in range(2)
+    ]
+    if not fractional:
+        samples = [sample | {"pos": sample["pos"] @ sample["cell"]} for sample in samples]
+    layout = "nodes fractional(cell)" if fractional else "nodes point mod cell"
+    report = audit(Energy(images, fractional), samples, "T(3)", {"pos": layout, "cell": "3 vector"}, "")
+    assert report.verdict == ("PASS" if images else "FAIL"), report
+    if not images:
+        assert report.outputs["output"].worst["kind"] == "wrapped-translation"
+
+
+def test_edges_that_are_given_keep_their_images() -> None:
+    """The images that edges cross into are data: nothing moves them along with an atom that is wrapped."""
+
+    def energy(frac: torch.Tensor, cell: torch.Tensor, edges: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        between = (frac[edges[1]] + images - frac[edges[0]]) @ cell
+        return torch.exp(-between.square().sum(-1)).sum()
+
+    sample = crystal(0) | {"edges": torch.randint(0, 6, (2, 12)), "images": torch.randint(-1, 2, (12, 3)).float()}
+    layouts = CRYSTAL | {"edges": "2 edges! : nodes", "images": None}
+    assert audit(energy, sample, "SE(3) x S(nodes)", layouts, "").verdict == "PASS"

@@ -169,6 +169,9 @@ pub(crate) struct Space {
     pub(crate) rapidity: f64,
     /// Seed of the order in which small finite groups are enumerated.
     pub(crate) order: u64,
+    /// Whether the model must find for itself which images of points in a lattice are neighbours: then points that cross
+    /// the border of the cell are the same points.
+    pub(crate) wraps: bool,
     /// A few directions from the origin to points of the sample, unit length.
     pub(crate) directions: Vec<Array1<f64>>,
 }
@@ -439,6 +442,16 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
                 if !on_grid {
                     let far = Array1::from_elem(shift.dimension, 2.0 * space.translation_scale);
                     elements.push(("translation", identity.clone().with_translation(far)));
+                    if space.wraps {
+                        // In no simple ratio, or a crystal may come back onto itself.
+                        let across = Array1::from_shape_fn(shift.dimension, |k| {
+                            space.translation_scale * (2.0 - 0.3 * k as f64)
+                        });
+                        for sign in [1.0, -1.0] {
+                            let moved = identity.clone().with_translation(&across * sign);
+                            elements.push(("wrapped-translation", moved.with_wrapping()));
+                        }
+                    }
                 } else if along.is_some() || shift.dimension <= 3 {
                     // A stride of 2 shows under odd shifts alone.
                     for (kind, steps) in [("odd-shift", 1), ("even-shift", 2)] {

@@ -248,6 +248,15 @@ impl BoundLayout {
         self
     }
 
+    /// The same with another interpolation on its grid.
+    #[must_use]
+    pub(crate) fn interpolated_by(mut self, interpolation: Interpolation) -> Self {
+        if let Some(grid) = &mut self.grid {
+            grid.interpolation = interpolation;
+        }
+        self
+    }
+
     /// The layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -812,8 +821,9 @@ impl BoundLayout {
             Representation::Finite(finite) => element.finite().is_some_and(|(group, g)| {
                 g != group.identity() && !matches!(group.channel_permutation(finite, g), Ok(Some(_)))
             }),
-            Representation::Point | Representation::PointModulo(_) => element.turns() || translates(element),
-            Representation::Fractional(_) => translates(element),
+            Representation::Point => element.turns() || translates(element),
+            Representation::PointModulo(_) => element.turns() || translates(element) || element.wraps(),
+            Representation::Fractional(_) => translates(element) || element.wraps(),
             _ => element.turns(),
         }
     }
@@ -918,6 +928,7 @@ impl BoundLayout {
                     Representation::Fractional(_) => {
                         if let (Some(at), false) = (at, transposed) {
                             self.move_fractional(element, segment, *at, &shape, blocks.data);
+                            self.wrap_into_cell(element, segment, *at, &shape, blocks.data);
                         }
                         continue;
                     }
@@ -929,6 +940,9 @@ impl BoundLayout {
                             }
                             // A complex number's imaginary part does not move: it has an inner axis of length 2.
                             blocks.shift(start, element.translation().as_slice().unwrap_or(&[]), complex);
+                        }
+                        if let Some(at) = at {
+                            self.wrap_into_cell(element, segment, *at, &shape, blocks.data);
                         }
                         continue;
                     }

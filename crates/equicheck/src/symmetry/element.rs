@@ -27,6 +27,7 @@ pub struct Element {
     sign: f64,
     phase: f64,
     scale: f64,
+    wraps: bool,
     custom: Option<u64>,
 }
 
@@ -62,6 +63,7 @@ impl Element {
             sign: 1.0,
             phase: 0.0,
             scale: 1.0,
+            wraps: false,
             custom: None,
         }
     }
@@ -144,6 +146,19 @@ impl Element {
     pub fn with_scale(mut self, scale: f64) -> Self {
         self.scale = scale;
         self
+    }
+
+    /// The same element, which afterwards brings coordinates in or modulo a lattice back into the home cell: another
+    /// representative of the same points.
+    #[must_use]
+    pub fn with_wrapping(mut self) -> Self {
+        self.wraps = true;
+        self
+    }
+
+    /// Whether it brings coordinates in or modulo a lattice back into the home cell.
+    pub fn wraps(&self) -> bool {
+        self.wraps
     }
 
     /// An element of the user's own functions, known to them by `key`.
@@ -238,6 +253,7 @@ impl Element {
             && self.sign == 1.0
             && self.phase == 0.0
             && self.scale == 1.0
+            && !self.wraps
             && self.custom.is_none()
     }
 
@@ -316,6 +332,7 @@ impl Element {
             sign: self.sign * other.sign,
             phase: self.phase + other.phase,
             scale: self.scale * other.scale,
+            wraps: self.wraps || other.wraps,
             custom: None,
         }
     }
@@ -338,6 +355,7 @@ impl Element {
             sign: self.sign,
             phase: -self.phase,
             scale: 1.0 / self.scale,
+            wraps: self.wraps,
             custom: None,
         }
     }
@@ -353,7 +371,7 @@ impl Hash for Element {
         for (axis, pixels) in &self.shifts {
             (axis, (pixels + 0.0).to_bits()).hash(hasher);
         }
-        (self.finite.as_ref().map(|(_, index)| *index), self.custom).hash(hasher);
+        (self.finite.as_ref().map(|(_, index)| *index), self.wraps, self.custom).hash(hasher);
         [self.sign, self.phase + 0.0, self.scale].map(f64::to_bits).hash(hasher);
     }
 }
@@ -426,6 +444,9 @@ impl fmt::Display for Element {
         }
         if self.scale != 1.0 {
             parts.push(format!("dilation by {}", decimal(self.scale)));
+        }
+        if self.wraps {
+            parts.push("wrapped into the cell".to_owned());
         }
         if let Some(key) = self.custom {
             parts.push(format!("drawn element {key:016x}"));

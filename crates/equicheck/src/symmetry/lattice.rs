@@ -201,6 +201,33 @@ impl BoundLayout {
         }
     }
 
+    /// Brings coordinates into the home cell, fractional ones into [0, 1), if the element wraps and they are in or
+    /// modulo a lattice.
+    pub(super) fn wrap_into_cell(
+        &self,
+        element: &Element,
+        segment: &Segment,
+        at: usize,
+        shape: &[usize],
+        data: &mut [f64],
+    ) {
+        let (true, Some(name)) = (element.wraps(), segment.representation.cell()) else { return };
+        let n = segment.dimension;
+        let modulo = matches!(segment.representation, Representation::PointModulo(_));
+        let (cells, numbers) = self.cells_under(element, name, n);
+        for copy in copies(segment, at, shape) {
+            let own = Array2::from_shape_fn((1, n), |(_, k)| data[copy.start + k * copy.stride]);
+            let cell = &cells[copy.number(shape, numbers.as_ref())];
+            // What is not invertible was refused when the sample was bound.
+            let fractional = if modulo { cartesian_to_fractional(&own, cell).ok() } else { Some(own) };
+            let Some(whole) = fractional.map(|f| f.mapv(f64::floor)) else { continue };
+            let by = if modulo { whole.dot(cell) } else { whole };
+            for k in 0..n {
+                data[copy.start + k * copy.stride] -= by[[0, k]];
+            }
+        }
+    }
+
     /// Takes lattice vectors off the differences of coordinates that are compared modulo a lattice, as the element
     /// turns it: the shortest remain; in fractional coordinates those of -1/2 to 1/2.
     pub(super) fn wrap(&self, element: &Element, difference: &mut ArrayD<f64>) {

@@ -141,6 +141,7 @@ impl EndToEnd<'_> {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         space.directions = directions(&inputs, &layouts);
+        space.wraps = finds_images(&layouts);
         let base = self
             .calls
             .evaluate(purpose, model, index, &inputs)?
@@ -392,6 +393,14 @@ pub(super) fn spread_of_points(inputs: &[Tensor], layouts: &[Option<BoundLayout>
     let centroid: Array1<f64> = points.iter().fold(Array1::<f64>::zeros(first.len()), |sum, p| sum + p) / n;
     let squares: f64 = points.iter().map(|p| (p - &centroid).iter().map(|v| v * v).sum::<f64>()).sum();
     Some((squares / n).sqrt()).filter(|s| *s > 0.0)
+}
+
+/// Whether the model must find for itself which images of points in a lattice are neighbours: edges that are given may
+/// come with the images that they cross into, which nothing here moves along.
+fn finds_images(layouts: &[Option<BoundLayout>]) -> bool {
+    let layouts = || layouts.iter().flatten().map(BoundLayout::layout);
+    layouts().any(|layout| layout.cells().next().is_some())
+        && layouts().all(|layout| layout.values().is_none())
 }
 
 /// Unit vectors between points of the sample, or of its vectors when it has no points: what planned turns bring
