@@ -108,10 +108,23 @@ def test_in_train_mode_statistics_of_the_batch_are_meant() -> None:
 def test_samples_of_one_entry_are_joined() -> None:
     for running in (True, False):
         case = batches.image_case("single", batches.built(batches.CNN, running), batch=1)
-        report = audit(case)
-        assert rows(report)["alone"]["outcome"] == ("holds" if running else "violated")
-    report = audit(case, samples=1)
-    assert report.composition["reason"] == "not applicable: the samples have 1 entry along `batch`"
+        # A sample that has no other is joined with a changed copy of itself.
+        for options in ({}, {"samples": 1}):
+            assert rows(audit(case, **options))["alone"]["outcome"] == ("holds" if running else "violated")
+
+
+def test_attention_over_the_wrong_axis_shows_on_one_sample_of_one_entry() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 6, 8)
+    for batch_first in (True, False):
+        attention = nn.MultiheadAttention(8, 2, batch_first=batch_first).eval()
+
+        def model(x: torch.Tensor, attention: nn.MultiheadAttention = attention) -> torch.Tensor:
+            return attention(x, x, x)[0]
+
+        layouts: dict[str, Any] = {"in_layouts": "batch nodes channel", "out_layouts": "batch nodes channel"}
+        report = entries(model, x, group="S(nodes)", **layouts)
+        assert rows(report)["alone"]["outcome"] == ("holds" if batch_first else "violated"), report
 
 
 def test_single_graphs_are_joined() -> None:

@@ -1,5 +1,7 @@
 //! The composition of batches: is an entry's output the same alone, among others, and in another order.
 
+use std::borrow::Cow;
+
 use ndarray::ArrayD;
 
 use crate::Error;
@@ -9,8 +11,9 @@ use crate::symmetry::{BoundLayout, Element};
 
 use super::super::calls::Value;
 use super::super::composition::Batch;
-use super::super::sampling::{Draws, Purpose};
+use super::super::sampling::{Draws, Part, Purpose};
 use super::super::subset::Sample;
+use super::super::vacuity;
 use super::super::verdict::MARGIN;
 use super::judgement::{Figures, Ground};
 use super::{DoubleModel, EndToEnd, Noise};
@@ -105,12 +108,22 @@ impl EndToEnd<'_> {
             return Ok(Err(single));
         }
         let mut reason = single.clone();
-        for other in (0..self.cases.len()).filter(|other| *other != sample) {
-            let second = &self.cases[other].inputs;
-            let joined = match self.joined(sample, &batch, second) {
+        let others = (0..self.cases.len()).filter(|other| *other != sample).map(Some);
+        // Where no other sample fits, a copy of the same one, changed by what is no symmetry, is a neighbour that
+        // differs in all that a model may take from it.
+        for other in others.chain([None]) {
+            let second = match other {
+                Some(other) => Cow::Borrowed(&self.cases[other].inputs),
+                None => match self.neighbour(sample)? {
+                    Some(changed) => Cow::Owned(changed),
+                    None => continue,
+                },
+            };
+            let joined = match self.joined(sample, &batch, &second) {
                 Ok(joined) => joined,
                 Err(why) => {
-                    reason = format!("{single}, and samples {sample} and {other} cannot be joined: {why}");
+                    let with = other.map_or("a changed copy of it".to_owned(), |other| other.to_string());
+                    reason = format!("{single}, and samples {sample} and {with} cannot be joined: {why}");
                     continue;
                 }
             };
@@ -129,6 +142,15 @@ impl EndToEnd<'_> {
             return Ok(Ok((batch, Whole { inputs, layouts, base, double: wide, outputs })));
         }
         Ok(Err(reason))
+    }
+
+    /// The sample under a change that is no symmetry, as large as what the group does to it.
+    fn neighbour(&self, sample: usize) -> Result<Option<Vec<Tensor>>, Error> {
+        let Some(factor) = self.specification.group().factors().into_iter().next() else { return Ok(None) };
+        let mut draws = Draws::new(self.options.seed, sample, 1, Purpose::Composition);
+        let (element, transformed) = self.moving_element(sample, &Part::Joint, &mut draws)?;
+        let case = &self.cases[sample];
+        Ok(vacuity::perturbed(&case.inputs, &transformed, &case.layouts, &element, &factor, &mut draws))
     }
 
     /// The batches of two samples as one.
