@@ -171,10 +171,13 @@ impl EndToEnd<'_> {
                 for (o, value) in values.iter().enumerate() {
                     let case = &self.cases[sample];
                     let base = if wide { case.double.as_ref().unwrap_or(&case.base) } else { &case.base };
+                    let comparable = value.comparable(&case.base[o]);
                     let base = &base[o].values;
-                    let change = case.outputs[o].change(&Element::default(), &value.values, base);
+                    let other = if comparable { &value.values } else { base };
+                    let change = case.outputs[o].change(&Element::default(), other, base);
                     for (block, size) in self.scales[o].by_block(&case.outputs[o], &change, base) {
-                        sensitivity[o].entry(block).or_default().push(size);
+                        // Another number of rows (neighbours within a cutoff) is a change of the whole.
+                        sensitivity[o].entry(block).or_default().push(if comparable { size } else { 1.0 });
                     }
                 }
             }
@@ -210,8 +213,9 @@ impl EndToEnd<'_> {
         Ok(rows)
     }
 
-    /// Outputs on changed inputs. A model may refuse inputs without symmetry or far from the data: then it is asked
-    /// again halfway, down to a thousandth of the change.
+    /// Outputs on changed inputs. A model may refuse inputs without symmetry or far from the data, or return other
+    /// shapes: then it is asked again halfway, down to a thousandth of the change. Other shapes are given where all
+    /// finite answers have them.
     fn perturbed_outputs(
         &mut self,
         model: &mut dyn Model,
@@ -219,20 +223,22 @@ impl EndToEnd<'_> {
         changed: &[Tensor],
         wide: bool,
     ) -> Result<Option<Vec<Value>>, Error> {
+        let mut reshaped = None;
         for share in [1.0, 0.03, 0.001] {
             let moved = vacuity::towards(&self.cases[sample].inputs, changed, share);
             let inputs: Vec<Tensor> =
                 moved.iter().map(|tensor| if wide { tensor.double() } else { tensor.clone() }).collect();
             if let Ok(values) = self.calls.evaluate("vacuity", model, sample, &inputs)? {
-                let base = &self.cases[sample].base;
-                let usable =
-                    |(v, b): (&Value, &Value)| v.comparable(b) && v.values.iter().all(|x| x.is_finite());
-                if values.iter().zip(base).all(usable) {
+                if values.iter().any(|value| value.values.iter().any(|x| !x.is_finite())) {
+                    continue;
+                }
+                if values.iter().zip(&self.cases[sample].base).all(|(v, b)| v.comparable(b)) {
                     return Ok(Some(values));
                 }
+                reshaped = reshaped.or(Some(values));
             }
         }
-        Ok(None)
+        Ok(reshaped)
     }
 
     /// How much scalars vary around each sample, under a change as large as what a joint element does: a large
