@@ -374,3 +374,21 @@ def test_one_random_output_that_fails_does_not_fail_the_others() -> None:
     assert report.outputs["good"].verdict == "NEEDS_ATTENTION"
     assert "ended early" in report.outputs["good"].reason
     assert not any("time budget" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_noise_that_the_model_seeds_itself_is_not_random(own: bool) -> None:
+    """The same vectors in each call, in the frame of the laboratory: replaying them transformed would hide that."""
+
+    class Noisy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            generator = torch.Generator().manual_seed(0) if own else None
+            return x + torch.randn(x.shape, dtype=x.dtype, generator=generator)
+
+    model = Noisy()
+    options = {"group": "O(3) x S(nodes)", "in_layouts": "nodes vector", "out_layouts": "nodes vector"}
+    if own:
+        assert "seeds its generator itself" in refused(model, **options, **TRANSFORM)
+        assert audit(model, **options).verdict == "FAIL"
+    else:
+        assert audit(model, **options, **TRANSFORM).verdict == "PASS"

@@ -45,6 +45,8 @@ struct Recorded {
     types: Vec<DType>,
     bound: Vec<Option<BoundLayout>>,
     out_of_reach: Vec<String>,
+    /// A draw that comes out the same whatever state the generators start from.
+    seeded: Option<usize>,
 }
 
 /// What of a sample decides how layouts bind to its draws.
@@ -110,6 +112,14 @@ impl Replay {
     ) -> Result<Returned, CallError> {
         let Some(recorded) = self.recorded.get(&call.sample) else {
             let drawn = model.forward_with_draws(call, None)?;
+            // The generators go on from where the first call left them. Once is enough: it is the model's own code.
+            let again = if self.recorded.is_empty() && !drawn.draws.is_empty() {
+                let call = Call { reset_generators: false, ..*call };
+                model.forward_with_draws(&call, None)?.draws
+            } else {
+                Vec::new()
+            };
+            let seeded = drawn.draws.iter().zip(&again).position(|(a, b)| a.is_continuous() && a == b);
             let wide = |draw: Draw| Draw { values: draw.values.map(|values| values.double()), ..draw };
             let types = drawn.draws.iter().filter_map(|draw| Some(draw.values.as_ref()?.dtype())).collect();
             let recorded = Recorded {
@@ -117,6 +127,7 @@ impl Replay {
                 draws: drawn.draws.into_iter().map(wide).collect(),
                 bound: Vec::new(),
                 out_of_reach: drawn.out_of_reach,
+                seeded,
             };
             self.recorded.insert(call.sample, recorded);
             return Ok(drawn.returned);
@@ -161,6 +172,15 @@ impl Replay {
             return fail(format!(
                 "the model makes no random draw on sample {sample} that could be transformed (mode=\"eval\" turns \
                  dropout off; draws by numpy and python's `random` are not seen): use randomness=\"fixed\""
+            ));
+        }
+        if let Some(k) = recorded.seeded {
+            return Err(option(
+                "randomness",
+                format!(
+                    "draw {k} has the same values in every call: the model seeds its generator itself, so that nothing \
+                     is random that could be transformed: use randomness=\"fixed\"; {list}"
+                ),
             ));
         }
         let layouts: Vec<Option<&Layout>> = match &self.layouts {

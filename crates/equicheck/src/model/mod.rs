@@ -68,6 +68,14 @@ pub struct Draw {
     pub values: Option<Tensor>,
 }
 
+impl Draw {
+    /// Whether equal values are no coincidence: drawn from a distribution with a density.
+    pub(crate) fn is_continuous(&self) -> bool {
+        (self.gaussian || self.kind == "uniform")
+            && self.values.as_ref().is_some_and(|values| !values.is_empty())
+    }
+}
+
 /// What a call gave whose random draws were recorded or replayed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Drawn {
