@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Error;
 use crate::model::{DType, Model, Tensor};
 use crate::report::{Replay, Rows, Stop, Timings, TransformRow};
-use crate::symmetry::{Element, UpTo};
+use crate::symmetry::{Axis, BoundLayout, Element, Layout, UpTo};
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
 use super::super::precision::Proven;
@@ -246,6 +246,16 @@ impl EndToEnd<'_> {
             }
             for axis in bound.iter().flat_map(|bound| bound.suspicious_axes(group)) {
                 self.notes.push(format!("input `{name}`: `{axis}` is plain: did you mean `vector`?"));
+            }
+            // Who writes `edges!` has thought of it.
+            let listed = bound.iter().map(BoundLayout::layout).filter(|layout| layout.values().is_some());
+            for axis in listed.flat_map(Layout::axes) {
+                if let Axis::Plain { name: axis, marked: false } = axis {
+                    self.notes.push(format!(
+                        "input `{name}`: the order along `{axis}` stays as it is given: the group `{group} x S({axis})` \
+                         tests whether it matters"
+                    ));
+                }
             }
         }
         let first = &self.cases[0];
