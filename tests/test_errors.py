@@ -158,3 +158,19 @@ def test_plain_axes_of_the_size_of_space_are_remarked_on() -> None:
     )
     assert "input `1`: `3` is plain: did you mean `vector`?" in report.notes
     assert "did you mean `vector`?" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"inputs": None}, "a list of samples, or a function seed -> sample, not None"),
+        ({"inputs": 3}, "not 3"),
+        ({"inputs": (cloud for cloud in clouds(2))}, "a generator can be read once"),
+        ({"inputs": torch.utils.data.DataLoader(clouds(2))}, "a DataLoader can be read once"),
+        ({"segments": "batch"}, '`segments`: expected a dict from permuted axis to input, such as {"nodes": "batch"}'),
+        ({"segments": {"nodes": 3}}, "not {'nodes': 3}"),
+        ({"progress": 3}, "`progress`: expected a function"),
+    ],
+)
+def test_arguments_of_another_kind_say_what_is_expected(options: dict[str, Any], said: str) -> None:
+    assert said in error(**options)

@@ -133,6 +133,8 @@ def audit(
         raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
     if not callable(model):
         raise SpecificationError(f"the model is a {type(model).__name__}, which cannot be called")
+    if progress is not None and not callable(progress):
+        raise SpecificationError(f"`progress`: expected a function (done, planned) -> None, not {progress!r}")
     if factory is not None and not callable(factory):
         raise SpecificationError("`factory`: expected a function dtype -> model")
     whole = _whole(seed)
@@ -152,7 +154,7 @@ def audit(
         if isinstance(tolerance, Mapping)
         else {},
         "precision": precision,
-        "segments": dict(segments or {}),
+        "segments": _segments(segments),
         "domain": None if isinstance(domain, Mapping) else _word("domain", domain),
         "domains": {name: _word(f"domain[{name}]", word) or "open" for name, word in domain.items()}
         if isinstance(domain, Mapping)
@@ -188,7 +190,7 @@ def audit(
             host = None
             name = _words.group_text(group)
             _equicheck.check(name, source.declared, declared, functions)
-        with _adapter(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
+        with adapter_for(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
             show = _shown(progress, budget)
             return _equicheck.audit(adapter, source, name, source.declared, declared, options, show, host, functions)
 
@@ -258,7 +260,7 @@ def _left_out(in_layouts: Any, out_layouts: Any) -> _trees.Layouts:
     return [] if out_layouts is _NOT_GIVEN or out_layouts is None else result
 
 
-def _adapter(model: Any, source: Samples, declared: _trees.Layouts, **options: Any) -> Adapter:
+def adapter_for(model: Any, source: Samples, declared: _trees.Layouts, **options: Any) -> Adapter:
     torch = _trees.torch_module()
     if torch is not None:
         leaves = [leaf for _, leaf in _trees.leaves(_trees.as_args(source.sample(0)))]
@@ -291,6 +293,18 @@ def _word(name: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise SpecificationError(f"`{name}`: expected a word, not {value!r}")
+
+
+def _segments(segments: Any) -> dict[str, str]:
+    if segments is None:
+        return {}
+    if not isinstance(segments, Mapping) or not all(
+        isinstance(part, str) for pair in segments.items() for part in pair
+    ):
+        raise SpecificationError(
+            f'`segments`: expected a dict from permuted axis to input, such as {{"nodes": "batch"}}, not {segments!r}'
+        )
+    return dict(segments)
 
 
 def _noise_layouts(layouts: Any) -> str | list[str | None] | None:

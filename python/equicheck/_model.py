@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,18 @@ class Samples:
         elif callable(inputs) and not _trees.is_tensor(inputs) and _trees.children(inputs) is None:
             self._generate = inputs
             self._given = []
+        elif inputs is None or isinstance(inputs, (bool, int, float, complex, str, bytes)):
+            raise SpecificationError(
+                f"inputs: expected a sample (a tensor, or a tuple, dict or object of tensors), a list of samples, or a "
+                f"function seed -> sample, not {inputs!r}"
+            )
+        elif isinstance(inputs, Iterator) or (
+            hasattr(inputs, "dataset") and hasattr(inputs, "__iter__") and not _trees.is_tensor(inputs)
+        ):
+            raise SpecificationError(
+                f"inputs: a {type(inputs).__name__} can be read once, and samples are needed again: give a list, such "
+                "as list(itertools.islice(loader, 50))"
+            )
         else:
             self._given = [inputs]
         self._known: dict[int, Any] = {}
