@@ -268,6 +268,30 @@ def test_vector_fields_come_in_as_fields_of_components() -> None:
     assert control(report(Divergence(skewed=True)))["model"] > 0.1
 
 
+# Scaling: what interpolation makes falls as discretisation is refined.
+
+
+def test_what_discretisation_makes_falls_on_longer_waves_and_a_break_does_not() -> None:
+    # A kink aliases less on longer waves.
+    smooth = control(audit(Isotropic(1.0, torch.relu)))["scaling"]
+    assert smooth["model"] < 0.1
+    assert smooth["control"] < 0.5
+    fields = [torch.randn(32, 32, 2, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    layouts: dict[str, Any] = {"in_layouts": "height width vector", "out_layouts": ""}
+    report = equicheck.audit(Divergence(skewed=True), fields, group="SO(2)", samples=2, transforms=8, **layouts)
+    assert 0.5 < control(report)["scaling"]["model"] < 2
+    assert control(report)["scaling"]["control"] < 0.5
+
+
+def test_bicubic_interpolation_of_an_output_is_compared_with_bilinear() -> None:
+    dense = control(audit(Isotropic(1.0, torch.tanh, pool=False), out=LAYOUT))["scaling"]
+    assert dense["order"] < 0.7
+    # No interpolant mends what only the lattice respects.
+    broken = control(audit(Quarter(pool=False), out=LAYOUT))["scaling"]
+    assert broken["order"] > dense["order"] + 0.1
+    assert control(audit(Isotropic(1.0, torch.tanh)))["scaling"]["order"] is None
+
+
 # What cannot be judged, and what is not concerned.
 
 

@@ -48,6 +48,15 @@ impl SmoothField {
         Self { waves: waves.collect(), width }
     }
 
+    /// The same with waves `factor` times as long, under the same window: as if sampled on a finer grid.
+    pub(crate) fn stretched(&self, factor: f64) -> Self {
+        let longer = |wave: &Wave| Wave {
+            vector: wave.vector.iter().map(|k| k / factor).collect(),
+            phase: wave.phase,
+        };
+        Self { waves: self.waves.iter().map(longer).collect(), width: self.width }
+    }
+
     /// Values at the points `base + step i` for every pixel i of a grid of this shape, row-major: `base` in pixels from
     /// the first one, `step[a][b]` along axis a per index along axis b.
     pub(crate) fn at(&self, sizes: &[usize], base: &[f64], step: &[Vec<f64>]) -> Vec<f64> {

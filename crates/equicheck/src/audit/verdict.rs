@@ -421,6 +421,7 @@ mod tests {
             control: Some(control),
             pairs: 24,
             receptive_field: None,
+            scaling: None,
             note: None,
         };
         Evidence { interpolated: Some(0.3), control: Some(measured), ..exact() }

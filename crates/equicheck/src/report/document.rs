@@ -11,8 +11,8 @@ use crate::symmetry::{Factor, Group};
 
 use super::{
     Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FactorRow, Finding, Float64,
-    InterpolationControl, Level, ModelInfo, OutputResult, PlannedRow, Report, Shard, Stage, Stop,
-    SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    InterpolationControl, InterpolationScaling, Level, ModelInfo, OutputResult, PlannedRow, Report, Shard,
+    Stage, Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 /// A piece of running text.
@@ -499,13 +499,28 @@ fn interpolation(control: &InterpolationControl) -> String {
     match (control.model, control.control) {
         (Some(model), Some(reference)) => format!(
             "on smooth inputs the model's error is {}, that of the reference (blur, then positive part) {}, over {} \
-             pairs{reach}",
+             pairs{reach}{}",
             figure(model),
             figure(reference),
-            control.pairs
+            control.pairs,
+            control.scaling.as_ref().map_or(String::new(), scaling)
         ),
         _ => format!("cannot judge: {}{reach}", control.note.as_deref().unwrap_or("nothing was measured")),
     }
+}
+
+fn scaling(scaling: &InterpolationScaling) -> String {
+    let mut text = String::new();
+    if let Some(model) = scaling.model {
+        let reference =
+            scaling.control.map_or(String::new(), |ratio| format!(" (the reference's by {ratio:.2})"));
+        let _ =
+            write!(text, "; on waves twice as long the model's changes by a factor of {model:.2}{reference}");
+    }
+    if let Some(order) = scaling.order {
+        let _ = write!(text, "; with bicubic in place of bilinear interpolation by a factor of {order:.2}");
+    }
+    text
 }
 
 fn worst_case(worst: &WorstCase) -> Inline {

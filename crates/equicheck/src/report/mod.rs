@@ -363,6 +363,9 @@ pub struct InterpolationControl {
     /// for an output without a grid.
     #[serde(default, with = "figure::optional")]
     pub receptive_field: Option<f64>,
+    /// How the errors scale, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<InterpolationScaling>,
     /// Why nothing could be judged, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -371,8 +374,25 @@ pub struct InterpolationControl {
 impl InterpolationControl {
     /// Nothing could be judged.
     pub(crate) fn cannot(why: String) -> Self {
-        Self { model: None, control: None, pairs: 0, receptive_field: None, note: Some(why) }
+        Self { model: None, control: None, pairs: 0, receptive_field: None, scaling: None, note: Some(why) }
     }
+}
+
+/// How the errors of the control change on one sample as discretisation is refined (METHOD 10): what interpolation
+/// makes falls with it, what breaks a symmetry at the scale of the image does not. Evidence beside the control, and no
+/// part of the decision: a kernel of a few pixels that is not isotropic fades on smooth inputs too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterpolationScaling {
+    /// The model's error on fields with waves twice as long, over that on the control's own, of the same elements.
+    #[serde(with = "figure::optional")]
+    pub model: Option<f64>,
+    /// The same ratio of the reference's errors.
+    #[serde(with = "figure::optional")]
+    pub control: Option<f64>,
+    /// For outputs on a grid under linear interpolation: the model's error where `T'` interpolates by cubics, over that
+    /// where it does linearly.
+    #[serde(default, with = "figure::optional")]
+    pub order: Option<f64>,
 }
 
 /// Whether an output is declared to move under the group.

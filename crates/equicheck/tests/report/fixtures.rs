@@ -2,9 +2,10 @@
 
 use equicheck::report::{
     Bound, Classification, CompositionKind, CompositionRow, Distribution, DistributionTest, ExecutedPlan,
-    FORMAT_VERSION, FactorRow, Finding, Float64, InterpolationControl, LawStatistic, Level, Levels,
-    ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report, Rows, Severity, Shard, Stage, Stop,
-    StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    FORMAT_VERSION, FactorRow, Finding, Float64, InterpolationControl, InterpolationScaling, LawStatistic,
+    Level, Levels, ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report, Rows, Severity,
+    Shard, Stage, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow,
+    Verdict, WorstCase,
 };
 
 fn summary(mean: f64, max: f64) -> Summary {
@@ -431,6 +432,7 @@ pub(crate) fn interpolated() -> Report {
                 control: Some(1.5e-2),
                 pairs: 24,
                 receptive_field: None,
+                scaling: Some(InterpolationScaling { model: Some(0.21), control: Some(0.26), order: None }),
                 note: None,
             }),
             ..output("logits", "batch classes", SymmetryType::Invariant)
@@ -445,6 +447,7 @@ pub(crate) fn interpolated() -> Report {
                 control: None,
                 pairs: 0,
                 receptive_field: Some(31.0),
+                scaling: None,
                 note: Some("the receptive field of its pixels is the whole image".to_owned()),
             }),
             ..output("mask", "batch height width", SymmetryType::Equivariant)

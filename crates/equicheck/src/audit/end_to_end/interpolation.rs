@@ -13,7 +13,7 @@ use ndarray::{Array1, Array2, ArrayD, IxDyn};
 
 use crate::Error;
 use crate::model::{Model, Tensor};
-use crate::report::InterpolationControl;
+use crate::report::{InterpolationControl, InterpolationScaling};
 use crate::symmetry::grid::{Domain, GridWarp, Interpolation};
 use crate::symmetry::{BoundLayout, Element, Factor, Layout, Sampled};
 
@@ -33,6 +33,8 @@ const LEAST_PIXELS: usize = 9;
 const CHANNELS: (usize, usize) = (8, 16);
 /// Other draws of the fields per sample, whose median change says how much outputs vary.
 const OTHERS: u64 = 4;
+/// How much longer the waves are on which scaling is measured.
+const STRETCH: f64 = 2.0;
 /// Changes beyond as many units of rounding of the largest output are changes.
 const BEYOND_ROUNDING: f64 = 1e3;
 
@@ -114,6 +116,26 @@ impl Channels {
         let values = layout.of_channels(&channels, self.trailing);
         element.map_or_else(|| values.clone(), |element| layout.without_grid().act_on_real(element, &values))
     }
+
+    /// The same with waves longer by a factor.
+    fn stretched(&self, factor: f64) -> Self {
+        Self {
+            fields: self.fields.iter().map(|field| field.stretched(factor)).collect(),
+            mean: self.mean.clone(),
+            amplitude: self.amplitude.clone(),
+            grid: self.grid.clone(),
+            trailing: self.trailing,
+        }
+    }
+}
+
+/// The largest errors of model and reference over all pairs that could be judged.
+#[derive(Default)]
+struct Errors {
+    model: f64,
+    control: f64,
+    pairs: usize,
+    reach: Option<f64>,
 }
 
 impl EndToEnd<'_> {
@@ -133,7 +155,7 @@ impl EndToEnd<'_> {
             if elements.is_empty() || (self.spent(0.4) && !runs.is_empty()) {
                 continue;
             }
-            match self.analytic_run(sample, elements, model)? {
+            match self.analytic_run(sample, elements, 1.0, model)? {
                 Ok(run) => runs.push(run),
                 Err(why) => return Ok(vec![Some(InterpolationControl::cannot(why)); count]),
             }
@@ -145,7 +167,14 @@ impl EndToEnd<'_> {
             Ok(fields) => fields,
             Err(why) => return Ok(vec![Some(InterpolationControl::cannot(why)); count]),
         };
-        Ok((0..count).map(|o| Some(self.control(o, &runs, &fields))).collect())
+        // Where the model refuses even smoother inputs, or time is short, nothing is said of scaling.
+        let elements = runs[0].moved.iter().map(|(element, _)| element.clone()).collect();
+        let smoother = if self.spent(0.4) {
+            None
+        } else {
+            self.analytic_run(runs[0].sample, elements, STRETCH, model)?.ok()
+        };
+        Ok((0..count).map(|o| Some(self.control(o, &runs, smoother.as_ref(), &fields))).collect())
     }
 
     /// Elements of the whole group that no grid admits without interpolation, 45 degrees among them where the group has
@@ -177,11 +206,14 @@ impl EndToEnd<'_> {
         elements.filter(|element| seen.insert(element.fingerprint())).take(ELEMENTS).collect()
     }
 
-    fn draw_fields(&self, sample: usize, index: u64) -> Vec<Option<Channels>> {
+    fn draw_fields(&self, sample: usize, index: u64, stretch: f64) -> Vec<Option<Channels>> {
         let case = &self.cases[sample];
         let mut draws = Draws::new(self.options.seed, sample, TRIED + index, Purpose::Analytic);
         let inputs = case.inputs.iter().zip(&case.layouts);
-        inputs.map(|(tensor, layout)| Channels::draw(layout.as_ref()?, tensor, &mut draws)).collect()
+        inputs
+            .map(|(tensor, layout)| Channels::draw(layout.as_ref()?, tensor, &mut draws))
+            .map(|channels| channels.map(|channels| channels.stretched(stretch)))
+            .collect()
     }
 
     /// The sample with these fields, under an element.
@@ -198,14 +230,15 @@ impl EndToEnd<'_> {
         result.collect()
     }
 
-    /// Calls the model on smooth fields. In words: why nothing can be said.
+    /// Calls the model on smooth fields, their waves longer by a factor. In words: why nothing can be said.
     fn analytic_run(
         &mut self,
         sample: usize,
         elements: Vec<Element>,
+        stretch: f64,
         model: &mut dyn Model,
     ) -> Result<Result<Run, String>, Error> {
-        let fields = self.draw_fields(sample, 0);
+        let fields = self.draw_fields(sample, 0, stretch);
         let small = |channels: &Channels| channels.grid.sizes.iter().any(|size| *size < LEAST_SIZE);
         if fields.iter().flatten().any(small) {
             return Ok(Err(format!(
@@ -239,7 +272,7 @@ impl EndToEnd<'_> {
         let base = values!(&inputs);
         let mut others = Vec::new();
         for index in 1..=OTHERS {
-            let different = self.draw_fields(sample, index);
+            let different = self.draw_fields(sample, index, stretch);
             let inputs = self.analytic(sample, &different, None);
             others.push((different, values!(&inputs)));
         }
@@ -337,24 +370,83 @@ impl EndToEnd<'_> {
         Ok(Ok(found))
     }
 
-    /// The largest errors of model and reference over all runs and elements.
-    fn control(&self, o: usize, runs: &[Run], fields: &[Option<ReceptiveField>]) -> InterpolationControl {
+    /// The largest errors of model and reference over all runs and elements, and how they scale.
+    fn control(
+        &self,
+        o: usize,
+        runs: &[Run],
+        smoother: Option<&Run>,
+        fields: &[Option<ReceptiveField>],
+    ) -> InterpolationControl {
+        let found = self.largest_errors(o, runs, fields, None);
+        if found.pairs == 0 {
+            return InterpolationControl {
+                receptive_field: found.reach,
+                ..InterpolationControl::cannot(
+                    "the receptive field of its pixels is the whole image, or leaves none of them inside it"
+                        .to_owned(),
+                )
+            };
+        }
+        InterpolationControl {
+            model: Some(found.model),
+            control: Some(found.control),
+            pairs: found.pairs,
+            receptive_field: found.reach,
+            scaling: self.scaling(o, &runs[0], smoother, fields),
+            note: None,
+        }
+    }
+
+    fn scaling(
+        &self,
+        o: usize,
+        run: &Run,
+        smoother: Option<&Run>,
+        fields: &[Option<ReceptiveField>],
+    ) -> Option<InterpolationScaling> {
+        let errors = |run: &Run, with| {
+            Some(self.largest_errors(o, std::slice::from_ref(run), fields, with)).filter(|e| e.pairs > 0)
+        };
+        let own = errors(run, None)?;
+        let ratio = |refined: f64, own: f64| (own > 0.0).then(|| refined / own);
+        let smooth = smoother.and_then(|run| errors(run, None));
+        let linear = self.cases[run.sample].outputs[o].sampled().is_some()
+            && self.options.interpolation == Interpolation::Linear;
+        let cubic = linear.then(|| errors(run, Some(Interpolation::Cubic))).flatten();
+        let scaling = InterpolationScaling {
+            model: smooth.as_ref().and_then(|smooth| ratio(smooth.model, own.model)),
+            control: smooth.as_ref().and_then(|smooth| ratio(smooth.control, own.control)),
+            order: cubic
+                .filter(|cubic| cubic.pairs == own.pairs)
+                .and_then(|cubic| ratio(cubic.model, own.model)),
+        };
+        (scaling.model.is_some() || scaling.order.is_some()).then_some(scaling)
+    }
+
+    /// The largest errors over these runs; `interpolation` takes the place of the output's own.
+    fn largest_errors(
+        &self,
+        o: usize,
+        runs: &[Run],
+        fields: &[Option<ReceptiveField>],
+        interpolation: Option<Interpolation>,
+    ) -> Errors {
         let field = fields[o].as_ref();
-        let (mut model, mut control) = (0.0_f64, 0.0_f64);
-        let mut pairs = 0;
-        let mut reach = None;
+        let mut found = Errors::default();
         for run in runs {
             let Some((k, channels)) = run.fields.iter().enumerate().find_map(|(k, f)| Some((k, f.as_ref()?)))
             else {
                 continue;
             };
             let case = &self.cases[run.sample];
-            let layout = &case.outputs[o];
+            let own = &case.outputs[o];
+            let layout = &interpolation.map_or_else(|| own.clone(), |by| own.clone().interpolated_by(by));
             let grid = layout.sampled();
             if let Some(grid) = &grid {
                 let Some(field) = field else { continue };
                 let radii = field.radius.iter().zip(&grid.strides).map(|(r, stride)| r * stride);
-                reach = Some(radii.fold(0.0, f64::max));
+                found.reach = Some(radii.fold(0.0, f64::max));
             }
             let reference = self.reference(&channels.grid, grid.as_ref(), o, fields);
             let count = channels.fields.len().min(CHANNELS.1);
@@ -401,27 +493,12 @@ impl EndToEnd<'_> {
                     &base_reference,
                     &changes_reference,
                 );
-                pairs += 1;
-                model = model.max(own);
-                control = control.max(explained);
+                found.pairs += 1;
+                found.model = found.model.max(own);
+                found.control = found.control.max(explained);
             }
         }
-        if pairs == 0 {
-            return InterpolationControl {
-                receptive_field: reach,
-                ..InterpolationControl::cannot(
-                    "the receptive field of its pixels is the whole image, or leaves none of them inside it"
-                        .to_owned(),
-                )
-            };
-        }
-        InterpolationControl {
-            model: Some(model),
-            control: Some(control),
-            pairs,
-            receptive_field: reach,
-            note: None,
-        }
+        found
     }
 
     /// A layout that is plain but for the grid, for as many channels.
