@@ -8,6 +8,7 @@ mod evidence;
 mod fields;
 mod measure;
 mod noise;
+mod parity;
 mod precision;
 mod replay;
 mod sampling;
@@ -29,6 +30,7 @@ use crate::symmetry::grid::{Domain, Interpolation};
 use crate::symmetry::{Axis, Factor, Group, Layout, Representation, Representations, Term};
 
 pub use evidence::Evidence;
+pub use parity::{Parity, ParityRow, parity};
 pub use statistics::{clopper_pearson_upper, confidence_sequence_upper, quantile};
 
 /// The group, and how every input and output transforms.
