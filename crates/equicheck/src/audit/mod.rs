@@ -10,7 +10,7 @@ mod measure;
 mod noise;
 mod precision;
 mod replay;
-mod sampling;
+pub(crate) mod sampling;
 mod statistics;
 mod stress;
 mod subset;

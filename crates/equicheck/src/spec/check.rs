@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use crate::error::nearest;
+use crate::model::DType;
 
+use super::cast::holds;
 use super::error::Problem;
 use super::generators::{Bound, Generate};
 use super::read::{Said, shown};
@@ -284,8 +286,65 @@ impl AuditFile {
     }
 }
 
+/// The element type must hold what a kind makes.
+fn check_dtype(generate: &Generate, path: &str, problems: &mut Vec<Problem>) {
+    let said = match generate {
+        Generate::Normal(t) => &t.dtype,
+        Generate::Uniform(t) => &t.dtype,
+        Generate::Integers(t) => &t.dtype,
+        Generate::Positive(t) => &t.dtype,
+        Generate::UnitVectors(t) => &t.dtype,
+        Generate::OneHot(t) => &t.dtype,
+        Generate::SmoothImage(t) => &t.dtype,
+        Generate::RandomGraph(t) => &t.dtype,
+        Generate::Segments(t) => &t.dtype,
+        Generate::LorentzVectors(t) => &t.dtype,
+        Generate::Cell(t) => &t.dtype,
+        Generate::Constant(t) => &t.dtype,
+    };
+    let Some(dtype) = said.get().copied() else { return };
+    let why = match generate {
+        Generate::Normal(_) | Generate::Uniform(_) if !dtype.is_inexact() => {
+            "holds no fractions: choose a floating-point type, or kind = \"integers\"".to_owned()
+        }
+        Generate::Positive(_)
+        | Generate::UnitVectors(_)
+        | Generate::SmoothImage(_)
+        | Generate::LorentzVectors(_)
+        | Generate::Cell(_)
+            if !dtype.is_inexact() || dtype.is_complex() =>
+        {
+            "holds no real numbers: choose a floating-point type".to_owned()
+        }
+        Generate::RandomGraph(_) | Generate::Segments(_) if dtype.is_inexact() || dtype == DType::Bool => {
+            "holds no positions: choose an integer type".to_owned()
+        }
+        Generate::Constant(t) => match t.value.get() {
+            Some(value) if !dtype.is_inexact() && !(value.fract() == 0.0 && holds(dtype, *value as i64)) => {
+                format!("does not hold {value}")
+            }
+            _ => return,
+        },
+        Generate::Integers(t) => {
+            let low = t.low.get().copied().unwrap_or(0);
+            let high = match t.high.get() {
+                Some(Bound::Number(high)) => high.saturating_sub(1),
+                _ => low,
+            };
+            match [low, high].into_iter().find(|value| !holds(dtype, *value)) {
+                Some(value) => format!("does not hold {value}"),
+                None => return,
+            }
+        }
+        _ => return,
+    };
+    let message = format!("`{path}.dtype`: {} {why}", dtype.name());
+    problems.push(Problem::maybe_at(said.span(), message));
+}
+
 /// Parameters of a kind must be in their ranges.
 fn check_parameters(generate: &Generate, path: &str, problems: &mut Vec<Problem>) {
+    check_dtype(generate, path, problems);
     let spread = |x: f64| x >= 0.0 && x.is_finite();
     let positive = |x: f64| x > 0.0 && x.is_finite();
     let (at_least, above) =

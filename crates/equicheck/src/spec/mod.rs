@@ -4,9 +4,13 @@
 //! [`AuditFile::specification`], [`AuditFile::options`] and [`AuditFile::samples`] turn it into what
 //! [`audit()`](crate::audit()) takes. The keys are the parameters of the Python function `equicheck.audit`.
 
+mod cast;
 mod check;
 mod convert;
+mod draw;
 mod error;
+#[cfg(feature = "files")]
+mod files;
 mod generators;
 mod place;
 mod read;
