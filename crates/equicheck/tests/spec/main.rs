@@ -1,67 +1,56 @@
-//! The audit file: what it says, and what is said where it is wrong.
+//! The audit file: what it says, what is said where it is wrong, and the inputs that it makes and reads.
 
-use equicheck::spec::AuditFile;
+mod documents;
+mod errors;
+mod generators;
+mod readers;
+
+use std::path::Path;
+
+use equicheck::model::{Samples, Tensor};
+use equicheck::spec::{AuditFile, NoStructures, SpecError, SpecSamples};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
-const COMPLETE: &str = r#"
-spec_version = 1
-group = "E(3) x S(nodes)"
-[model]
-onnx = "net.onnx"
-[inputs.pos]
-layout = "nodes point"
-generate = { kind = "normal", shape = ["nodes", 3], dtype = "float32" }
-[inputs.edge_index]
-layout = "2 edges : nodes"
-file = "x.npz"
-[inputs.aside]
-layout = false
-file = "x.npz"
-[outputs]
-energy = ""
-forces = { layout = "nodes vector", tolerance = 1e-3 }
-other = false
-[sizes]
-nodes = [5, 12]
-[run]
-seed = 0
-budget = "120s"
-levels = [1e-6, 1e-4, 1e-2]
-"#;
-
-fn drawn(text: &str) -> String {
-    let error = AuditFile::parse(text, "equicheck.toml")
-        .and_then(|file| file.options().map(drop))
-        .expect_err("it is wrong");
-    let mut result = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
-        .with_width(100)
-        .render_report(&mut result, &error)
-        .expect("a string takes everything");
-    result
+/// A file under E(3) x S(nodes) with these tables behind it.
+fn file(rest: &str) -> String {
+    format!(
+        "spec_version = 1\ngroup = \"E(3) x S(nodes)\"\n[model]\nonnx = \"net.onnx\"\n{rest}\n[outputs]\ny = \"\"\n"
+    )
 }
 
-#[test]
-fn smoke() {
-    let file = AuditFile::parse(COMPLETE, "equicheck.toml").unwrap();
-    file.options().unwrap();
-    println!(
-        "{}",
-        drawn(
-            "spec_version = 1\n seed = 3\ngroop = 3\n[model]\n[inputs.pos]\nlayout = 3\n[inputs.b.c]\nx=1\n[run]\nsamples='a'\ntransforms=0"
-        )
-    );
-    println!(
-        "{}",
-        drawn(
-            "spec_version = 1\ngroup = \"E(3\"\n[model]\nonnx='x'\n[inputs.pos]\nlayout='a'\nfile='b'\n[outputs]\n"
-        )
-    );
-    println!(
-        "{}",
-        drawn(
-            "spec_version = 1\ngroup = \"E(3)\"\n[model]\nonnx='x'\n[inputs.pos]\nlayout='nodes vecto'\nfile='b'\n[outputs]\na='\\'\nb={layout=\"vector\",up_to=\"sig\"}\nc=\"\\u00e9 poin\""
-        )
-    );
-    println!("{}", drawn("x = = \n y = [\n[a\n"));
+/// A file with one input that is generated, besides what the group needs.
+fn generated(sizes: &str, layout: &str, generate: &str) -> String {
+    file(&format!(
+        "[sizes]\n{sizes}\n[inputs.pos]\nlayout = \"nodes point\"\ngenerate = {{ kind = \"normal\", shape = [\"nodes\", 3] \
+         }}\n[inputs.x]\nlayout = {layout}\ngenerate = {generate}"
+    ))
+}
+
+fn parsed(text: &str) -> AuditFile {
+    AuditFile::parse(text, "equicheck.toml").unwrap_or_else(|error| panic!("{text}\n{}", error.to_text()))
+}
+
+fn samples_in(folder: &Path, text: &str) -> Result<SpecSamples, SpecError> {
+    AuditFile::parse(text, "equicheck.toml")?.samples(folder, &mut NoStructures)
+}
+
+fn samples(text: &str) -> SpecSamples {
+    samples_in(Path::new("."), text).unwrap_or_else(|error| panic!("{text}\n{}", error.to_text()))
+}
+
+/// The input `x` of one sample.
+fn second(samples: &mut SpecSamples, index: usize) -> Tensor {
+    samples.get(index).expect("it is made").swap_remove(1)
+}
+
+/// As a terminal without colours shows it.
+fn drawn(error: &SpecError) -> String {
+    let mut result = String::new();
+    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
+        .with_width(110)
+        .render_report(&mut result, error)
+        .expect("a string takes everything");
+    // Lines of handlers end in blanks.
+    let lines: Vec<&str> = result.lines().map(str::trim_end).collect();
+    lines.join("\n")
 }
