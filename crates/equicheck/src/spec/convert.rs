@@ -179,7 +179,9 @@ impl AuditFile {
             }
             Error::Option { why, .. } => {
                 let cell = self.inputs.iter().find(|(name, _)| why.contains(&format!("`{name}`")));
-                Problem::maybe_at(cell.and_then(|(_, input)| input.layout.span()), why.clone())
+                // What is None in Python is `false` in a file.
+                let why = why.replace("its layout is None", "its layout is `false`");
+                Problem::maybe_at(cell.and_then(|(_, input)| input.layout.span()), why)
             }
             other => Problem::maybe_at(self.group.span(), other.to_string()),
         }

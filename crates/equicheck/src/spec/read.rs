@@ -198,8 +198,8 @@ pub(crate) trait Table: Default {
     /// Keys and where their values are.
     fn spans(&self) -> Vec<(&'static str, Option<Range<usize>>)>;
 
-    /// What to do about a key that is none, if there is more to say than the nearest one.
-    fn advice(_key: &str, _value: &DeValue<'_>) -> Option<String> {
+    /// What to do about a key that is none, if there is more to say than the nearest one; `path` is the table's.
+    fn advice(_path: &str, _key: &str, _value: &DeValue<'_>) -> Option<String> {
         None
     }
 }
@@ -214,7 +214,7 @@ pub(crate) fn read_table<T: Table>(table: &DeTable<'_>, place: &Range<usize>, re
         }
         let span = reader.span(span);
         let problem = Problem::at(span, format!("`{}` is no key of {}", shown(key), T::NAME));
-        let advice = T::advice(key, value.get_ref())
+        let advice = T::advice(&reader.path(), key, value.get_ref())
             .or_else(|| nearest(key, T::KEYS.iter().copied()).map(|near| format!("did you mean `{near}`?")))
             .unwrap_or_else(|| format!("its keys are {}", T::KEYS.join(", ")));
         reader.problems.push(problem.mark("unknown key").help(advice));
@@ -306,8 +306,8 @@ macro_rules! table {
                 vec![$((stringify!($key), self.$key.span())),*]
             }
 
-            $(fn advice(key: &str, value: &toml::de::DeValue<'_>) -> Option<String> {
-                $advice(key, value)
+            $(fn advice(path: &str, key: &str, value: &toml::de::DeValue<'_>) -> Option<String> {
+                $advice(path, key, value)
             })?
         }
 

@@ -51,7 +51,7 @@ fn what_is_wrong_is_shown_where_it_is() {
         ),
         ("group", group("E(3) x S(nodes", pos)),
         ("axis", group("SO(3) x S(atoms)", &pos.replace("point", "vector"))),
-        ("lattice", file(&format!("[sizes]\nnodes = 3\n{pos}[inputs.cell]\nlayout = false\ngenerate = {{ kind = \"cell\" }}\n[inputs.f]\nlayout = \"nodes fractional(cell)\"\ngenerate = {{ kind = \"uniform\", shape = [\"nodes\", 3] }}"))),
+        ("lattice", file(&format!("{pos}[inputs.cell]\nlayout = false\ngenerate = {{ kind = \"cell\" }}\n[inputs.f]\nlayout = \"nodes fractional(cell)\"\ngenerate = {{ kind = \"uniform\", shape = [\"nodes\", 3] }}"))),
         (
             "models",
             file("").replace("[outputs]", "method = \"g\"\nmode = \"eval\"\npython = \"no_function\"\n[inputs]\n[outputs]"),
@@ -89,11 +89,11 @@ fn what_is_wrong_is_shown_where_it_is() {
         (
             "options",
             file(&format!(
-                "[sizes]\nnodes = 3\n{pos}[run]\ncutoff = 3\nnoise_layouts = \"vector\"\ntranslation_scale = 0\n"
+                "{pos}[run]\ncutoff = 3\nnoise_layouts = \"vector\"\ntranslation_scale = 0\n"
             )),
         ),
-        ("range", file(&format!("[sizes]\nnodes = 3\n{pos}[run]\nrapidity = 9\n"))),
-        ("segments", file(&format!("[sizes]\nnodes = 3\n{pos}[run]\nsegments = {{ nodes = \"batch\" }}\n"))),
+        ("range", file(&format!("{pos}[run]\nrapidity = 9\n"))),
+        ("segments", file(&format!("{pos}[run]\nsegments = {{ nodes = \"batch\" }}\n"))),
         ("missing_file", file("[inputs.pos]\nlayout = \"nodes point\"\nfile = [\"x.npz\", \"*.npz\"]\n")),
         ("structures", file("[inputs.pos]\nlayout = \"nodes point\"\nfile = \"x.xyz\"\n")),
     ];
