@@ -112,7 +112,7 @@ pub(crate) fn convert(tensor: &Tensor, dtype: DType) -> Result<Tensor, String> {
         return Ok(cast);
     }
     // Up to 2^53 every whole number is one of double precision.
-    if let Some(value) = values.iter().find(|x| x.fract() != 0.0 || !(x.abs() <= 2f64.powi(53))) {
+    if let Some(value) = values.iter().find(|x| x.fract() != 0.0 || x.is_nan() || x.abs() > 2f64.powi(53)) {
         return Err(format!("{to} does not hold the {from} value {value}"));
     }
     from_integers(&values.mapv(|x| x as i64), dtype)

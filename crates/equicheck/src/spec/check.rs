@@ -320,7 +320,7 @@ fn check_dtype(generate: &Generate, path: &str, problems: &mut Vec<Problem>) {
             "holds no positions: choose an integer type".to_owned()
         }
         Generate::Constant(t) => match t.value.get() {
-            Some(value) if !dtype.is_inexact() && !(value.fract() == 0.0 && holds(dtype, *value as i64)) => {
+            Some(value) if !(dtype.is_inexact() || value.fract() == 0.0 && holds(dtype, *value as i64)) => {
                 format!("does not hold {value}")
             }
             _ => return,

@@ -135,7 +135,9 @@ pub(crate) fn values(
                     row.fill_with(|| draws.normal());
                     let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
                     if norm > 0.0 {
-                        row.iter_mut().for_each(|x| *x /= norm);
+                        for x in row.iter_mut() {
+                            *x /= norm;
+                        }
                         break;
                     }
                 }

@@ -1,5 +1,7 @@
 //! The kinds of generated inputs and what they take. How values are drawn: [`super::draw`].
 
+#![expect(clippy::doc_markdown, reason = "words of the file stand in its own quotes")]
+
 use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -53,7 +55,8 @@ table! {
         dtype: DType;
         /// The smallest number; 0 by default.
         low: i64;
-        /// The first number that does not come any more: a whole number, or a name of `[sizes]` for positions along that axis.
+        /// The first number that does not come any more: a whole number, or a name of `[sizes]` for positions
+        /// along that axis.
         high: Bound, required;
     }
 }
@@ -119,7 +122,9 @@ table! {
 }
 
 table! {
-    /// A graph without self loops, as edges [2, edges] of positions along the axis of nodes, each edge in both directions. Exactly one of `degree`, `complete` and a number of `edges` decides how many there are.
+    /// A graph without self loops, as edges [2, edges] of positions along the axis of nodes, each edge in
+    /// both directions. Exactly one of `degree`, `complete` and a number of `edges` decides how many there
+    /// are.
     pub RandomGraph = "`generate` of kind \"random_graph\"" {
         /// "random_graph".
         kind: String, required;
@@ -131,13 +136,16 @@ table! {
         degree: f64;
         /// Every pair of nodes is joined.
         complete: bool;
-        /// Number of edges, both directions counted: an even number, or a name. If it is a name of `[sizes]`, that decides; if not, `degree` or `complete` decide, and shapes of other inputs can use the name. "edges" by default.
+        /// Number of edges, both directions counted: an even number, or a name. If it is a name of `[sizes]`,
+        /// that decides; if not, `degree` or `complete` decide, and shapes of other inputs can use the name.
+        /// "edges" by default.
         edges: Length;
     }
 }
 
 table! {
-    /// Labels 0, 1, 2, ... in ascending order, each at least once: the graph that each node of a batch belongs to.
+    /// Labels 0, 1, 2, ... in ascending order, each at least once: the graph that each node of a batch
+    /// belongs to.
     pub Segments = "`generate` of kind \"segments\"" {
         /// "segments".
         kind: String, required;
@@ -151,7 +159,8 @@ table! {
 }
 
 table! {
-    /// Four-vectors (t, x, y, z) along the last axis, future-directed and on a mass shell: t² - x² - y² - z² = m².
+    /// Four-vectors (t, x, y, z) along the last axis, future-directed and on a mass shell: t² - x² - y² - z²
+    /// = m².
     pub LorentzVectors = "`generate` of kind \"lorentz_vectors\"" {
         /// "lorentz_vectors".
         kind: String, required;

@@ -210,7 +210,7 @@ impl AuditFile {
         let mut library = Library { structures, read: BTreeMap::new() };
         let mut inputs = Vec::new();
         for ((name, input), (_, layout)) in self.inputs.iter().zip(specification.inputs()) {
-            match self.origin(name, input, layout.as_ref(), folder, &mut library) {
+            match Self::origin(name, input, layout.as_ref(), folder, &mut library) {
                 Ok(origin) => inputs.push((name.clone(), origin)),
                 Err(problem) => problems.push(problem),
             }
@@ -230,7 +230,6 @@ impl AuditFile {
     }
 
     fn origin(
-        &self,
         name: &str,
         input: &Input,
         layout: Option<&Layout>,
@@ -421,10 +420,10 @@ impl AuditFile {
                     _ => {}
                 }
             }
-            Generate::UnitVectors(_) | Generate::OneHot(_) => {
-                if generate.shape().and_then(Said::get).is_some_and(|shape| shape.0.is_empty()) {
-                    refuse("the shape has no last axis".to_owned(), "");
-                }
+            Generate::UnitVectors(_) | Generate::OneHot(_)
+                if generate.shape().and_then(Said::get).is_some_and(|shape| shape.0.is_empty()) =>
+            {
+                refuse("the shape has no last axis".to_owned(), "");
             }
             _ => {}
         }
@@ -525,9 +524,9 @@ impl AuditFile {
             ));
         }
         for (word, (given, size)) in words.iter().zip(axes) {
-            let called = match word {
-                Axis::Permuted(called) | Axis::Grid(called) | Axis::Plain { name: called, .. } => called,
-                _ => continue,
+            let (Axis::Permuted(called) | Axis::Grid(called) | Axis::Plain { name: called, .. }) = word
+            else {
+                continue;
             };
             let Some(expected) = self.size(called) else { continue };
             let same = match given {

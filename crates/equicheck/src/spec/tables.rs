@@ -1,5 +1,7 @@
 //! The tables of an audit file. Documentation of a field is the description of its key in the JSON Schema.
 
+#![expect(clippy::doc_markdown, reason = "words of the file stand in its own quotes")]
+
 use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
@@ -27,7 +29,8 @@ table! {
         inputs: Named<Input>, required;
         /// Outputs by name or path: a layout, `false` for an output that is not audited, or a table.
         outputs: Named<AnyOutput>, required;
-        /// Sizes that generated inputs refer to: a whole number, or [smallest, largest], drawn anew for every sample.
+        /// Sizes that generated inputs refer to: a whole number, or [smallest, largest], drawn anew for every
+        /// sample.
         sizes: Named<Size>;
         /// How the audit is run.
         run: Run;
@@ -35,7 +38,7 @@ table! {
     advice = advice_on_top
 }
 
-fn advice_on_top(key: &str, _: &DeValue<'_>) -> Option<String> {
+fn advice_on_top(_: &str, key: &str, _: &DeValue<'_>) -> Option<String> {
     let tables = [("[run]", Run::KEYS), ("[model]", ModelTable::KEYS)];
     let table = tables.into_iter().find(|(_, keys)| keys.contains(&key)).map(|(table, _)| table)?;
     Some(format!("`{key}` is a key of {table}"))
@@ -171,9 +174,12 @@ table! {
     pub Input = "an input" {
         /// One word per axis, such as "nodes point", or `false` for an input that is not transformed.
         layout: Declared, required;
-        /// What lies beyond the edge of its grid: "periodic", the opposite edge, or "open", nothing that is known.
+        /// What lies beyond the edge of its grid: "periodic", the opposite edge, or "open", nothing that is
+        /// known.
         domain: Domain;
-        /// Path of a file, relative to the audit file's folder; a pattern such as "data/*.npz", whose files are taken in the order of their names; or a list of both. One sample per file, or per frame of a file of structures.
+        /// Path of a file, relative to the audit file's folder; a pattern such as "data/*.npz", whose files
+        /// are taken in the order of their names; or a list of both. One sample per file, or per frame of a
+        /// file of structures.
         file: Files;
         /// Name of the array in the file; the input's own name by default.
         key: String;
@@ -187,14 +193,16 @@ table! {
     advice = advice_on_input
 }
 
-fn advice_on_input(key: &str, value: &DeValue<'_>) -> Option<String> {
+fn advice_on_input(path: &str, key: &str, value: &DeValue<'_>) -> Option<String> {
     match key {
         "shape" | "kind" => Some(format!(
             "`{key}` is part of `generate`: generate = {{ kind = \"normal\", shape = [\"nodes\", 3] }}"
         )),
         "path" | "source" => Some("did you mean `file`?".to_owned()),
         _ if value.is_table() => {
-            Some(format!("a name with a dot is one key, and quoted: `\"name.{}\"`", key.escape_debug()))
+            let name = path.strip_prefix("inputs.").unwrap_or(path).trim_matches('"');
+            let name = format!("{name}.{}", key.escape_debug());
+            Some(format!("a name with a dot is one key, and quoted: [inputs.\"{name}\"]"))
         }
         _ => None,
     }
@@ -203,13 +211,16 @@ fn advice_on_input(key: &str, value: &DeValue<'_>) -> Option<String> {
 table! {
     /// One output of `[outputs]`, as a table.
     pub Output = "an output" {
-        /// One word per axis, such as "nodes vector", "" for an invariant number, or `false` for an output that is not audited.
+        /// One word per axis, such as "nodes vector", "" for an invariant number, or `false` for an output
+        /// that is not audited.
         layout: Declared, required;
         /// Violations below it pass.
         tolerance: f64;
-        /// "sign" or "phase" for an output that is defined up to it, "S(axis)" for rows that come in any order; the same as `~ sign` after the layout.
+        /// "sign" or "phase" for an output that is defined up to it, "S(axis)" for rows that come in any
+        /// order; the same as `~ sign` after the layout.
         up_to: String;
-        /// What lies beyond the edge of its grid: "periodic", the opposite edge, or "open", nothing that is known.
+        /// What lies beyond the edge of its grid: "periodic", the opposite edge, or "open", nothing that is
+        /// known.
         domain: Domain;
     }
 }
@@ -320,17 +331,22 @@ table! {
         thorough: bool;
         /// Seed of all random draws, those of generated inputs among them; 0 by default.
         seed: u64;
-        /// Standard deviation of each component of a random translation, in the inputs' unit; by default the spread of the points.
+        /// Standard deviation of each component of a random translation, in the inputs' unit; by default the
+        /// spread of the points.
         translation_scale: f64;
-        /// Upper bounds of the levels perfect, excellent, approximate: three numbers or a table; [1e-6, 1e-4, 1e-2] by default.
+        /// Upper bounds of the levels perfect, excellent, approximate: three numbers or a table; [1e-6, 1e-4,
+        /// 1e-2] by default.
         levels: Levels;
         /// Violations below it pass, for all outputs; an output's own table may say otherwise.
         tolerance: f64;
-        /// "both" compares with double precision, "as_is" does not, "float64" audits a double-precision copy alone.
+        /// "both" compares with double precision, "as_is" does not, "float64" audits a double-precision copy
+        /// alone.
         precision: Precision;
-        /// Permuted axis -> input whose values label the segments that it is permuted within (graphs of a batch).
+        /// Permuted axis -> input whose values label the segments that it is permuted within (graphs of a
+        /// batch).
         segments: Named<String>;
-        /// What lies beyond the edge of all grids: "periodic", the opposite edge, or "open", nothing that is known.
+        /// What lies beyond the edge of all grids: "periodic", the opposite edge, or "open", nothing that is
+        /// known.
         domain: Domain;
         /// How values between pixels are made: "bilinear", "bicubic" or "fourier".
         interpolation: Interpolation;
@@ -342,7 +358,8 @@ table! {
         early_stop: bool;
         /// How random numbers that the model draws are treated: "fixed", "transform" or "distribution".
         randomness: RandomnessWord;
-        /// With randomness = "transform", the layout of each draw, in order, `false` for one that is replayed as it is; or one layout for all.
+        /// With randomness = "transform", the layout of each draw, in order, `false` for one that is replayed
+        /// as it is; or one layout for all.
         noise_layouts: NoiseLayouts;
         /// Also try inputs at the edge of what the model is used on.
         stress: bool;
@@ -352,7 +369,7 @@ table! {
     advice = advice_on_run
 }
 
-fn advice_on_run(key: &str, _: &DeValue<'_>) -> Option<String> {
+fn advice_on_run(_: &str, key: &str, _: &DeValue<'_>) -> Option<String> {
     match key {
         "up_to" => Some("it is said of an output: y = { layout = \"vector\", up_to = \"sign\" }".to_owned()),
         "representations" | "factory" | "module" | "loss" | "progress" => Some(format!(

@@ -22,8 +22,7 @@ fn wrong(text: &str) -> SpecError {
 #[test]
 fn what_is_wrong_is_shown_where_it_is() {
     let group = |group: &str, rest: &str| file(rest).replace("E(3) x S(nodes)", group);
-    let pos =
-        "[inputs.pos]\nlayout = \"nodes point\"\ngenerate = { kind = \"normal\", shape = [\"nodes\", 3] }\n";
+    let pos = "[sizes]\nnodes = 3\n[inputs.pos]\nlayout = \"nodes point\"\ngenerate = { kind = \"normal\", shape = [\"nodes\", 3] }\n";
     let cases = [
         ("no_toml", "group = \n[model\nx = [1,".to_owned()),
         ("nothing", String::new()),

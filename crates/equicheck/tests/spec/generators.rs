@@ -21,6 +21,10 @@ fn one(generate: &str) -> Tensor {
     made("nodes = 4", generate, 1).remove(0)
 }
 
+fn set<T: Ord>(values: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+    values.into_iter().collect()
+}
+
 fn integers(tensor: &Tensor) -> Vec<i64> {
     tensor.to_real().iter().map(|x| *x as i64).collect()
 }
@@ -58,7 +62,7 @@ fn uniform() {
 fn integers_below_a_bound() {
     let x = one("{ kind = 'integers', shape = [1000], low = -2, high = 3 }");
     assert_eq!(x.dtype(), DType::Int64);
-    assert_eq!(BTreeSet::from_iter(integers(&x)), BTreeSet::from_iter(-2..3));
+    assert_eq!(set(integers(&x)), set(-2..3));
     // Positions along an axis whose length differs from sample to sample.
     let mut samples = samples(&generated(
         "nodes = [1, 9]",
@@ -70,9 +74,9 @@ fn integers_below_a_bound() {
         let sample = samples.get(k).expect("it is made");
         let nodes = sample[0].shape()[0];
         lengths.insert(nodes);
-        assert_eq!(BTreeSet::from_iter(integers(&sample[1])), BTreeSet::from_iter(0..nodes as i64));
+        assert_eq!(set(integers(&sample[1])), set(0..nodes as i64));
     }
-    assert_eq!(lengths, BTreeSet::from_iter(1..=9), "both ends of a size are drawn");
+    assert_eq!(lengths, set(1..=9), "both ends of a size are drawn");
 }
 
 #[test]
@@ -191,11 +195,11 @@ fn random_graphs() {
             let sample = samples.get(k).expect("it is made");
             let n = sample[0].shape()[0];
             let listed = edges(&sample[1]);
-            let set = BTreeSet::from_iter(listed.clone());
-            assert_eq!(set.len(), listed.len(), "no edge comes twice");
+            let all = set(listed.clone());
+            assert_eq!(all.len(), listed.len(), "no edge comes twice");
             assert_eq!(listed.len(), expected(n), "{edges_key} {n}");
             for (i, j) in listed {
-                assert!(i != j && (0..n as i64).contains(&i) && set.contains(&(j, i)), "{i} {j}");
+                assert!(i != j && (0..n as i64).contains(&i) && all.contains(&(j, i)), "{i} {j}");
             }
         }
     }
@@ -248,7 +252,7 @@ fn segments() {
         );
         counts.insert(labels[labels.len() - 1] + 1);
     }
-    assert_eq!(counts, BTreeSet::from_iter(1..=6));
+    assert_eq!(counts, set(1..=6));
 }
 
 #[test]

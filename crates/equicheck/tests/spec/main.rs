@@ -3,6 +3,7 @@
 mod documents;
 mod errors;
 mod generators;
+#[cfg(feature = "files")]
 mod readers;
 
 use std::path::Path;

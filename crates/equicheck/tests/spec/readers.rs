@@ -284,7 +284,10 @@ fn files_cut_short_are_refused() {
             match scratch.read(ending, keys, &bytes[..length]) {
                 // The last bytes of a picture are a mark without content.
                 Ok(read) => {
-                    assert!(ending == "png" && length + 12 >= bytes.len() && read == whole, "{name} {length}")
+                    assert!(
+                        ending == "png" && length + 12 >= bytes.len() && read == whole,
+                        "{name} {length}"
+                    );
                 }
                 Err(why) => assert!(
                     why.contains("cannot read") || why.contains("input `x`"),
