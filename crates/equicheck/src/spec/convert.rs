@@ -171,9 +171,12 @@ impl AuditFile {
     fn of_specification(&self, error: &Error, group: &str) -> Problem {
         match error {
             Error::AxisNotMentioned { axis } => {
-                // Blanks are free around the name.
-                let place = group.find(axis.as_str()).zip(self.group.span()).map(|(start, token)| {
-                    within(&self.source.text, &token, group, &(start..start + axis.len()))
+                // Where it stands in parentheses: `x` is a product sign too. Blanks are free.
+                let inside = |(start, _): &(usize, &str)| group[..*start].trim_end().ends_with('(');
+                let start = group.match_indices(axis.as_str()).find(inside).map(|(start, _)| start);
+                let place = self.group.span().map(|token| match start {
+                    Some(start) => within(&self.source.text, &token, group, &(start..start + axis.len())),
+                    None => token,
                 });
                 Problem::maybe_at(place, error.to_string())
             }

@@ -22,7 +22,8 @@ fn wrong(text: &str) -> SpecError {
 #[test]
 fn what_is_wrong_is_shown_where_it_is() {
     let group = |group: &str, rest: &str| file(rest).replace("E(3) x S(nodes)", group);
-    let pos = "[sizes]\nnodes = 3\n[inputs.pos]\nlayout = \"nodes point\"\ngenerate = { kind = \"normal\", shape = [\"nodes\", 3] }\n";
+    let pos = "[sizes]\nnodes = 3\n[inputs.pos]\nlayout = \"nodes point\"\n\
+               generate = { kind = \"normal\", shape = [\"nodes\", 3] }\n";
     let cases = [
         ("no_toml", "group = \n[model\nx = [1,".to_owned()),
         ("nothing", String::new()),
@@ -49,7 +50,7 @@ fn what_is_wrong_is_shown_where_it_is() {
             .replace("y = \"\"", "y = \"vector ~ sing\"\nz = { layout = \"vector\", up_to = \"sing\" }\nw = \"0e+1\""),
         ),
         ("group", group("E(3) x S(nodes", pos)),
-        ("axis", group("SO(3) x S(atoms)", &pos.replace("point", "vector"))),
+        ("axis", group("SO(3) x S( x )", &pos.replace("point", "vector"))),
         ("lattice", file(&format!("{pos}[inputs.cell]\nlayout = false\ngenerate = {{ kind = \"cell\" }}\n[inputs.f]\nlayout = \"nodes fractional(cell)\"\ngenerate = {{ kind = \"uniform\", shape = [\"nodes\", 3] }}"))),
         (
             "models",
