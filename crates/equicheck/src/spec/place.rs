@@ -82,6 +82,7 @@ mod tests {
         assert_eq!(found(r#""a\tb\u00e9\U0001F600 vecto""#, "a\tb\u{e9}\u{1f600} vecto", "vecto"), "vecto");
         assert_eq!(found(r#""a \u00e9x""#, "a \u{e9}x", "\u{e9}x"), r"\u00e9x");
         assert_eq!(found(r#""\x41\e b""#, "A\u{1b} b", "b"), "b");
+        assert_eq!(found(r#""\u0041\U00000042 c""#, "AB c", "c"), "c");
         assert_eq!(found("\"\"\"\nnodes \\\n   vecto\"\"\"", "nodes vecto", "vecto"), "vecto");
         assert_eq!(found("'''\r\nno\\t vecto'''", "no\\t vecto", "vecto"), "vecto");
         assert_eq!(found("\"\u{e9} vecto\"", "\u{e9} vecto", "vecto"), "vecto");
