@@ -340,9 +340,10 @@ fn a_sample_depends_on_seed_name_and_index_alone() {
 
 #[test]
 fn streams_are_apart_from_each_other() {
-    // Two inputs of one kind and shape, and the same with sizes of one range.
+    // Two inputs of one kind and shape, and two sizes of one range, with names of one length.
     let text =
-        generated("nodes = [2, 60]\nrows = [2, 60]", "false", "{ kind = 'normal', shape = ['rows', 3] }");
+        generated("nodes = [2, 60]\natoms = [2, 60]", "false", "{ kind = 'normal', shape = ['atoms', 3] }")
+            .replace("inputs.x", "inputs.vel");
     let mut samples = samples(&text);
     let differ = (0..10).filter(|k| {
         let sample = samples.get(*k).expect("it is made");
