@@ -48,6 +48,11 @@ impl<T> Said<T> {
         self.is_present() && self.value.is_none()
     }
 
+    /// Puts another value in its place, such as one of a command line. A question that the file leaves open stays open.
+    pub fn set(&mut self, value: T) {
+        self.value = Some(value);
+    }
+
     /// The value alone.
     pub(crate) fn into_value(self) -> Option<T> {
         self.value

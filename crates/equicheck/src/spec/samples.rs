@@ -87,6 +87,7 @@ struct Reading {
     key: String,
     dtype: Option<DType>,
     /// Whether a picture gets an axis of length 1 in front.
+    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "no picture is read"))]
     leading: bool,
 }
 
@@ -447,6 +448,9 @@ impl AuditFile {
         };
         let Some(nodes) = self.lengths(&graph.nodes, NODES) else { return };
         let complete = graph.complete.get() == Some(&true);
+        if nodes.largest as u128 > LARGEST_GENERATED {
+            return refuse(format!("it has more than {LARGEST_GENERATED} nodes"), "make its sizes smaller");
+        }
         match given {
             None if !complete && graph.degree.get().is_none() => {
                 refuse(
@@ -484,8 +488,11 @@ impl AuditFile {
             Generate::RandomGraph(graph) => {
                 let (name, edges) = axis(&graph.edges, EDGES);
                 let nodes = self.lengths(&graph.nodes, NODES);
-                // All pairs, in both directions, at most.
-                let most = nodes.map(|n| n.largest.saturating_mul(n.largest.saturating_sub(1)));
+                // All pairs, in both directions, at most; as many as were asked for, up to one pair.
+                let most = nodes.map(|n| {
+                    let all = n.largest.saturating_mul(n.largest.saturating_sub(1));
+                    graph.degree.get().map_or(all, |degree| all.min((n.largest as f64 * degree) as usize + 2))
+                });
                 let drawn = most.map(|largest| Size { smallest: 0, largest });
                 vec![fixed(2), (name, edges.or(drawn))]
             }

@@ -138,6 +138,18 @@ fn what_cannot_be_generated_is_refused() {
         (nodes, "\"nodes vector\"", "{ kind = 'normal', shape = ['nodes', 4] }", "does not fit shape"),
         (nodes, "false", "{ kind = 'normal', shape = [100000, 100000] }", "more than 268435456 entries"),
         (nodes, "false", "{ kind = 'random_graph' }", "not said how many edges"),
+        (
+            "nodes = 5\nmany = 9223372036854775807",
+            "false",
+            "{ kind = 'random_graph', nodes = 'many', edges = 2 }",
+            "nodes",
+        ),
+        (
+            "nodes = 5\nmany = 99999",
+            "false",
+            "{ kind = 'random_graph', nodes = 'many', complete = true }",
+            "entries",
+        ),
         (nodes, "false", "{ kind = 'random_graph', edges = 3 }", "3 is odd"),
         (nodes, "false", "{ kind = 'random_graph', edges = 22 }", "5 nodes have fewer than 22 edges"),
         (nodes, "false", "{ kind = 'random_graph', edges = 4, degree = 2 }", "said twice"),

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::f64::consts::TAU;
+use std::path::Path;
 
 use equicheck::model::{DType, Samples, Tensor};
+use equicheck::spec::NoStructures;
 use nalgebra::DMatrix;
 use ndarray::{ArrayD, Axis};
 use num_complex::Complex;
 
-use crate::{generated, samples, second};
+use crate::{generated, parsed, samples, second};
 
 /// Input `x` of this kind, of the first samples.
 fn made(sizes: &str, generate: &str, count: usize) -> Vec<Tensor> {
@@ -298,6 +300,24 @@ fn constants() {
     assert_eq!((x.dtype(), integers(&x)), (DType::Int32, vec![2; 8]));
     let x = one("{ kind = 'constant', shape = [2], value = 0.5, dtype = 'complex64' }");
     assert_eq!(x.to_real().into_raw_vec_and_offset().0, [0.5, 0.0, 0.5, 0.0]);
+}
+
+#[test]
+fn a_large_graph_of_few_edges_is_made() {
+    let edges =
+        made("nodes = 4\nmany = 200000", "{ kind = 'random_graph', nodes = 'many', degree = 0.1 }", 1);
+    assert_eq!(edges[0].shape(), [2, 20000]);
+}
+
+#[test]
+fn a_seed_can_be_put_in_place_of_the_files() {
+    let text = generated("nodes = 4", "false", "{ kind = 'normal', shape = [3] }");
+    let mut read = parsed(&text);
+    read.run.seed.set(1);
+    let mut set = read.samples(Path::new("."), &mut NoStructures).expect("it is right");
+    let said = second(&mut samples(&format!("{text}[run]\nseed = 1\n")), 0);
+    assert!(second(&mut set, 0).same_bits(&said) && !second(&mut samples(&text), 0).same_bits(&said));
+    assert_eq!(read.options().expect("it is right").seed, 1);
 }
 
 /// Kinds with what else they need.
