@@ -9,6 +9,7 @@ pub mod diagnosis;
 mod error;
 pub mod model;
 pub mod report;
+pub mod spec;
 pub mod symmetry;
 
 pub use audit::audit;

@@ -11,7 +11,7 @@ mod noise;
 mod parity;
 mod precision;
 mod replay;
-mod sampling;
+pub(crate) mod sampling;
 mod statistics;
 mod stress;
 mod subset;
@@ -388,7 +388,7 @@ impl Options {
         self.domains.get(tensor).copied().or(self.domain).or_else(common)
     }
 
-    fn check(&self, specification: &Specification) -> Result<(), Error> {
+    pub(crate) fn check(&self, specification: &Specification) -> Result<(), Error> {
         let fail = |option: &str, why: String| Err(Error::Option { option: option.to_owned(), why });
         if self.samples == Some(0) {
             return fail("samples", "at least 1 is needed".to_owned());

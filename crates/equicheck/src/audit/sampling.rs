@@ -30,6 +30,10 @@ pub(crate) enum Purpose {
     Splits = 41,
     Stress = 20,
     Composition = 21,
+    /// Values of generated inputs; the index is that of the input's name.
+    Generated = 60,
+    /// Sizes of generated inputs; the index is that of the size's name.
+    Sizes = 61,
     Analytic = 22,
 }
 
@@ -106,7 +110,7 @@ impl Draws {
     /// Haar-distributed on O(n), or on SO(n).
     ///
     /// QR of a Gaussian matrix with the signs of R's diagonal moved into Q (Mezzadri, Notices of the AMS 54, 2007).
-    fn orthogonal(&mut self, n: usize, improper: bool) -> Array2<f64> {
+    pub(crate) fn orthogonal(&mut self, n: usize, improper: bool) -> Array2<f64> {
         let gaussian = DMatrix::from_fn(n, n, |_, _| self.normal());
         let (mut q, r) = gaussian.qr().unpack();
         for j in 0..n {
