@@ -2,7 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::graph::{constants_mut, draws, is_standard, node_name, operator_name, opset, tensor_attribute};
+use crate::graph::{draws, is_standard, node_name, operator_name, opset, tensor_attribute, try_nodes};
+use crate::guard::one_line;
+use crate::lower::lower;
+use crate::port::Port;
 use crate::proto::{
     AttributeProto, AttributeType, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, TypeValue,
     ValueInfoProto, data_type,
@@ -48,11 +51,21 @@ pub(crate) fn rewrite(model: &ModelProto) -> Result<ModelProto, String> {
         }
         rewriter.nodes(&mut function.node, &mut vec![HashMap::new()])?;
     }
+    lower(&mut model, &mut names);
     Ok(model)
 }
 
+/// Puts operators that backends have in double precision into the place of those that they lack there, in a model whose
+/// floats are doubles already.
+pub(crate) fn settle(model: &mut ModelProto) {
+    if shortest_float(model) == data_type::DOUBLE {
+        let mut names = taken(model);
+        lower(model, &mut names);
+    }
+}
+
 /// Names of tensors in the whole model, which new ones must differ from.
-fn taken(model: &ModelProto) -> HashSet<String> {
+pub(crate) fn taken(model: &ModelProto) -> HashSet<String> {
     fn graph(graph: &GraphProto, names: &mut HashSet<String>) {
         names.extend(graph.input.iter().map(|v| v.name.clone()));
         names.extend(graph.initializer.iter().map(|t| t.name.clone()));
@@ -137,7 +150,7 @@ impl Rewriter<'_> {
 
     /// The inputs that stay in single precision.
     fn check(&self, node: &NodeProto) -> Result<Vec<usize>, String> {
-        let at = || format!("`{}` at node `{}`", operator_name(node), node_name(node));
+        let at = || format!("`{}` at node `{}`", one_line(&operator_name(node)), one_line(node_name(node)));
         if self.functions.contains(&(node.domain.clone(), node.op_type.clone())) {
             return Ok(Vec::new());
         }
@@ -278,17 +291,22 @@ fn double_type(of: &mut TypeProto) {
     }
 }
 
-/// The shortest type that floats of the graph pass through: of its inputs, its constants and its casts.
-pub(crate) fn shortest_float(model: &mut ModelProto) -> i32 {
+/// The shortest type that floats of the graph pass through: of its inputs and outputs, its constants and its casts.
+pub(crate) fn shortest_float(model: &ModelProto) -> i32 {
     let mut kinds = HashSet::new();
-    if let Some(graph) = &model.graph {
-        kinds.extend(graph.input.iter().filter_map(crate::port::Port::kind));
-    }
-    constants_mut(model, &mut |_, _, tensor| {
-        kinds.insert(tensor.data_type);
-    });
-    let _ = crate::graph::try_nodes(model, &mut |node| -> Result<(), ()> {
-        kinds.extend(node.attribute.iter().filter(|a| TYPES.contains(&a.name.as_str())).map(|a| a.i as i32));
+    let held = |graph: &GraphProto, kinds: &mut HashSet<i32>| {
+        kinds.extend(graph.input.iter().chain(&graph.output).filter_map(Port::kind));
+        kinds.extend(graph.initializer.iter().map(|tensor| tensor.data_type));
+    };
+    model.graph.iter().for_each(|graph| held(graph, &mut kinds));
+    let _ = try_nodes(model, &mut |node| -> Result<(), ()> {
+        for attribute in &node.attribute {
+            attribute.g.iter().chain(&attribute.graphs).for_each(|graph| held(graph, &mut kinds));
+            kinds.extend(attribute.t.iter().map(|tensor| tensor.data_type));
+            if TYPES.contains(&attribute.name.as_str()) {
+                kinds.insert(attribute.i as i32);
+            }
+        }
         Ok(())
     });
     [data_type::BFLOAT16, data_type::FLOAT16, data_type::FLOAT]

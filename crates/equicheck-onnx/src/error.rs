@@ -119,8 +119,8 @@ pub enum OnnxError {
         loaded: PathBuf,
     },
 
-    /// The backend has no such operator.
-    #[error("`{operator}` at node `{node}`: {} has no such operator; {remedy}", backend.title())]
+    /// The backend lacks an operator, or computes another one in its place.
+    #[error("`{operator}` at node `{node}`: {} {why}; {remedy}", backend.title())]
     Operator {
         /// The operator, with its domain where that is not the standard's.
         operator: String,
@@ -128,6 +128,8 @@ pub enum OnnxError {
         node: String,
         /// The backend.
         backend: Backend,
+        /// What it lacks, as the end of a sentence about it.
+        why: String,
         /// What to do.
         remedy: String,
     },

@@ -93,23 +93,19 @@ pub(crate) enum Holder {
     Constant,
 }
 
-/// Every node, to be written to.
-pub(crate) fn nodes_mut(model: &mut ModelProto, each: &mut impl FnMut(&mut NodeProto)) {
-    fn inside(nodes: &mut [NodeProto], each: &mut impl FnMut(&mut NodeProto)) {
-        for node in nodes {
-            each(node);
-            for attribute in &mut node.attribute {
-                for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-                    inside(&mut graph.node, each);
-                }
+/// Every list of nodes, those of subgraphs and functions included, to be written to; outer ones first.
+pub(crate) fn nodes_mut(model: &mut ModelProto, each: &mut impl FnMut(&mut Vec<NodeProto>)) {
+    fn inside(nodes: &mut Vec<NodeProto>, each: &mut impl FnMut(&mut Vec<NodeProto>)) {
+        each(nodes);
+        for attribute in nodes.iter_mut().flat_map(|node| &mut node.attribute) {
+            for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+                inside(&mut graph.node, each);
             }
         }
     }
-    if let Some(graph) = &mut model.graph {
-        inside(&mut graph.node, each);
-    }
-    for function in &mut model.functions {
-        inside(&mut function.node, each);
+    let graph = model.graph.iter_mut().map(|graph| &mut graph.node);
+    for nodes in graph.chain(model.functions.iter_mut().map(|function| &mut function.node)) {
+        inside(nodes, each);
     }
 }
 
@@ -159,22 +155,26 @@ pub(crate) fn draws(node: &NodeProto) -> bool {
 /// constants are tensors; what the standard leaves to a default is written out where a backend has another one.
 pub(crate) fn read(path: &Path) -> Result<ModelProto, OnnxError> {
     let unread = |error: std::io::Error| OnnxError::Read { path: path.to_owned(), why: error.to_string() };
-    let not_onnx = |why: String| OnnxError::NotOnnx { path: path.to_owned(), why };
+    let not_onnx = |why: String| OnnxError::NotOnnx { path: path.to_owned(), why: one_line(&why) };
     let file = File::open(path).map_err(unread)?;
     let metadata = file.metadata().map_err(unread)?;
     if metadata.is_dir() {
         return Err(OnnxError::Read { path: path.to_owned(), why: "this is a folder".to_owned() });
     }
+    let too_large = |bytes| OnnxError::TooLarge { path: path.to_owned(), bytes };
+    if metadata.len() > LONGEST {
+        return Err(too_large(metadata.len()));
+    }
     let mut bytes = Vec::new();
     // A pipe has no length beforehand: what was read counts.
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
     if bytes.len() as u64 > LONGEST {
-        return Err(OnnxError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
+        return Err(too_large(bytes.len() as u64));
     }
     if bytes.is_empty() {
         return Err(not_onnx("the file is empty".to_owned()));
     }
-    let mut model = ModelProto::decode(&bytes[..]).map_err(|error| not_onnx(one_line(&error.to_string())))?;
+    let mut model = ModelProto::decode(&bytes[..]).map_err(|error| not_onnx(error.to_string()))?;
     drop(bytes);
     if model.ir_version <= 0 {
         return Err(not_onnx("it states no version of the format".to_owned()));
@@ -204,7 +204,7 @@ pub(crate) fn read(path: &Path) -> Result<ModelProto, OnnxError> {
     }
     let bytes = model.encoded_len() as u64;
     if bytes > LONGEST {
-        return Err(OnnxError::TooLarge { path: path.to_owned(), bytes });
+        return Err(too_large(bytes));
     }
     Ok(model)
 }

@@ -8,6 +8,7 @@ mod double;
 mod error;
 mod graph;
 mod guard;
+mod lower;
 mod model;
 mod port;
 mod proto;

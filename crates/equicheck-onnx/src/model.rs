@@ -10,10 +10,11 @@ use equicheck::model::{
 
 use crate::backend::{Backend, Places, Runner, start};
 use crate::graph::{Holder, constants_mut, draws, nodes_mut, opset, try_nodes};
+use crate::guard::one_line;
 use crate::port::{self, Dim, Port};
 use crate::proto::{AttributeProto, AttributeType, GraphProto, ModelProto, ValueInfoProto, data_type};
 use crate::schema::{Doubling, doubling};
-use crate::{OnnxError, double, graph, tensor};
+use crate::{OnnxError, double, graph, lower, tensor};
 
 /// Versions of the standard's operators that this crate is tested with.
 const TESTED: std::ops::RangeInclusive<i64> = 11..=21;
@@ -67,7 +68,9 @@ impl OnnxModel {
         if !options.backend.is_built() {
             return Err(OnnxError::NotBuilt { backend: options.backend });
         }
-        Self::of(path, Rc::new(graph::read(path)?), options)
+        let mut model = graph::read(path)?;
+        double::settle(&mut model);
+        Self::of(path, Rc::new(model), options)
     }
 
     fn of(path: &Path, model: Rc<ModelProto>, options: &OpenOptions) -> Result<Self, OnnxError> {
@@ -191,7 +194,8 @@ impl OnnxModel {
             return Err(OnnxError::InputCount { given: inputs.len(), names });
         }
         for (port, tensor) in self.inputs.iter().zip(inputs) {
-            let wrong = |why: String| Err(OnnxError::Input { input: port.name.clone(), why });
+            let wrong =
+                |why: String| Err(OnnxError::Input { input: one_line(&port.name), why: one_line(&why) });
             let dtype = tensor.dtype().name();
             if dtype != port.dtype {
                 return wrong(format!("{dtype} was given, and the graph takes {}", port.dtype));
@@ -251,6 +255,10 @@ impl OnnxModel {
         let mut reasons: Vec<String> = Vec::new();
         for backend in [self.options.backend, self.options.backend.other()] {
             let options = OpenOptions { backend, ..self.options.clone() };
+            if let Err(why) = lower::check(&model, backend) {
+                reasons.push(why);
+                continue;
+            }
             let tried = Self::of(&self.path, Rc::clone(&model), &options)
                 .map_err(|error| error.to_string())
                 .and_then(|mut copy| {
@@ -273,7 +281,7 @@ impl OnnxModel {
         let short = self.run(inputs).map_err(|error| error.to_string())?;
         let inputs: Vec<Tensor> = inputs.iter().map(Tensor::double).collect();
         let long = copy.run(&inputs).map_err(|error| error.to_string())?;
-        let kind = double::shortest_float(&mut (*self.model).clone());
+        let kind = double::shortest_float(&self.model);
         let roundoff = tensor::dtype(kind).and_then(DType::unit_roundoff).unwrap_or(f64::EPSILON);
         let tolerance = roundoff.sqrt();
         for ((port, short), long) in self.outputs.iter().zip(&short).zip(&long) {
@@ -313,8 +321,8 @@ impl OnnxModel {
     fn reseeded(&self) -> Result<Box<dyn Runner>, OnnxError> {
         let mut model = (*self.model).clone();
         let mut seed = 0_u16;
-        nodes_mut(&mut model, &mut |node| {
-            if draws(node) {
+        nodes_mut(&mut model, &mut |nodes| {
+            for node in nodes.iter_mut().filter(|node| draws(node)) {
                 seed = seed.wrapping_add(1);
                 if !node.attribute.iter().any(|a| a.name == "seed") {
                     node.attribute.push(AttributeProto {

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::OnnxError;
+use crate::guard::one_line;
 use crate::proto::{TensorProto, data_type};
 
 /// Bytes of one element of a type whose values are a whole number of bytes; `None` for the others.
@@ -38,7 +39,7 @@ impl<'a> Source<'a> {
     /// Makes all values raw bytes inside the message, as many as the shape says.
     pub(crate) fn settle(&mut self, tensor: &mut TensorProto, name: &str) -> Result<(), OnnxError> {
         let wrong =
-            |why: String| OnnxError::Tensor { path: self.path.to_owned(), tensor: name.to_owned(), why };
+            |why: String| OnnxError::Tensor { path: self.path.to_owned(), tensor: one_line(name), why };
         let mut count = 1_usize;
         for dim in &tensor.dims {
             let dim = usize::try_from(*dim).map_err(|_| wrong(format!("the length {dim} of an axis")))?;
@@ -88,14 +89,15 @@ impl<'a> Source<'a> {
         let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let location = entry("location").unwrap_or_default().to_owned();
         let wrong = |why: String| OnnxError::ExternalData {
-            tensor: name.to_owned(),
-            location: location.clone(),
+            tensor: one_line(name),
+            location: one_line(&location),
             why,
         };
         let number = |key: &str| {
             entry(key)
                 .map(|text| {
-                    text.parse::<u64>().map_err(|_| wrong(format!("its {key} `{text}` is no number")))
+                    text.parse::<u64>()
+                        .map_err(|_| wrong(format!("its {key} `{}` is no number", one_line(text))))
                 })
                 .transpose()
         };

@@ -121,14 +121,13 @@ pub(crate) fn start(
     }
 }
 
-/// What to do where `backend` lacks an operator.
+/// What to do where a backend lacks an operator.
 fn remedy(model: &ModelProto, backend: Backend, node: &NodeProto) -> String {
     let known = crate::schema::knows(node) || model.functions.iter().any(|f| f.name == node.op_type);
     match backend {
-        Backend::Tract if known && Backend::OnnxRuntime.is_built() => {
-            "--backend onnxruntime runs it".to_owned()
-        }
-        Backend::Tract if known => "a build with the Cargo feature `onnxruntime` runs it".to_owned(),
-        _ => "it is none of the standard's operators: export the model without it".to_owned(),
+        _ if !known => "it is none of the standard's operators: export the model without it".to_owned(),
+        Backend::Tract if Backend::OnnxRuntime.is_built() => "--backend onnxruntime may run it".to_owned(),
+        Backend::Tract => "a build with the Cargo feature `onnxruntime` may run it".to_owned(),
+        Backend::OnnxRuntime => "a newer ONNX Runtime or --backend tract may".to_owned(),
     }
 }

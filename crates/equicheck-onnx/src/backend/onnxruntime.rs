@@ -141,35 +141,38 @@ pub(super) fn start(model: &ModelProto, places: &Places) -> Result<Box<dyn Runne
 
 /// The refusal, with the operator named where it is one that the library lacks.
 fn because(model: &ModelProto, why: &str) -> OnnxError {
+    // "No Op registered for Frobnicate with ...", "...Frobnicate(-1) is not a registered function/op", "Could not find an implementation for Erf(13) node with name
+    // 'x'", "Failed to find kernel for Swish(24) (node:'x' ep:'...')".
+    let unknown = why.contains("is not a registered function/op") || why.contains("No Op registered for ");
+    let no_kernel = ["find an implementation for ", "Failed to find kernel for "]
+        .into_iter()
+        .find_map(|before| why.split_once(before)?.1.split_once('('))
+        .map(|(operator, _)| operator);
     let mut lacking = None;
-    // "... is not a registered function/op", "Could not find an implementation for Erf(13) node with name 'x'".
-    let unknown = why.contains("is not a registered function/op");
-    let no_kernel = why.contains("Could not find an implementation for");
-    if unknown || no_kernel {
-        let _ = try_nodes(model, &mut |node| {
-            let mentions = if unknown {
-                why.contains(&format!("{}({}) is not", node.op_type, "-1"))
-                    || why.contains(&format!("{} is not a registered", node.op_type))
-                    || why.contains(&format!(":{}(", node.op_type))
-            } else {
-                why.contains(&format!("implementation for {}(", node.op_type))
-                    && (node.name.is_empty() || why.contains(&format!("'{}'", node.name)))
-            };
-            if mentions {
-                lacking = Some(node.clone());
-                return Err(());
+    let _ = try_nodes(model, &mut |node| {
+        let named = match no_kernel {
+            Some(operator) => {
+                let (a, b) = (format!("name '{}'", node.name), format!("(node:'{}'", node.name));
+                operator == node.op_type && (why.contains(&a) || why.contains(&b))
             }
-            Ok(())
-        });
-    }
-    match lacking {
-        Some(node) => OnnxError::Operator {
-            operator: operator_name(&node),
-            node: node_name(&node).to_owned(),
-            backend: Backend::OnnxRuntime,
-            remedy: remedy(model, Backend::OnnxRuntime, &node),
-        },
-        None => OnnxError::Refused { backend: Backend::OnnxRuntime, why: why.to_owned() },
+            None => unknown && why.contains(&node.op_type) && !crate::schema::knows(node),
+        };
+        if named {
+            lacking = Some(node.clone());
+            return Err(());
+        }
+        Ok(())
+    });
+    let Some(node) = lacking else {
+        return OnnxError::Refused { backend: Backend::OnnxRuntime, why: why.to_owned() };
+    };
+    let lacks = if unknown { "has no such operator" } else { "does not compute it with these element types" };
+    OnnxError::Operator {
+        operator: one_line(&operator_name(&node)),
+        node: one_line(node_name(&node)),
+        backend: Backend::OnnxRuntime,
+        why: lacks.to_owned(),
+        remedy: remedy(model, Backend::OnnxRuntime, &node),
     }
 }
 

@@ -1,5 +1,6 @@
 //! tract: the graph is optimised for the shapes of each call, and the latest of these plans are kept.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,9 +15,12 @@ use tract_onnx::prelude::{
 
 use super::{Backend, Runner, remedy};
 use crate::OnnxError;
+use crate::double::taken;
 use crate::graph::{is_standard, node_name, operator_name, try_nodes};
 use crate::guard::{caught, one_line};
-use crate::proto::ModelProto;
+use crate::lower::{lower_circular_padding, wraps};
+use crate::port::Port;
+use crate::proto::{ModelProto, NodeProto, data_type};
 
 /// Plans that are kept: an audit goes through the sizes of its samples again and again.
 const KEPT: usize = 16;
@@ -32,6 +36,8 @@ type Plan = Arc<TypedRunnableModel>;
 
 struct Tract {
     model: InferenceModel,
+    /// Whether floats are doubles.
+    double: bool,
     /// Latest last.
     plans: VecDeque<(Shapes, Plan)>,
 }
@@ -42,22 +48,52 @@ pub(super) fn start(model: &ModelProto) -> Result<Box<dyn Runner>, OnnxError> {
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     try_nodes(model, &mut |node| {
         let known = is_standard(&node.domain) || DOMAINS.contains(&node.domain.as_str());
-        if known && onnx.op_register.0.contains_key(&node.op_type) {
-            return Ok(());
-        }
+        let why = if known && onnx.op_register.0.contains_key(&node.op_type) {
+            misread(node)
+        } else {
+            Some("has no such operator".to_owned())
+        };
+        let Some(why) = why else { return Ok(()) };
         Err(OnnxError::Operator {
-            operator: operator_name(node),
-            node: node_name(node).to_owned(),
+            operator: one_line(&operator_name(node)),
+            node: one_line(node_name(node)),
             backend: Backend::Tract,
+            why,
             remedy: remedy(model, Backend::Tract, node),
         })
     })?;
+    let mut lowered = Cow::Borrowed(model);
+    if try_nodes(model, &mut |node| if wraps(node) { Err(()) } else { Ok(()) }).is_err() {
+        lower_circular_padding(lowered.to_mut(), &mut taken(model));
+    }
     let parsed = caught(|| -> TractResult<InferenceModel> {
-        let proto = tract_onnx::pb::ModelProto::decode(&model.encode_to_vec()[..])?;
+        let proto = tract_onnx::pb::ModelProto::decode(&lowered.encode_to_vec()[..])?;
         onnx.model_for_proto_model(&proto)
     });
-    let model = parsed.map_err(refused)?.map_err(|error| refused(chain(&error)))?;
-    Ok(Box::new(Tract { model, plans: VecDeque::new() }))
+    let parsed = parsed.map_err(refused)?.map_err(|error| refused(chain(&error)))?;
+    let ports = model.graph.iter().flat_map(|graph| graph.input.iter().chain(&graph.output));
+    let double = ports.filter_map(Port::kind).any(|kind| kind == data_type::DOUBLE);
+    Ok(Box::new(Tract { model: parsed, double, plans: VecDeque::new() }))
+}
+
+/// What tract takes a node for without a word, where the standard's own test cases say otherwise.
+fn misread(node: &NodeProto) -> Option<String> {
+    let find = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+    let ignored = |name: &str| find(name).map(|_| format!("ignores its attribute `{name}`"));
+    match node.op_type.as_str() {
+        "Celu" | "Swish" => find("alpha").filter(|alpha| alpha.f != 1.0).and_then(|_| ignored("alpha")),
+        "RNN" | "GRU" | "LSTM" => find("direction")
+            .filter(|direction| direction.s == b"reverse")
+            .map(|_| "computes it in the wrong direction".to_owned()),
+        "SpaceToDepth" => ignored("mode"),
+        "Attention" => {
+            let past = node.input.get(4).is_some_and(|name| !name.is_empty());
+            let causal = find("is_causal").is_some_and(|causal| causal.i != 0);
+            let masked = (past && causal).then(|| "takes its causal mask from another place".to_owned());
+            ["left_window_size", "right_window_size"].into_iter().find_map(ignored).or(masked)
+        }
+        _ => None,
+    }
 }
 
 /// All of an error, outermost first, in one line.
@@ -76,7 +112,12 @@ impl Tract {
                 let kind = datum_type(*dtype).expect("inputs were converted");
                 model.set_input_fact(k, InferenceFact::dt_shape(kind, shape))?;
             }
-            let plan = model.into_optimized()?.into_runnable()?;
+            // In its optimised form tract fuses normalisations into one operator that computes in single precision.
+            let plan = if self.double {
+                model.into_typed()?.into_runnable()?
+            } else {
+                model.into_optimized()?.into_runnable()?
+            };
             if self.plans.len() == KEPT {
                 self.plans.pop_front();
             }

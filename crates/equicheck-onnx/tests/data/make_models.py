@@ -311,10 +311,9 @@ def operators(rng):
         [value("go_on", BOOL, []), value("next", FLOAT, [3])],
         [tensor("factor", np.float32(0.7))],
     )
-    nodes = [helper.make_node("Loop", ["turns", "", "x"], ["y"], name="loop", body=body)]
-    model = build(
-        nodes, [value("x", FLOAT, [3])], [value("y", FLOAT, [3])], [tensor("turns", np.array(4, dtype=np.int64))]
-    )
+    nodes = [helper.make_node("Loop", ["turns", "go_first", "x"], ["y"], name="loop", body=body)]
+    held = [tensor("turns", np.array(4, dtype=np.int64)), tensor("go_first", np.array(True))]
+    model = build(nodes, [value("x", FLOAT, [3])], [value("y", FLOAT, [3])], held)
     written("loop", model, [{"x": floats(3)}])
 
     # Half precision throughout, and inside.
@@ -345,6 +344,42 @@ def operators(rng):
     # Defined in single precision alone.
     nodes = [helper.make_node("Celu", ["x"], ["y"], name="bend", alpha=0.7)]
     written("celu", build(nodes, [value("x", FLOAT, [4])], [value("y", FLOAT, [4])]), [{"x": floats(4)}])
+
+    # Attributes that tract does not heed, by the test cases of the standard.
+    nodes = [helper.make_node("Swish", ["x"], ["y"], name="gate", alpha=0.5)]
+    model = build(nodes, [value("x", FLOAT, [4])], [value("y", FLOAT, [4])], opset=24, ir=11)
+    written("swish", model, [{"x": floats(4)}])
+    held = [tensor("w", floats(1, 12, 3)), tensor("r", floats(1, 12, 4))]
+    nodes = [helper.make_node("GRU", ["x", "w", "r"], ["", "y"], name="back", hidden_size=4, direction="reverse")]
+    model = build(nodes, [value("x", FLOAT, ["n", 1, 3])], [value("y", FLOAT, [1, 1, 4])], held)
+    written("gru_reverse", model, [{"x": floats(3, 1, 3)}])
+
+    # Functions that backends have in single precision alone, where their parts are not: over all their branches.
+    nodes = [
+        helper.make_node("Erf", ["x"], ["erf"], name="erf"),
+        helper.make_node("Gelu", ["x"], ["gelu"], name="gelu"),
+        helper.make_node("Gelu", ["x"], ["gelu_tanh"], name="gelu_tanh", approximate="tanh"),
+        helper.make_node("Sigmoid", ["x"], ["sigmoid"], name="sigmoid"),
+        helper.make_node("HardSwish", ["x"], ["hard_swish"], name="hard_swish"),
+        helper.make_node("LeakyRelu", ["x"], ["leaky"], name="leaky", alpha=0.25),
+    ]
+    outputs = ["erf", "gelu", "gelu_tanh", "sigmoid", "hard_swish", "leaky"]
+    model = build(nodes, [value("x", FLOAT, ["n"])], [value(n, FLOAT, ["n"]) for n in outputs], opset=20, ir=9)
+    steps = np.concatenate([np.linspace(-7, 7, 57), [-0.5, 0.5, 1e-3, -1e-8, 0]]).astype(np.float32)
+    written("functions", model, [{"x": steps}])
+    for flags in ({}, {"transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0}):
+        name = "gemm_turned" if flags else "gemm"
+        shapes = ((4, 2), (3, 4)) if flags else ((2, 4), (4, 3))
+        nodes = [helper.make_node("Gemm", ["a", "b", "c"], ["y"], name="product", **flags)]
+        held = [tensor("b", floats(*shapes[1])), tensor("c", floats(3))]
+        model = build(nodes, [value("a", FLOAT, list(shapes[0]))], [value("y", FLOAT, [2, 3])], held)
+        written(name, model, [{"a": floats(*shapes[0])}])
+
+    # Both backends compute its coordinates in single precision, whatever they are given.
+    nodes = [helper.make_node("GridSample", ["x", "grid"], ["y"], name="sample")]
+    ports = [value("x", FLOAT, [1, 1, 4, 4]), value("grid", FLOAT, [1, 3, 3, 2])]
+    model = build(nodes, ports, [value("y", FLOAT, [1, 1, 3, 3])])
+    written("grid_sample", model, [{"x": floats(1, 1, 4, 4), "grid": floats(1, 3, 3, 2) / 2}])
 
     # Normalisations, whose inside has a precision of its own.
     nodes = [
