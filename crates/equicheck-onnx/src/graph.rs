@@ -241,7 +241,8 @@ fn check_names(graph: &GraphProto, outside: &HashSet<&str>) -> Result<(), String
     }
 }
 
-/// Tensors inside attributes; constants become tensors, and constants of a shape say which value they have.
+/// Tensors inside attributes; constants become tensors; constants of a shape and scaled exponential units say which
+/// values they have.
 fn settle_nodes(nodes: &mut [NodeProto], source: &mut Source<'_>) -> Result<(), OnnxError> {
     for node in nodes {
         let name = node_name(node).to_owned();
@@ -268,6 +269,18 @@ fn settle_nodes(nodes: &mut [NodeProto], source: &mut Source<'_>) -> Result<(), 
                 ..TensorProto::default()
             };
             node.attribute.push(tensor_attribute("value", zero));
+        }
+        if standard && node.op_type == "Selu" {
+            for (name, value) in [("alpha", 1.673_263_2), ("gamma", 1.050_701)] {
+                if !node.attribute.iter().any(|attribute| attribute.name == name) {
+                    node.attribute.push(AttributeProto {
+                        name: name.to_owned(),
+                        r#type: AttributeType::Float as i32,
+                        f: value,
+                        ..AttributeProto::default()
+                    });
+                }
+            }
         }
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! tract: the graph is optimised for the shapes of each call, and the latest of these plans are kept.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use equicheck::model::{DType, Tensor};
@@ -16,9 +15,9 @@ use tract_onnx::prelude::{
 use super::{Backend, Runner, remedy};
 use crate::OnnxError;
 use crate::double::taken;
-use crate::graph::{is_standard, node_name, operator_name, try_nodes};
+use crate::graph::{Holder, constants_mut, is_standard, node_name, nodes_mut, operator_name, try_nodes};
 use crate::guard::{caught, one_line};
-use crate::lower::{lower_circular_padding, wraps};
+use crate::lower::lower_circular_padding;
 use crate::port::Port;
 use crate::proto::{ModelProto, NodeProto, data_type};
 
@@ -62,10 +61,9 @@ pub(super) fn start(model: &ModelProto) -> Result<Box<dyn Runner>, OnnxError> {
             remedy: remedy(model, Backend::Tract, node),
         })
     })?;
-    let mut lowered = Cow::Borrowed(model);
-    if try_nodes(model, &mut |node| if wraps(node) { Err(()) } else { Ok(()) }).is_err() {
-        lower_circular_padding(lowered.to_mut(), &mut taken(model));
-    }
+    let mut lowered = model.clone();
+    lower_circular_padding(&mut lowered, &mut taken(model));
+    name_apart(&mut lowered);
     let parsed = caught(|| -> TractResult<InferenceModel> {
         let proto = tract_onnx::pb::ModelProto::decode(&lowered.encode_to_vec()[..])?;
         onnx.model_for_proto_model(&proto)
@@ -74,6 +72,31 @@ pub(super) fn start(model: &ModelProto) -> Result<Box<dyn Runner>, OnnxError> {
     let ports = model.graph.iter().flat_map(|graph| graph.input.iter().chain(&graph.output));
     let double = ports.filter_map(Port::kind).any(|kind| kind == data_type::DOUBLE);
     Ok(Box::new(Tract { model: parsed, double, plans: VecDeque::new() }))
+}
+
+/// Gives nodes names of their own: the standard does not ask for them, and tract wants them different from each other
+/// and from those of inputs and initializers.
+fn name_apart(model: &mut ModelProto) {
+    let mut names = HashSet::new();
+    let ports = model.graph.iter().flat_map(|graph| &graph.input).map(|input| input.name.clone());
+    names.extend(ports);
+    constants_mut(model, &mut |holder, name, _| {
+        if holder == Holder::Initializer {
+            names.insert(name.to_owned());
+        }
+    });
+    nodes_mut(model, &mut |nodes| {
+        for node in nodes {
+            let name = node_name(node).to_owned();
+            let mut own = name.clone();
+            let mut k = 1;
+            while !names.insert(own.clone()) {
+                own = format!("{name}/{k}");
+                k += 1;
+            }
+            node.name = own;
+        }
+    });
 }
 
 /// What tract takes a node for without a word, where the standard's own test cases say otherwise.

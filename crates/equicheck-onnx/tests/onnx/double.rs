@@ -22,7 +22,7 @@ const DOUBLES: [(&str, Option<&str>, Option<&str>); 16] = [
     ("old", Some("tract"), Some("onnxruntime")),
     ("opset11", Some("tract"), Some("onnxruntime")),
     ("opset9", Some("tract"), Some("onnxruntime")),
-    ("resize", Some("tract"), Some("tract")),
+    ("resize", None, None),
 ];
 
 fn doubled(name: &str, backend: Backend, called: bool) -> Result<(OnnxModel, Box<dyn Model>), String> {
