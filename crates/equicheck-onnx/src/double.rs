@@ -278,16 +278,16 @@ fn double_value(value: &mut ValueInfoProto) {
 
 fn double_type(of: &mut TypeProto) {
     match &mut of.value {
-        Some(TypeValue::Tensor(tensor) | TypeValue::SparseTensor(tensor)) => {
-            if data_type::is_shorter_float(tensor.elem_type) {
-                tensor.elem_type = data_type::DOUBLE;
-            }
+        Some(TypeValue::Tensor(tensor) | TypeValue::SparseTensor(tensor))
+            if data_type::is_shorter_float(tensor.elem_type) =>
+        {
+            tensor.elem_type = data_type::DOUBLE;
         }
         Some(TypeValue::Sequence(inner) | TypeValue::Optional(inner)) => {
             inner.elem_type.iter_mut().for_each(|inner| double_type(inner));
         }
         Some(TypeValue::Map(inner)) => inner.value_type.iter_mut().for_each(|inner| double_type(inner)),
-        None => {}
+        _ => {}
     }
 }
 

@@ -27,6 +27,16 @@ pub(crate) fn opset(model: &ModelProto) -> i64 {
     model.opset_import.iter().find(|set| is_standard(&set.domain)).map_or(0, |set| set.version)
 }
 
+/// The graph of a model that was read.
+pub(crate) fn graph_of(model: &ModelProto) -> &GraphProto {
+    model.graph.as_ref().expect("a model without a graph is not read")
+}
+
+/// The same, to be written to.
+pub(crate) fn graph_mut(model: &mut ModelProto) -> &mut GraphProto {
+    model.graph.as_mut().expect("a model without a graph is not read")
+}
+
 /// What a node is called in messages: its name, or the first tensor that it makes.
 pub(crate) fn node_name(node: &NodeProto) -> &str {
     if !node.name.is_empty() {

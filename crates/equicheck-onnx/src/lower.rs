@@ -152,6 +152,19 @@ impl Parts<'_> {
                 let below = self.op("Mul", &[&below, &alpha]);
                 self.op("Add", &[&above, &below])
             }
+            "Elu" => self.elu(x, float("alpha", 1.0), 1.0),
+            // Its defaults were written out when the file was read.
+            "Selu" => self.elu(x, float("alpha", 0.0), float("gamma", 0.0)),
+            "Softplus" => {
+                let (zero, one) = (self.number(0.0), self.number(1.0));
+                let size = self.op("Abs", &[x]);
+                let minus = self.op("Neg", &[&size]);
+                let power = self.op("Exp", &[&minus]);
+                let sum = self.op("Add", &[&power, &one]);
+                let rest = self.op("Log", &[&sum]);
+                let above = self.op("Max", &[x, &zero]);
+                self.op("Add", &[&above, &rest])
+            }
             "Erf" => self.erf(x),
             "Gelu" => {
                 let tanh = node.attribute.iter().any(|a| a.name == "approximate" && a.s == b"tanh");
@@ -296,6 +309,18 @@ impl Parts<'_> {
         self.op("Div", &[&one, &sum])
     }
 
+    /// `gamma` times x above 0, and times `alpha` (exp(x) - 1) below.
+    fn elu(&mut self, x: &str, alpha: f64, gamma: f64) -> String {
+        let (zero, one) = (self.number(0.0), self.number(1.0));
+        let (alpha, gamma) = (self.number(alpha), self.number(gamma));
+        let (above, below) = (self.op("Max", &[x, &zero]), self.op("Min", &[x, &zero]));
+        let power = self.op("Exp", &[&below]);
+        let bent = self.op("Sub", &[&power, &one]);
+        let bent = self.op("Mul", &[&bent, &alpha]);
+        let sum = self.op("Add", &[&above, &bent]);
+        self.op("Mul", &[&sum, &gamma])
+    }
+
     fn gelu(&mut self, x: &str, tanh: bool) -> String {
         let (one, half) = (self.number(1.0), self.number(0.5));
         let inner = if tanh {
@@ -319,6 +344,7 @@ impl Parts<'_> {
 
     /// Cody's rational approximations (Mathematics of Computation 23, 1969), good to 5e-16 of the value: one in x^2 for
     /// small x, one in |x| of the complement elsewhere. From 6 on the complement is nothing.
+    #[expect(clippy::excessive_precision, reason = "as they were published")]
     fn erf(&mut self, x: &str) -> String {
         const SMALL: ([f64; 5], [f64; 5]) = (
             [

@@ -8,11 +8,11 @@ use equicheck::model::{
     Call, CallError, DType, Model, ModelInfo, Output, Returned, StateKind, StateTensor, Tensor, Unavailable,
 };
 
-use crate::backend::{Backend, Places, Runner, start};
-use crate::graph::{Holder, constants_mut, draws, nodes_mut, opset, try_nodes};
+use crate::backend::{Backend, Runner, start};
+use crate::graph::{Holder, constants_mut, draws, graph_mut, graph_of, nodes_mut, try_nodes};
 use crate::guard::one_line;
-use crate::port::{self, Dim, Port};
-use crate::proto::{AttributeProto, AttributeType, GraphProto, ModelProto, ValueInfoProto, data_type};
+use crate::port::{self, Description, Dim, Port};
+use crate::proto::{AttributeProto, AttributeType, ModelProto, ValueInfoProto, data_type};
 use crate::schema::{Doubling, doubling};
 use crate::{OnnxError, double, graph, lower, tensor};
 
@@ -35,8 +35,7 @@ pub struct OnnxModel {
     path: PathBuf,
     model: Rc<ModelProto>,
     options: OpenOptions,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
+    description: Description,
     runner: Box<dyn Runner>,
     /// Names of operators that draw random numbers; empty for most models.
     random: Vec<String>,
@@ -51,8 +50,7 @@ impl std::fmt::Debug for OnnxModel {
         f.debug_struct("OnnxModel")
             .field("path", &self.path)
             .field("backend", &self.options.backend)
-            .field("inputs", &self.inputs)
-            .field("outputs", &self.outputs)
+            .field("description", &self.description)
             .finish_non_exhaustive()
     }
 }
@@ -74,8 +72,6 @@ impl OnnxModel {
     }
 
     fn of(path: &Path, model: Rc<ModelProto>, options: &OpenOptions) -> Result<Self, OnnxError> {
-        let graph = graph_of(&model);
-        let (inputs, outputs) = (port::inputs(graph), port::outputs(graph));
         let mut random = Vec::new();
         let _ = try_nodes(&model, &mut |node| -> Result<(), ()> {
             if draws(node) && !random.contains(&node.op_type) {
@@ -83,13 +79,13 @@ impl OnnxModel {
             }
             Ok(())
         });
-        let runner = start(options.backend, &model, &places(options))?;
+        let runner = start(&model, options)?;
+        let description = Description::of(&model);
         Ok(Self {
             path: path.to_owned(),
             model,
             options: options.clone(),
-            inputs,
-            outputs,
+            description,
             runner,
             random,
             latest: None,
@@ -102,34 +98,19 @@ impl OnnxModel {
         Self::of(&self.path, Rc::new(model), &self.options)
     }
 
-    /// What a call needs, in order. Old files list their parameters among the inputs: these are left out.
+    /// What the file says of itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// What a call needs, in order.
     pub fn inputs(&self) -> &[Port] {
-        &self.inputs
+        &self.description.inputs
     }
 
     /// What a call gives, in order.
     pub fn outputs(&self) -> &[Port] {
-        &self.outputs
-    }
-
-    /// The name of the graph, which may be empty.
-    pub fn graph_name(&self) -> &str {
-        &graph_of(&self.model).name
-    }
-
-    /// The version of the standard's operators that the graph uses; 0 where it names none.
-    pub fn opset(&self) -> i64 {
-        opset(&self.model)
-    }
-
-    /// The program that wrote the file and its version, which may be empty.
-    pub fn producer(&self) -> String {
-        format!("{} {}", self.model.producer_name, self.model.producer_version).trim().to_owned()
-    }
-
-    /// Number of scalars in the graph's initializers.
-    pub fn parameters(&self) -> u64 {
-        graph_of(&self.model).initializer.iter().map(|t| t.dims.iter().product::<i64>() as u64).sum()
+        &self.description.outputs
     }
 
     /// Who computes.
@@ -147,7 +128,7 @@ impl OnnxModel {
             .filter(|node| !graph::is_constant(node))
             .flat_map(|node| &node.output)
             .map(String::as_str)
-            .filter(|name| !name.is_empty() && !self.outputs.iter().any(|output| output.name == *name))
+            .filter(|name| !name.is_empty() && !self.outputs().iter().any(|output| output.name == *name))
             .collect()
     }
 
@@ -189,11 +170,11 @@ impl OnnxModel {
 
     /// Numbers of inputs, their types and axes, before a backend says it less clearly.
     fn check(&self, inputs: &[Tensor]) -> Result<(), OnnxError> {
-        if inputs.len() != self.inputs.len() {
-            let names = self.inputs.iter().map(ToString::to_string).collect();
+        if inputs.len() != self.inputs().len() {
+            let names = self.inputs().iter().map(ToString::to_string).collect();
             return Err(OnnxError::InputCount { given: inputs.len(), names });
         }
-        for (port, tensor) in self.inputs.iter().zip(inputs) {
+        for (port, tensor) in self.inputs().iter().zip(inputs) {
             let wrong =
                 |why: String| Err(OnnxError::Input { input: one_line(&port.name), why: one_line(&why) });
             let dtype = tensor.dtype().name();
@@ -211,7 +192,7 @@ impl OnnxModel {
 
     /// Names of tensors whose last digits decide shapes: rounding must not touch them.
     fn shaping(&self) -> Vec<String> {
-        let version = self.opset();
+        let version = self.description.opset;
         let mut names = Vec::new();
         let _ = try_nodes(&self.model, &mut |node| -> Result<(), ()> {
             if node.op_type == "Range" {
@@ -284,7 +265,7 @@ impl OnnxModel {
         let kind = double::shortest_float(&self.model);
         let roundoff = tensor::dtype(kind).and_then(DType::unit_roundoff).unwrap_or(f64::EPSILON);
         let tolerance = roundoff.sqrt();
-        for ((port, short), long) in self.outputs.iter().zip(&short).zip(&long) {
+        for ((port, short), long) in self.outputs().iter().zip(&short).zip(&long) {
             let (Some(short), Some(long)) = (short, long) else { continue };
             let what = format!("output `{}` in double precision ({})", port.name, copy.options.backend);
             if long.dtype() != short.dtype().double() || long.shape() != short.shape() {
@@ -334,20 +315,8 @@ impl OnnxModel {
                 }
             }
         });
-        start(self.options.backend, &model, &places(&self.options))
+        start(&model, &self.options)
     }
-}
-
-fn places(options: &OpenOptions) -> Places {
-    Places { explicit: options.onnxruntime.clone(), search: options.search.clone() }
-}
-
-fn graph_of(model: &ModelProto) -> &GraphProto {
-    model.graph.as_ref().expect("a model without a graph is not opened")
-}
-
-fn graph_mut(model: &mut ModelProto) -> &mut GraphProto {
-    model.graph.as_mut().expect("a model without a graph is not opened")
 }
 
 impl Model for OnnxModel {
@@ -367,7 +336,7 @@ impl Model for OnnxModel {
         ModelInfo {
             name: self.path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
             framework: "onnx".to_owned(),
-            parameters: Some(self.parameters()),
+            parameters: Some(self.description.parameters),
             dtype: dominant.map_or_else(String::new, |(kind, _)| data_type::name(kind)),
             device: "cpu".to_owned(),
             mode: "eval".to_owned(),
@@ -376,19 +345,20 @@ impl Model for OnnxModel {
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
-        let version = self.opset();
-        let mut opset = version.to_string();
-        if !TESTED.contains(&version) {
-            opset += &format!(" (tested are {} to {})", TESTED.start(), TESTED.end());
-        }
+        let version = self.description.opset;
+        let opset = if TESTED.contains(&version) {
+            version.to_string()
+        } else {
+            format!("{version} (tested are {} to {})", TESTED.start(), TESTED.end())
+        };
         let mut environment = BTreeMap::from([
             (self.options.backend.to_string(), self.runner.version()),
             (format!("{} threads", self.options.backend), "1".to_owned()),
             ("onnx operators".to_owned(), opset),
         ]);
-        let producer = self.producer();
+        let producer = &self.description.producer;
         if !producer.is_empty() {
-            environment.insert("onnx producer".to_owned(), producer);
+            environment.insert("onnx producer".to_owned(), producer.clone());
         }
         if !self.random.is_empty() {
             environment.insert("onnx random operators".to_owned(), self.random.join(", "));
@@ -421,7 +391,7 @@ impl Model for OnnxModel {
             self.latest = Some(call.inputs.to_vec());
         }
         let outputs = self
-            .outputs
+            .outputs()
             .iter()
             .zip(outputs)
             .map(|(port, tensor)| Output { name: port.name.clone(), positional: false, tensor })

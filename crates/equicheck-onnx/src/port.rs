@@ -2,8 +2,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::Path;
 
-use crate::proto::{DimensionValue, GraphProto, TypeProto, TypeValue, ValueInfoProto, data_type};
+use crate::proto::{
+    DimensionValue, GraphProto, ModelProto, TensorProto, TypeProto, TypeValue, ValueInfoProto, data_type,
+};
+use crate::{OnnxError, graph};
 
 /// The length of one axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,18 +91,48 @@ impl fmt::Display for Port {
     }
 }
 
-/// Inputs that a caller gives: old files list initializers among them.
-pub(crate) fn inputs(graph: &GraphProto) -> Vec<Port> {
-    given(graph).map(Port::of).collect()
+/// What a file says of itself, whether or not a backend can run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The name of the graph, which may be empty.
+    pub graph_name: String,
+    /// What a call needs, in order. Old files list their parameters among the inputs: these are left out.
+    pub inputs: Vec<Port>,
+    /// What a call gives, in order.
+    pub outputs: Vec<Port>,
+    /// The version of the standard's operators that the graph uses; 0 where it names none.
+    pub opset: i64,
+    /// The program that wrote the file and its version, which may be empty.
+    pub producer: String,
+    /// Number of scalars in the graph's initializers.
+    pub parameters: u64,
 }
 
-/// The same as the file has them.
+impl Description {
+    /// Reads a file; no backend is asked.
+    ///
+    /// # Errors
+    /// The file is no whole ONNX model, or values beside it cannot be taken from there.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, OnnxError> {
+        graph::read(path.as_ref()).map(|model| Self::of(&model))
+    }
+
+    pub(crate) fn of(model: &ModelProto) -> Self {
+        let graph = graph::graph_of(model);
+        let scalars = |tensor: &TensorProto| tensor.dims.iter().product::<i64>() as u64;
+        Self {
+            graph_name: graph.name.clone(),
+            inputs: given(graph).map(Port::of).collect(),
+            outputs: graph.output.iter().map(Port::of).collect(),
+            opset: graph::opset(model),
+            producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
+            parameters: graph.initializer.iter().map(scalars).sum(),
+        }
+    }
+}
+
+/// Inputs that a caller gives, as the file has them: old files list initializers among them.
 pub(crate) fn given(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
     let held: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     graph.input.iter().filter(move |input| !held.contains(input.name.as_str()))
-}
-
-/// What the graph gives.
-pub(crate) fn outputs(graph: &GraphProto) -> Vec<Port> {
-    graph.output.iter().map(Port::of).collect()
 }

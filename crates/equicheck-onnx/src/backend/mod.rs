@@ -6,13 +6,12 @@ mod onnxruntime;
 mod tract;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use equicheck::model::Tensor;
 
-use crate::OnnxError;
 use crate::proto::{ModelProto, NodeProto};
+use crate::{OnnxError, OpenOptions};
 
 /// Who computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -97,25 +96,17 @@ pub(crate) trait Runner {
     fn version(&self) -> String;
 }
 
-/// Where the library of ONNX Runtime may be.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Places {
-    pub(crate) explicit: Option<PathBuf>,
-    pub(crate) search: Vec<PathBuf>,
-}
-
-/// Gives a graph to a backend.
-#[cfg_attr(not(feature = "onnxruntime"), expect(unused_variables, reason = "nothing is looked for"))]
-pub(crate) fn start(
-    backend: Backend,
-    model: &ModelProto,
-    places: &Places,
-) -> Result<Box<dyn Runner>, OnnxError> {
-    match backend {
+/// Gives a graph to the backend.
+#[cfg_attr(
+    not(any(feature = "tract", feature = "onnxruntime")),
+    expect(unused_variables, reason = "there is no backend")
+)]
+pub(crate) fn start(model: &ModelProto, options: &OpenOptions) -> Result<Box<dyn Runner>, OnnxError> {
+    match options.backend {
         #[cfg(feature = "tract")]
         Backend::Tract => tract::start(model),
         #[cfg(feature = "onnxruntime")]
-        Backend::OnnxRuntime => onnxruntime::start(model, places),
+        Backend::OnnxRuntime => onnxruntime::start(model, options),
         #[cfg(not(all(feature = "tract", feature = "onnxruntime")))]
         backend => Err(OnnxError::NotBuilt { backend }),
     }

@@ -14,11 +14,11 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, Value};
 use prost::Message;
 
-use super::{Backend, Places, Runner, remedy};
-use crate::OnnxError;
+use super::{Backend, Runner, remedy};
 use crate::graph::{node_name, operator_name, try_nodes};
 use crate::guard::{caught, one_line};
 use crate::proto::ModelProto;
+use crate::{OnnxError, OpenOptions};
 
 /// The library's own variable.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -33,17 +33,17 @@ struct Loaded {
 static LOADED: Mutex<Option<Arc<Loaded>>> = Mutex::new(None);
 
 /// Loads the library, or finds it loaded.
-fn load(places: &Places) -> Result<Arc<Loaded>, OnnxError> {
+fn load(options: &OpenOptions) -> Result<Arc<Loaded>, OnnxError> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = &*loaded {
-        return match &places.explicit {
+        return match &options.onnxruntime {
             Some(asked) if !same_file(asked, &known.path) => {
                 Err(OnnxError::OtherLibrary { asked: asked.clone(), loaded: known.path.clone() })
             }
             _ => Ok(Arc::clone(known)),
         };
     }
-    let path = find(places)?;
+    let path = find(options)?;
     let wrong = |why: &str| OnnxError::Library { path: path.clone(), why: one_line(why) };
     let started = caught(|| -> ort::Result<Environment> {
         // Absolute, or it would be looked for beside this program first.
@@ -84,16 +84,16 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// The library: as told, as the environment says, or in a wheel that is installed in one of the folders.
-fn find(places: &Places) -> Result<PathBuf, OnnxError> {
+fn find(options: &OpenOptions) -> Result<PathBuf, OnnxError> {
     let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    if let Some(path) = places.explicit.clone().or(variable) {
+    if let Some(path) = options.onnxruntime.clone().or(variable) {
         return match path.metadata() {
             Ok(_) => Ok(std::path::absolute(&path).unwrap_or(path)),
             Err(error) => Err(OnnxError::Library { path, why: error.to_string() }),
         };
     }
-    let found = places.search.iter().find_map(|folder| in_wheel(&folder.join("onnxruntime").join("capi")));
-    found.ok_or_else(|| OnnxError::LibraryNotFound { searched: places.search.clone() })
+    let found = options.search.iter().find_map(|folder| in_wheel(&folder.join("onnxruntime").join("capi")));
+    found.ok_or_else(|| OnnxError::LibraryNotFound { searched: options.search.clone() })
 }
 
 /// The library in the folder where the Python package keeps it; its name ends with its version on some systems.
@@ -102,7 +102,7 @@ fn in_wheel(folder: &Path) -> Option<PathBuf> {
         name == "onnxruntime.dll"
             || name == "libonnxruntime.so"
             || name.starts_with("libonnxruntime.so.")
-            || (name.starts_with("libonnxruntime.") && name.ends_with(".dylib"))
+            || (name.starts_with("libonnxruntime.") && Path::new(name).extension() == Some("dylib".as_ref()))
     };
     let mut found: Vec<PathBuf> = fs::read_dir(folder)
         .ok()?
@@ -120,8 +120,8 @@ struct Runtime {
     outputs: Vec<String>,
 }
 
-pub(super) fn start(model: &ModelProto, places: &Places) -> Result<Box<dyn Runner>, OnnxError> {
-    let library = load(places)?;
+pub(super) fn start(model: &ModelProto, options: &OpenOptions) -> Result<Box<dyn Runner>, OnnxError> {
+    let library = load(options)?;
     let bytes = model.encode_to_vec();
     let session = caught(|| {
         // One thread: more of them add in another order, and wait for each other on a busy machine.

@@ -7,6 +7,8 @@ inputs and outputs: those of torch for exported modules, else those of the refer
 (onnx.reference). Values beside a model are in files of their own.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import warnings
@@ -239,9 +241,7 @@ def operators(rng):
             helper.make_node("MatMul", ["z", "v"], ["out"], name="last"),
         ]
         held = [tensor("w", floats(5, 3)), tensor("b", floats(5)), tensor("v", floats(5, 2))]
-        model = build(
-            nodes, [value("x", FLOAT, ["n", 3])], [value("out", FLOAT, ["n", 2])], held, opset=opset, ir=ir
-        )
+        model = build(nodes, [value("x", FLOAT, ["n", 3])], [value("out", FLOAT, ["n", 2])], held, opset=opset, ir=ir)
         written(f"opset{opset}", model, [{"x": floats(2, 3)}, {"x": floats(4, 3)}])
 
     # A default that one backend has wrong: a constant of a shape is float, and zero.
@@ -362,8 +362,11 @@ def operators(rng):
         helper.make_node("Sigmoid", ["x"], ["sigmoid"], name="sigmoid"),
         helper.make_node("HardSwish", ["x"], ["hard_swish"], name="hard_swish"),
         helper.make_node("LeakyRelu", ["x"], ["leaky"], name="leaky", alpha=0.25),
+        helper.make_node("Selu", ["x"], ["selu"], name="selu"),
+        helper.make_node("Elu", ["x"], ["elu"], name="elu", alpha=0.5),
+        helper.make_node("Softplus", ["x"], ["softplus"], name="softplus"),
     ]
-    outputs = ["erf", "gelu", "gelu_tanh", "sigmoid", "hard_swish", "leaky"]
+    outputs = ["erf", "gelu", "gelu_tanh", "sigmoid", "hard_swish", "leaky", "selu", "elu", "softplus"]
     model = build(nodes, [value("x", FLOAT, ["n"])], [value(n, FLOAT, ["n"]) for n in outputs], opset=20, ir=9)
     steps = np.concatenate([np.linspace(-7, 7, 57), [-0.5, 0.5, 1e-3, -1e-8, 0]]).astype(np.float32)
     written("functions", model, [{"x": steps}])
@@ -408,13 +411,14 @@ def operators(rng):
         [helper.make_opsetid("", 18)],
     )
     nodes = [helper.make_node("Twice", ["x"], ["y"], name="twice", domain="local")]
-    model = build(
-        nodes, [value("x", FLOAT, [3])], [value("y", FLOAT, [3])], domains=["local"], functions=[function]
-    )
+    model = build(nodes, [value("x", FLOAT, [3])], [value("y", FLOAT, [3])], domains=["local"], functions=[function])
     written("function", model, [{"x": floats(3)}])
 
     # An operator that nobody has, one that tract lacks, an old file that lists its parameters among its inputs.
-    nodes = [helper.make_node("Relu", ["x"], ["h"], name="relu"), helper.make_node("Frobnicate", ["h"], ["y"], name="f")]
+    nodes = [
+        helper.make_node("Relu", ["x"], ["h"], name="relu"),
+        helper.make_node("Frobnicate", ["h"], ["y"], name="f"),
+    ]
     written("unknown", build(nodes, [value("x", FLOAT, [3])], [value("y", FLOAT, [3])]), check=False)
     nodes = [helper.make_node("Det", ["x"], ["y"], name="/volume/det")]
     model = build(nodes, [value("x", FLOAT, ["n", 3, 3])], [value("y", FLOAT, ["n"])])

@@ -12,6 +12,8 @@ of the operator set from which the line holds, and one of
     removed       deprecated
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import onnx

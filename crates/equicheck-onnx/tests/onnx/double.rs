@@ -120,13 +120,17 @@ fn functions_in_double_precision_are_good_to_its_last_digits() {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let tanh =
         |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
-    let wanted: [(&str, &dyn Fn(f64) -> f64); 6] = [
+    let (alpha, gamma) = (f64::from(1.673_263_2_f32), f64::from(1.050_701_f32));
+    let wanted: [(&str, &dyn Fn(f64) -> f64); 9] = [
         ("erf", &erf),
         ("gelu", &|x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()))),
         ("gelu_tanh", &tanh),
         ("sigmoid", &sigmoid),
         ("hard_swish", &|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
         ("leaky", &|x| if x < 0.0 { 0.25 * x } else { x }),
+        ("elu", &|x| if x < 0.0 { 0.5 * x.exp_m1() } else { x }),
+        ("softplus", &|x| x.exp().ln_1p()),
+        ("selu", &|x| gamma * if x < 0.0 { alpha * x.exp_m1() } else { x }),
     ];
     for (name, function) in wanted {
         let worst = given(name).iter().zip(&x).map(|(y, x)| (y - function(*x)).abs()).fold(0.0, f64::max);
@@ -139,7 +143,9 @@ fn functions_in_double_precision_have_their_limits() {
     let (_, mut copy) = doubled("functions", Backend::Tract, true).unwrap();
     let x = ndarray::arr1(&[-1e4, -800.0, 800.0, 1e4, f64::NAN]).into_dyn();
     let outputs = call(&mut *copy, &[Tensor::Float64(x)]).outputs;
-    for (name, low, high) in [("erf", -1.0, 1.0), ("sigmoid", 0.0, 1.0), ("gelu", -0.0, 1e4)] {
+    for (name, low, high) in
+        [("erf", -1.0, 1.0), ("sigmoid", 0.0, 1.0), ("gelu", -0.0, 1e4), ("softplus", 0.0, 1e4)]
+    {
         let values = outputs.iter().find(|o| o.name == name).unwrap().tensor.as_ref().unwrap().to_real();
         assert_eq!((values[0], values[3]), (low, high), "{name}");
         assert!(values[4].is_nan(), "{name}");

@@ -1,7 +1,7 @@
 //! Both backends give what the references give.
 
 use equicheck::model::Model;
-use equicheck_onnx::{Backend, Dim, OnnxModel};
+use equicheck_onnx::{Backend, Description, Dim, OnnxModel};
 
 use crate::files::{call, cases, data, difference, open, options};
 
@@ -103,9 +103,10 @@ fn a_graph_is_known_before_it_runs() {
         let outputs: Vec<&str> = model.outputs().iter().map(|port| port.name.as_str()).collect();
         assert_eq!(outputs, ["x", "energy"]);
         assert_eq!(model.outputs()[1].dims, Some(vec![]));
-        assert_eq!(model.opset(), 18);
-        assert!(model.producer().starts_with("pytorch 2."), "{}", model.producer());
-        assert_eq!(model.graph_name(), "main_graph");
+        let description = model.description();
+        assert_eq!((description.opset, description.graph_name.as_str()), (18, "main_graph"));
+        assert!(description.producer.starts_with("pytorch 2."), "{}", description.producer);
+        assert_eq!(Description::read(data("egnn.onnx")).as_ref(), Ok(description));
         assert_eq!(model.backend(), backend);
 
         let info = model.info();
@@ -114,7 +115,7 @@ fn a_graph_is_known_before_it_runs() {
             (info.dtype.as_str(), info.device.as_str(), info.mode.as_str()),
             ("float32", "cpu", "eval")
         );
-        assert_eq!(info.parameters, Some(model.parameters()));
+        assert_eq!(info.parameters, Some(description.parameters));
 
         let environment = model.environment();
         let version = if backend == Backend::Tract { "0." } else { "1." };
@@ -124,9 +125,16 @@ fn a_graph_is_known_before_it_runs() {
 }
 
 #[test]
+fn a_graph_that_no_backend_runs_is_described_all_the_same() {
+    let description = Description::read(data("unknown.onnx")).unwrap();
+    assert_eq!(description.inputs[0].to_string(), "x: float32[3]");
+    assert_eq!(description.producer, "equicheck 1");
+}
+
+#[test]
 fn parameters_are_the_scalars_of_initializers() {
     // 3 x 5 + 5 + 5 x 2.
-    assert_eq!(open("opset13", Backend::Tract).parameters(), 30);
+    assert_eq!(open("opset13", Backend::Tract).description().parameters, 30);
     assert_eq!(open("half", Backend::Tract).info().dtype, "float16");
     // Without initializers the inputs tell.
     assert_eq!(open("zeros", Backend::Tract).info().dtype, "float32");
