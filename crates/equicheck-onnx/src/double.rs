@@ -314,3 +314,37 @@ pub(crate) fn shortest_float(model: &ModelProto) -> i32 {
         .find(|kind| kinds.contains(kind))
         .unwrap_or(data_type::DOUBLE)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The standard's type of what makes a tensor: of a constant, or the target of a cast.
+    fn made(graph: &GraphProto, name: &str) -> (String, i32) {
+        let node = graph.node.iter().find(|node| node.output[0] == name).expect("it is made");
+        let kind = node.attribute.iter().find_map(|a| match (a.name.as_str(), &a.t) {
+            ("to", _) => Some(a.i as i32),
+            (_, Some(tensor)) => Some(tensor.data_type),
+            _ => None,
+        });
+        (node.op_type.clone(), kind.unwrap_or_default())
+    }
+
+    #[test]
+    fn scales_stay_in_single_precision_and_all_else_becomes_double() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/resize_nearest.onnx");
+        let before = crate::graph::read(&path).unwrap();
+        let after = rewrite(&before).unwrap().graph.unwrap();
+        assert!(after.initializer.iter().all(|tensor| tensor.data_type == data_type::DOUBLE));
+        let ports = after.input.iter().chain(&after.output);
+        assert!(ports.filter_map(Port::kind).all(|kind| kind == data_type::DOUBLE));
+        let resizes: Vec<&NodeProto> = after.node.iter().filter(|n| n.op_type == "Resize").collect();
+        let scales: Vec<_> = resizes.iter().map(|node| made(&after, &node.input[2])).collect();
+        assert_eq!(
+            scales,
+            [("Cast".to_owned(), data_type::FLOAT), ("Constant".to_owned(), data_type::FLOAT)]
+        );
+    }
+}

@@ -119,11 +119,11 @@ pub(crate) fn nodes_mut(model: &mut ModelProto, each: &mut impl FnMut(&mut Vec<N
     }
 }
 
-/// Every initializer and constant with its name, subgraphs included, in the file's order.
+/// Every initializer and constant with the name of the tensor that it makes, subgraphs included, in the file's order.
 pub(crate) fn constants_mut(model: &mut ModelProto, each: &mut impl FnMut(Holder, &str, &mut TensorProto)) {
     let in_nodes = |nodes: &mut Vec<NodeProto>, each: &mut dyn FnMut(Holder, &str, &mut TensorProto)| {
         for node in nodes.iter_mut().filter(|node| is_constant(node)) {
-            let name = node_name(node).to_owned();
+            let Some(name) = node.output.first().cloned() else { continue };
             for tensor in node.attribute.iter_mut().filter_map(|attribute| attribute.t.as_mut()) {
                 each(Holder::Constant, &name, tensor);
             }

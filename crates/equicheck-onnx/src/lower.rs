@@ -5,9 +5,7 @@ use std::collections::{HashMap, HashSet};
 use equicheck::model::Tensor;
 
 use crate::backend::Backend;
-use crate::graph::{
-    constants_mut, is_constant, is_standard, node_name, nodes_mut, tensor_attribute, try_nodes,
-};
+use crate::graph::{constants_mut, is_standard, node_name, nodes_mut, tensor_attribute, try_nodes};
 use crate::guard::one_line;
 use crate::proto::{AttributeProto, AttributeType, ModelProto, NodeProto, TensorProto, data_type};
 use crate::tensor;
@@ -32,11 +30,7 @@ const SINGLE_INSIDE: [(Backend, &[&str]); 2] = [
 pub(crate) fn check(model: &ModelProto, backend: Backend) -> Result<(), String> {
     let (_, short) = SINGLE_INSIDE.iter().find(|(of, _)| *of == backend).expect("both are listed");
     try_nodes(model, &mut |node| {
-        let mode = node.attribute.iter().find(|a| a.name == "mode").map(|a| a.s.as_slice());
-        // The nearest pixel is copied as it is.
-        let copies =
-            matches!(node.op_type.as_str(), "Resize" | "Upsample") && mode.is_none_or(|m| m == b"nearest");
-        if is_standard(&node.domain) && short.contains(&node.op_type.as_str()) && !copies {
+        if is_standard(&node.domain) && short.contains(&node.op_type.as_str()) {
             let title = backend.title();
             return Err(format!(
                 "`{}` at node `{}`: {title} computes it in single precision inside",
@@ -50,11 +44,20 @@ pub(crate) fn check(model: &ModelProto, backend: Backend) -> Result<(), String> 
 
 /// Replaces them in a graph in double precision.
 pub(crate) fn lower(model: &mut ModelProto, names: &mut HashSet<String>) {
+    replace_nodes(model, names, |parts, node| parts.replace(node));
+}
+
+/// Replaces each node that `replacement` knows to replace.
+fn replace_nodes(
+    model: &mut ModelProto,
+    names: &mut HashSet<String>,
+    replacement: impl Fn(&mut Parts<'_>, &NodeProto) -> bool,
+) {
     nodes_mut(model, &mut |nodes| {
         let mut result = Vec::with_capacity(nodes.len());
         for node in nodes.drain(..) {
             let mut parts = Parts { nodes: Vec::new(), names, base: node_name(&node).to_owned() };
-            if is_standard(&node.domain) && parts.replace(&node) {
+            if is_standard(&node.domain) && replacement(&mut parts, &node) {
                 result.extend(parts.nodes);
             } else {
                 result.push(node);
@@ -67,18 +70,7 @@ pub(crate) fn lower(model: &mut ModelProto, names: &mut HashSet<String>) {
 /// Circular padding of a known width in terms of slices, whatever the element type.
 pub(crate) fn lower_circular_padding(model: &mut ModelProto, names: &mut HashSet<String>) {
     let integers = integers(model);
-    nodes_mut(model, &mut |nodes| {
-        let mut result = Vec::with_capacity(nodes.len());
-        for node in nodes.drain(..) {
-            let mut parts = Parts { nodes: Vec::new(), names, base: node_name(&node).to_owned() };
-            if is_standard(&node.domain) && parts.wrap(&node, &integers) {
-                result.extend(parts.nodes);
-            } else {
-                result.push(node);
-            }
-        }
-        *nodes = result;
-    });
+    replace_nodes(model, names, |parts, node| parts.wrap(node, &integers));
 }
 
 /// Whether a node pads circularly.
@@ -89,22 +81,10 @@ fn wraps(node: &NodeProto) -> bool {
 /// All constants of 64-bit integers, by name.
 fn integers(model: &mut ModelProto) -> HashMap<String, Vec<i64>> {
     let mut found = HashMap::new();
-    let read = |tensor: &TensorProto| match tensor::read(tensor) {
-        Some(Tensor::Int64(values)) => Some(values.iter().copied().collect::<Vec<i64>>()),
-        _ => None,
-    };
-    constants_mut(model, &mut |_, name, tensor| {
-        found.extend(read(tensor).map(|values| (name.to_owned(), values)));
-    });
-    // A constant goes by the name of its node; what it makes may be called otherwise.
-    let _ = try_nodes(model, &mut |node| -> Result<(), ()> {
-        if is_constant(node)
-            && let Some(output) = node.output.first()
-            && let Some(values) = node.attribute.iter().filter_map(|a| a.t.as_ref()).find_map(read)
-        {
-            found.insert(output.clone(), values);
+    constants_mut(model, &mut |_, name, held| {
+        if let Some(Tensor::Int64(values)) = tensor::read(held) {
+            found.insert(name.to_owned(), values.iter().copied().collect());
         }
-        Ok(())
     });
     found
 }

@@ -171,7 +171,7 @@ impl OnnxModel {
     /// Numbers of inputs, their types and axes, before a backend says it less clearly.
     fn check(&self, inputs: &[Tensor]) -> Result<(), OnnxError> {
         if inputs.len() != self.inputs().len() {
-            let names = self.inputs().iter().map(ToString::to_string).collect();
+            let names = self.inputs().iter().map(|port| one_line(&port.to_string())).collect();
             return Err(OnnxError::InputCount { given: inputs.len(), names });
         }
         for (port, tensor) in self.inputs().iter().zip(inputs) {
@@ -206,7 +206,7 @@ impl OnnxModel {
         names
     }
 
-    /// Floating-point initializers and constants: position among all that the file holds, and the tensor. Whole
+    /// Floating-point initializers and constants: the position among all that the file holds, and the tensor. Whole
     /// numbers (exponents, masks, zeros) are exact in any precision, and stay what they are.
     fn floats(&self) -> Vec<(usize, StateTensor)> {
         let shaping = self.shaping();
@@ -267,7 +267,8 @@ impl OnnxModel {
         let tolerance = roundoff.sqrt();
         for ((port, short), long) in self.outputs().iter().zip(&short).zip(&long) {
             let (Some(short), Some(long)) = (short, long) else { continue };
-            let what = format!("output `{}` in double precision ({})", port.name, copy.options.backend);
+            let what =
+                format!("output `{}` in double precision ({})", one_line(&port.name), copy.options.backend);
             if long.dtype() != short.dtype().double() || long.shape() != short.shape() {
                 return Err(format!(
                     "{what} is {} of shape {:?}, and {} of shape {:?} without",

@@ -1,6 +1,5 @@
 //! Values in files and values of the engine.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path};
@@ -10,6 +9,7 @@ use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::OnnxError;
+use crate::graph::LONGEST;
 use crate::guard::one_line;
 use crate::proto::{TensorProto, data_type};
 
@@ -25,15 +25,16 @@ fn width(kind: i32) -> Option<usize> {
     })
 }
 
-/// Where tensors come from: the file, its folder, and the files beside it that were opened.
+/// Where tensors come from: the file and its folder.
 pub(crate) struct Source<'a> {
-    pub(crate) path: &'a Path,
-    files: HashMap<String, (File, u64)>,
+    path: &'a Path,
+    /// Bytes that were read from files beside it: several tensors may name the same ones.
+    beside: u64,
 }
 
 impl<'a> Source<'a> {
     pub(crate) fn new(path: &'a Path) -> Self {
-        Self { path, files: HashMap::new() }
+        Self { path, beside: 0 }
     }
 
     /// Makes all values raw bytes inside the message, as many as the shape says.
@@ -102,11 +103,7 @@ impl<'a> Source<'a> {
                 .transpose()
         };
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
-        if !self.files.contains_key(&location) {
-            let file = open_beside(self.path, &location).map_err(wrong)?;
-            self.files.insert(location.clone(), file);
-        }
-        let (file, size) = self.files.get_mut(&location).expect("it was opened");
+        let (mut file, size) = open_beside(self.path, &location).map_err(wrong)?;
         let rest = size.saturating_sub(offset);
         let length = length.unwrap_or(rest);
         if length > rest {
@@ -117,6 +114,10 @@ impl<'a> Source<'a> {
         }
         if length != needed as u64 {
             return Err(wrong(format!("{length} bytes are there, and the shape needs {needed}")));
+        }
+        self.beside = self.beside.saturating_add(length);
+        if self.beside > LONGEST {
+            return Err(OnnxError::TooLarge { path: self.path.to_owned(), bytes: self.beside });
         }
         let mut values = vec![0; needed];
         file.seek(SeekFrom::Start(offset))

@@ -341,6 +341,20 @@ def operators(rng):
     model = build(nodes, [value("x", FLOAT, [1, 2, 4, 4])], [value("z", FLOAT, [1, 2, 6, 8])], held)
     written("resize", model, [{"x": floats(1, 2, 4, 4)}])
 
+    # Copies of pixels, by a shape in single precision that is computed.
+    nodes = [
+        helper.make_node("Mul", ["half_scales", "two"], ["scales"], name="scales"),
+        helper.make_node("Resize", ["x", "", "scales"], ["y"], name="resize", mode="nearest"),
+        helper.make_node("Resize", ["y", "", "fixed"], ["z"], name="again", mode="nearest"),
+    ]
+    held = [
+        tensor("half_scales", np.array([0.5, 0.5, 1, 1.5], dtype=np.float32)),
+        tensor("two", np.array(2, dtype=np.float32)),
+        tensor("fixed", np.array([1, 1, 2, 1], dtype=np.float32)),
+    ]
+    model = build(nodes, [value("x", FLOAT, [1, 2, 3, 3])], [value("z", FLOAT, [1, 2, 12, 9])], held)
+    written("resize_nearest", model, [{"x": floats(1, 2, 3, 3)}])
+
     # Defined in single precision alone.
     nodes = [helper.make_node("Celu", ["x"], ["y"], name="bend", alpha=0.7)]
     written("celu", build(nodes, [value("x", FLOAT, [4])], [value("y", FLOAT, [4])]), [{"x": floats(4)}])

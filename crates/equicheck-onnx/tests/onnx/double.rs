@@ -6,7 +6,7 @@ use equicheck_onnx::{Backend, OnnxModel};
 use crate::files::{call, cases, difference, open};
 
 /// By model: who computes the double-precision graph when tract, and when ONNX Runtime, had the model; `None`: nobody.
-const DOUBLES: [(&str, Option<&str>, Option<&str>); 16] = [
+const DOUBLES: [(&str, Option<&str>, Option<&str>); 17] = [
     ("branch", Some("tract"), Some("onnxruntime")),
     ("circular", Some("tract"), Some("tract")),
     ("egnn", Some("tract"), Some("onnxruntime")),
@@ -23,6 +23,7 @@ const DOUBLES: [(&str, Option<&str>, Option<&str>); 16] = [
     ("opset11", Some("tract"), Some("onnxruntime")),
     ("opset9", Some("tract"), Some("onnxruntime")),
     ("resize", None, None),
+    ("resize_nearest", None, None),
 ];
 
 fn doubled(name: &str, backend: Backend, called: bool) -> Result<(OnnxModel, Box<dyn Model>), String> {

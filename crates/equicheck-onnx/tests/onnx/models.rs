@@ -1,12 +1,12 @@
 //! Both backends give what the references give.
 
-use equicheck::model::Model;
+use equicheck::model::{Model, Tensor};
 use equicheck_onnx::{Backend, Description, Dim, OnnxModel};
 
 use crate::files::{call, cases, data, difference, open, options};
 
 /// Every committed model with a reference, and whether tract and ONNX Runtime compute it.
-const MODELS: [(&str, bool, bool); 28] = [
+const MODELS: [(&str, bool, bool); 29] = [
     ("branch", true, true),
     ("celu", false, true),
     ("circular", true, true),
@@ -34,6 +34,7 @@ const MODELS: [(&str, bool, bool); 28] = [
     ("opset23", true, true),
     ("opset9", true, true),
     ("resize", true, true),
+    ("resize_nearest", true, true),
     ("swish", false, false),
 ];
 
@@ -79,6 +80,19 @@ fn tract_gives_what_the_references_give() {
 fn onnx_runtime_gives_what_the_references_give() {
     for (name, ..) in MODELS.iter().filter(|(.., runtime)| *runtime) {
         agrees(name, Backend::OnnxRuntime);
+    }
+}
+
+#[test]
+fn tensors_without_entries_go_in_and_out() {
+    let pos = Tensor::Float32(ndarray::arr2(&[[0.5_f32, -1.0, 2.0], [1.0, 0.25, 3.0]]).into_dyn());
+    let features = Tensor::Float32(ndarray::Array2::ones((2, 4)).into_dyn());
+    let edges = Tensor::Int64(ndarray::Array2::zeros((2, 0)).into_dyn());
+    for backend in Backend::ALL {
+        // Without edges nothing moves.
+        let outputs =
+            call(&mut open("egnn", backend), &[pos.clone(), features.clone(), edges.clone()]).outputs;
+        assert_eq!(outputs[0].tensor.as_ref(), Some(&pos), "{backend}");
     }
 }
 
@@ -159,7 +173,7 @@ fn operators_of_versions_that_were_not_tested_are_noted() {
 
 #[test]
 fn random_numbers_are_equal_after_a_reset_alone() {
-    use equicheck::model::{Call, Tensor};
+    use equicheck::model::Call;
     let x = Tensor::Float32(ndarray::arr1(&[0.0_f32, 0.0, 0.0]).into_dyn());
     for name in ["random", "random_seeded"] {
         for backend in Backend::ALL {
