@@ -379,7 +379,10 @@ impl Model for OnnxModel {
                     dtype.map_or_else(|| tensor.clone(), |dtype| tensor.cast(dtype))
                 })
                 .collect();
-            origin.agrees(self, &short).map_err(CallError::Raised)?;
+            if let Err(why) = origin.agrees(self, &short) {
+                self.origin = Some(origin);
+                return Err(CallError::Raised(why));
+            }
         }
         self.check(call.inputs).map_err(raised)?;
         let outputs = if call.reset_generators && !self.random.is_empty() {

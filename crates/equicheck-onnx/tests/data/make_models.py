@@ -392,6 +392,14 @@ def operators(rng):
         model = build(nodes, [value("a", FLOAT, list(shapes[0]))], [value("y", FLOAT, [2, 3])], held)
         written(name, model, [{"a": floats(*shapes[0])}])
 
+    # Another function in double precision: single precision overflows.
+    nodes = [
+        helper.make_node("Exp", ["x"], ["large"], name="power"),
+        helper.make_node("Reciprocal", ["large"], ["y"], name="inverse"),
+    ]
+    model = build(nodes, [value("x", FLOAT, [2])], [value("y", FLOAT, [2])])
+    written("overflow", model, [{"x": np.array([90, 100], dtype=np.float32)}])
+
     # Both backends compute its coordinates in single precision, whatever they are given.
     nodes = [helper.make_node("GridSample", ["x", "grid"], ["y"], name="sample")]
     ports = [value("x", FLOAT, [1, 1, 4, 4]), value("grid", FLOAT, [1, 3, 3, 2])]

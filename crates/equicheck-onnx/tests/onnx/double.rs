@@ -1,12 +1,12 @@
 //! The same graphs in double precision.
 
-use equicheck::model::{DType, Model, Tensor};
+use equicheck::model::{Call, CallError, DType, Model, Tensor};
 use equicheck_onnx::{Backend, OnnxModel};
 
 use crate::files::{call, cases, difference, open};
 
 /// By model: who computes the double-precision graph when tract, and when ONNX Runtime, had the model; `None`: nobody.
-const DOUBLES: [(&str, Option<&str>, Option<&str>); 17] = [
+const DOUBLES: [(&str, Option<&str>, Option<&str>); 18] = [
     ("branch", Some("tract"), Some("onnxruntime")),
     ("circular", Some("tract"), Some("tract")),
     ("egnn", Some("tract"), Some("onnxruntime")),
@@ -22,6 +22,7 @@ const DOUBLES: [(&str, Option<&str>, Option<&str>); 17] = [
     ("old", Some("tract"), Some("onnxruntime")),
     ("opset11", Some("tract"), Some("onnxruntime")),
     ("opset9", Some("tract"), Some("onnxruntime")),
+    ("overflow", None, None),
     ("resize", None, None),
     ("resize_nearest", None, None),
 ];
@@ -190,6 +191,25 @@ fn a_copy_that_was_made_before_any_call_is_checked_on_its_first() {
             let (short, long) = (short.tensor.as_ref().unwrap(), long.tensor.as_ref().unwrap());
             assert_eq!(long.dtype(), DType::Float64);
             assert!(difference(short, long) < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_is_another_function_is_refused() {
+    for backend in Backend::ALL {
+        let why = doubled("overflow", backend, true).err().unwrap();
+        assert!(why.contains("output `y` in double precision"), "{why}");
+        assert!(why.contains("differs by 1.0e0: it is another function there"), "{why}");
+        let (_, mut copy) = doubled("overflow", backend, false).unwrap();
+        let inputs = [cases("overflow")[0].inputs[0].double()];
+        let call = Call { sample: 0, inputs: &inputs, reset_generators: true, restore_state: true };
+        // Each time: it never becomes the same one.
+        for _ in 0..2 {
+            let CallError::Raised(why) = copy.forward(&call).unwrap_err() else {
+                panic!("nobody interrupts")
+            };
+            assert!(why.contains("it is another function there"), "{why}");
         }
     }
 }

@@ -6,7 +6,7 @@ use equicheck_onnx::{Backend, Description, Dim, OnnxModel};
 use crate::files::{call, cases, data, difference, open, options};
 
 /// Every committed model with a reference, and whether tract and ONNX Runtime compute it.
-const MODELS: [(&str, bool, bool); 29] = [
+const MODELS: [(&str, bool, bool); 30] = [
     ("branch", true, true),
     ("celu", false, true),
     ("circular", true, true),
@@ -33,6 +33,7 @@ const MODELS: [(&str, bool, bool); 29] = [
     ("opset21", true, true),
     ("opset23", true, true),
     ("opset9", true, true),
+    ("overflow", true, true),
     ("resize", true, true),
     ("resize_nearest", true, true),
     ("swish", false, false),
