@@ -43,6 +43,7 @@ pub(crate) fn check(model: &ModelProto, backend: Backend) -> Result<(), String> 
 }
 
 /// Replaces them in a graph in double precision.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is not general enough")]
 pub(crate) fn lower(model: &mut ModelProto, names: &mut HashSet<String>) {
     replace_nodes(model, names, |parts, node| parts.replace(node));
 }

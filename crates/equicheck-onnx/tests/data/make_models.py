@@ -415,6 +415,19 @@ def operators(rng):
     model = build(nodes, [value("x", FLOAT, ["n", 4, 5])], [value("z", FLOAT, ["n", 4, 5])], held, opset=21, ir=10)
     written("norms", model, [{"x": floats(2, 4, 5)}])
 
+    # A normalisation in its parts, which tract makes one operator of single precision.
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["square"], name="square"),
+        helper.make_node("ReduceMean", ["square", "axes"], ["mean"], name="mean"),
+        helper.make_node("Add", ["mean", "epsilon"], ["shifted"], name="shifted"),
+        helper.make_node("Sqrt", ["shifted"], ["size"], name="size"),
+        helper.make_node("Reciprocal", ["size"], ["inverse"], name="inverse"),
+        helper.make_node("Mul", ["x", "inverse"], ["y"], name="product"),
+    ]
+    held = [tensor("axes", np.array([-1], dtype=np.int64)), tensor("epsilon", np.array(1e-5, dtype=np.float32))]
+    model = build(nodes, [value("x", FLOAT, [2, 5])], [value("y", FLOAT, [2, 5])], held)
+    written("norm_parts", model, [{"x": floats(2, 5)}])
+
     # Random numbers: with and without a seed.
     for name, seed in [("random", {}), ("random_seeded", {"seed": 3.0})]:
         nodes = [

@@ -6,7 +6,7 @@ use equicheck_onnx::{Backend, OnnxModel};
 use crate::files::{call, cases, difference, open};
 
 /// By model: who computes the double-precision graph when tract, and when ONNX Runtime, had the model; `None`: nobody.
-const DOUBLES: [(&str, Option<&str>, Option<&str>); 18] = [
+const DOUBLES: [(&str, Option<&str>, Option<&str>); 19] = [
     ("branch", Some("tract"), Some("onnxruntime")),
     ("circular", Some("tract"), Some("tract")),
     ("egnn", Some("tract"), Some("onnxruntime")),
@@ -18,6 +18,7 @@ const DOUBLES: [(&str, Option<&str>, Option<&str>); 18] = [
     ("grid_sample", None, None),
     ("half", Some("tract"), Some("onnxruntime")),
     ("half_inside", Some("tract"), Some("onnxruntime")),
+    ("norm_parts", Some("tract"), Some("onnxruntime")),
     ("norms", Some("onnxruntime"), Some("onnxruntime")),
     ("old", Some("tract"), Some("onnxruntime")),
     ("opset11", Some("tract"), Some("onnxruntime")),

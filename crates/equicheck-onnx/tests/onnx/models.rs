@@ -6,7 +6,7 @@ use equicheck_onnx::{Backend, Description, Dim, OnnxModel};
 use crate::files::{call, cases, data, difference, open, options};
 
 /// Every committed model with a reference, and whether tract and ONNX Runtime compute it.
-const MODELS: [(&str, bool, bool); 30] = [
+const MODELS: [(&str, bool, bool); 31] = [
     ("branch", true, true),
     ("celu", false, true),
     ("circular", true, true),
@@ -25,6 +25,7 @@ const MODELS: [(&str, bool, bool); 30] = [
     ("half_inside", true, true),
     ("integers", true, true),
     ("loop", false, true),
+    ("norm_parts", true, true),
     ("norms", true, true),
     ("old", true, true),
     ("opset11", true, true),
