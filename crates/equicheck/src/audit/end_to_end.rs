@@ -22,7 +22,7 @@ use ndarray::ArrayD;
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
 use crate::report::{
-    InterpolationControl, Levels, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict,
+    InterpolationControl, Levels, ModelInfo, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict,
 };
 use crate::symmetry::{BoundLayout, Element, Layout};
 
@@ -31,7 +31,7 @@ use super::evidence::{DoubleStatus, Evidence, HAAR, Noise, Record};
 use super::measure::{self, Scales};
 use super::precision::Proven;
 use super::sampling::{self, Draws, Part, Purpose, Space};
-use super::{Options, Precision, Progress, Randomness, Specification};
+use super::{Options, Plan, Precision, Progress, Randomness, Specification};
 use judgement::Ground;
 
 /// Samples on which the probes (noise, vacuity, precision) are run.
@@ -137,6 +137,44 @@ fn run_as_it_is(
     stage.calls = calls;
     stage.first = Some(first);
     stage.run(model, samples, progress)
+}
+
+/// Test samples, and elements per sample, by the number of a model's parameters: targets and upper limits (DESIGN 4).
+fn targets(parameters: Option<u64>) -> (usize, usize) {
+    match parameters.unwrap_or(0) {
+        0..1_000_000 => (50, 50),
+        1_000_000..100_000_000 => (100, 100),
+        _ => (200, 100),
+    }
+}
+
+/// What an audit would do, by its first calls.
+pub(super) fn plan(
+    specification: &Specification,
+    options: &Options,
+    model: &mut dyn Model,
+    samples: &mut dyn Samples,
+) -> Result<Plan, Error> {
+    let mut stage = EndToEnd::new(specification, options, Instant::now());
+    let info = model.info();
+    let transforms = stage.begin(&info, model, samples)?;
+    stage.decide_probed();
+    stage.mark_moved()?;
+    stage.check_factors()?;
+    // Once more on a sample that is known: a first call may prepare what later ones keep.
+    let last = stage.cases.len() - 1;
+    let inputs = stage.cases[last].inputs.clone();
+    let _ = stage.calls.evaluate("plan", model, last, &inputs)?;
+    let per_pair = stage.calls.last * if options.precision == Precision::Both { 2 } else { 1 };
+    let pairs = stage.plan(transforms).len();
+    Ok(Plan {
+        group: specification.group().to_string(),
+        transforms: stage.transform_rows(),
+        samples: stage.cases.len(),
+        pairs,
+        expected: per_pair.checked_mul(pairs as u32),
+        model: info,
+    })
 }
 
 /// All outputs, and the positions of inputs that were written to.
@@ -249,24 +287,7 @@ impl<'a> EndToEnd<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Report, Error> {
         let info = model.info();
-        let size = info.parameters.unwrap_or(0);
-        // The mission's sample sizes by the model's size: targets and upper limits (DESIGN 4).
-        let (default_samples, transforms) = match size {
-            0..1_000_000 => (50, 50),
-            1_000_000..100_000_000 => (100, 100),
-            _ => (200, 100),
-        };
-        let wanted = self.options.samples.unwrap_or(default_samples);
-        let wanted = samples.count().map_or(wanted, |given| wanted.min(given));
-        let transforms = self.options.transforms.unwrap_or(transforms);
-        self.prepare_replay(model)?;
-        self.first_call(model, samples)?;
-        // Only a call shows what the host computes in.
-        self.computes_in = model.info().coarser_roundoff();
-        while self.cases.len() < wanted && (self.cases.len() < PROBED_SAMPLES || !self.late(0.1)) {
-            let case = self.case(self.cases.len(), model, samples)?;
-            self.cases.push(case);
-        }
+        let transforms = self.begin(&info, model, samples)?;
         self.decide_probed();
         self.mark_moved()?;
         self.check_factors()?;
@@ -329,6 +350,27 @@ impl<'a> EndToEnd<'a> {
         evidence.timings =
             Timings { total: self.started.elapsed().as_secs_f64(), model: self.calls.time.as_secs_f64() };
         Ok(Report { replays, ..evidence.report() })
+    }
+
+    /// The first calls, as many as there are samples; the number of random elements per sample.
+    fn begin(
+        &mut self,
+        info: &ModelInfo,
+        model: &mut dyn Model,
+        samples: &mut dyn Samples,
+    ) -> Result<usize, Error> {
+        let (default_samples, transforms) = targets(info.parameters);
+        let wanted = self.options.samples.unwrap_or(default_samples);
+        let wanted = samples.count().map_or(wanted, |given| wanted.min(given));
+        self.prepare_replay(model)?;
+        self.first_call(model, samples)?;
+        // Only a call shows what the host computes in.
+        self.computes_in = model.info().coarser_roundoff();
+        while self.cases.len() < wanted && (self.cases.len() < PROBED_SAMPLES || !self.late(0.1)) {
+            let case = self.case(self.cases.len(), model, samples)?;
+            self.cases.push(case);
+        }
+        Ok(self.options.transforms.unwrap_or(transforms))
     }
 
     fn outputs(&self) -> Vec<(&'a str, &'a Layout)> {

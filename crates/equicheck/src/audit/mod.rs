@@ -25,12 +25,12 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::model::{CustomAction, Model, Samples};
-use crate::report::{Levels, Report, Shard};
+use crate::report::{Levels, ModelInfo, Report, Shard, TransformRow};
 use crate::symmetry::grid::{Domain, Interpolation};
 use crate::symmetry::{Axis, Factor, Group, Layout, Representation, Representations, Term};
 
 pub use evidence::Evidence;
-pub use parity::{Parity, ParityRow, parity};
+pub use parity::{MARGIN, Parity, ParityRow, parity};
 pub use statistics::{clopper_pearson_upper, confidence_sequence_upper, quantile};
 
 /// The group, and how every input and output transforms.
@@ -334,6 +334,37 @@ pub struct Progress {
     pub planned: usize,
     /// What all of them are expected to take by the first calls, budget or not.
     pub expected: Option<Duration>,
+}
+
+/// What an audit would do: its tensors, and the pairs of its plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What is known of the model.
+    pub model: ModelInfo,
+    /// The group, canonical.
+    pub group: String,
+    /// How every tensor is transformed.
+    pub transforms: Vec<TransformRow>,
+    /// Test samples.
+    pub samples: usize,
+    /// Pairs (sample, element).
+    pub pairs: usize,
+    /// What they take by the first calls, double precision counted as the model's own.
+    pub expected: Option<Duration>,
+}
+
+/// Says what [`audit()`] would do, by calling the model once on each sample.
+///
+/// # Errors
+/// As [`audit()`].
+pub fn plan(
+    specification: &Specification,
+    options: &Options,
+    model: &mut dyn Model,
+    samples: &mut dyn Samples,
+) -> Result<Plan, Error> {
+    options.check(specification)?;
+    end_to_end::plan(specification, options, model, samples)
 }
 
 /// Joins the reports of all shards of one audit into the report of the whole.

@@ -7,7 +7,9 @@ use crate::report::Verdict;
 use super::measure::{median, norm};
 use super::noise::{holds_labels, moved_by_one_ulp};
 use super::sampling::{Draws, Purpose};
-use super::verdict::MARGIN;
+
+/// Differences within as many times the noise are rounding.
+pub const MARGIN: f64 = super::verdict::MARGIN;
 
 /// Inputs per sample that differ from it by one unit in the last place: what rounding makes of the source.
 const MOVED: u64 = 4;

@@ -608,6 +608,14 @@ impl SpecSamples {
     }
 }
 
+impl SpecSamples {
+    /// The same with another seed than the file's for what is generated.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, last: None, ..self }
+    }
+}
+
 impl Samples for SpecSamples {
     fn count(&self) -> Option<usize> {
         self.count

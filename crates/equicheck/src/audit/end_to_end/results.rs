@@ -197,7 +197,7 @@ impl EndToEnd<'_> {
         returned.filter(|name| !declared.contains(&name.as_str())).chain(left_out).cloned().collect()
     }
 
-    fn transform_rows(&self) -> Vec<TransformRow> {
+    pub(super) fn transform_rows(&self) -> Vec<TransformRow> {
         let group = self.specification.group();
         let case = &self.cases[0];
         let mut rows = Vec::new();
