@@ -3,43 +3,25 @@
 //! The binary of this crate and the Python wheel's console script are the same command: both call [`run`], each with
 //! its own [`Host`], which is all that differs between a process with and without Python.
 
+mod audit;
+mod delivery;
+mod host;
+mod init;
+mod parity;
+
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use equicheck::report::{ExitStatus, Report, from_json, to_json, to_markdown, to_text};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use equicheck::report::{ExitStatus, Report, from_json};
 
-/// What the process around the command provides.
-pub trait Host {
-    /// Calls the Python function that `target` names and returns the report that it returned.
-    ///
-    /// `target` is `FILE.py:FUNCTION` or `package.module:FUNCTION`, both halves present.
-    ///
-    /// # Errors
-    /// [`CouldNotRun`], for whatever kept the function from returning a report, any exception included.
-    fn run_python(&mut self, target: &str) -> Result<Report, CouldNotRun>;
+use delivery::{Delivery, print};
+pub use host::{CouldNotRun, Host, PythonDescription, PythonModel, read_line};
 
-    /// Where reports, help and the version go.
-    fn stdout(&mut self) -> &mut dyn Write;
-
-    /// Where error messages go.
-    fn stderr(&mut self) -> &mut dyn Write;
-}
-
-/// Why there is no report.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CouldNotRun {
-    /// For a reason, in one lowercase sentence without a final full stop; further lines may hold a traceback.
-    #[error("{0}")]
-    Failed(String),
-    /// Interrupted from the keyboard (in Python: `KeyboardInterrupt`).
-    #[error("interrupted")]
-    Interrupted,
-}
-
-/// Runs and shows equivariance audits.
+/// Tests whether a neural network respects the symmetry that it claims
 #[derive(Debug, Parser)]
 #[command(name = "equicheck", version, arg_required_else_help = false)]
 struct Cli {
@@ -49,6 +31,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write an audit file for an ONNX model or a Python factory
+    Init(init::Arguments),
+    /// Audit what an audit file describes
+    Audit(audit::Arguments),
+    /// Join the reports of all shards of one audit into the report of the whole
+    Merge {
+        /// Reports that `equicheck audit --shard i/n --format json` wrote
+        #[arg(required = true, value_name = "REPORT")]
+        reports: Vec<PathBuf>,
+        #[command(flatten)]
+        delivery: Delivery,
+    },
+    /// Compare an exported ONNX model with its source in Python
+    Parity(parity::Arguments),
     /// Call a Python function that returns a report, and show that report
     Run {
         /// `FILE.py:FUNCTION` or `package.module:FUNCTION`
@@ -63,56 +59,32 @@ enum Command {
         #[command(flatten)]
         delivery: Delivery,
     },
+    /// Print a completion script for a shell
+    Completions {
+        /// For bash: `equicheck completions bash > /etc/bash_completion.d/equicheck`
+        shell: Shell,
+    },
 }
 
-#[derive(Debug, clap::Args)]
-struct Delivery {
-    /// text, markdown or json [default: by the ending of --output, else text]
-    #[arg(long, value_enum, hide_possible_values = true)]
-    format: Option<Format>,
-    /// Write the report to this file and only the verdict to standard output
-    #[arg(long, value_name = "PATH")]
-    output: Option<PathBuf>,
-    /// Exit with 0 when the verdict is `NEEDS_ATTENTION`
-    #[arg(long)]
-    allow_attention: bool,
-}
+/// What a user reads first.
+const FIRST_STEPS: &str = "\
+From a bare ONNX file to a verdict:
+  equicheck init net.onnx     # asks for the group and how each tensor transforms
+  equicheck audit --plan      # says what that means, and how long it takes
+  equicheck audit             # prints the report
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Markdown,
-    Json,
-}
+The same with a function that takes a dtype and returns the model, in Python:
+  equicheck init package.module:factory
 
-impl Format {
-    fn render(self, report: &Report) -> String {
-        match self {
-            Format::Text => to_text(report),
-            Format::Markdown => to_markdown(report),
-            Format::Json => to_json(report),
-        }
-    }
-
-    fn of_ending(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "txt" => Some(Format::Text),
-            "md" => Some(Format::Markdown),
-            "json" => Some(Format::Json),
-            _ => None,
-        }
-    }
-}
+`equicheck run FILE.py:FUNCTION` shows the report that a script of yours returns.
+";
 
 /// Runs the command with `args`, the program's name first, and says how it ended.
 ///
-/// Nothing is written except through `host` and to the file that the arguments name. A reader of standard output that
-/// goes away (`equicheck show x.json | head`) is no error.
+/// Nothing is written except through `host`, to the file that the arguments name, and as a progress bar to a terminal. A
+/// reader of standard output that goes away (`equicheck show x.json | head`) is no error.
 pub fn run(args: impl IntoIterator<Item = OsString>, host: &mut dyn Host) -> ExitStatus {
-    let command = Cli::command().after_help(ExitStatus::table_text());
-    // Subcommands print the table too: that is where people look for it.
-    let command = command.mut_subcommands(|sub| sub.after_help(ExitStatus::table_text()));
-    let parsed = command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
     let result = match parsed {
         Ok(cli) => execute(cli, host),
         Err(error) if error.use_stderr() => {
@@ -134,22 +106,34 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: &mut dyn Host) -> Exi
     }
 }
 
+fn command() -> clap::Command {
+    // Subcommands print the table too: that is where people look for it.
+    Cli::command()
+        .after_help(format!("{FIRST_STEPS}\n{}", ExitStatus::table_text()))
+        .mut_subcommands(|sub| sub.after_help(ExitStatus::table_text()))
+}
+
 fn execute(cli: Cli, host: &mut dyn Host) -> Result<ExitStatus, CouldNotRun> {
-    let (report, delivery, format) = match cli.command {
+    match cli.command {
+        Command::Init(arguments) => init::execute(&arguments, host),
+        Command::Audit(arguments) => audit::execute(&arguments, host),
+        Command::Parity(arguments) => parity::execute(&arguments, host),
+        Command::Merge { reports, delivery } => delivery.of(host, |_| {
+            let reports = reports.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+            equicheck::audit::merge(&reports).map_err(CouldNotRun::Failed)
+        }),
         Command::Run { target, delivery } => {
             check_target(&target)?;
-            // An audit may take minutes: what can be known to fail afterwards fails before.
-            let format = delivery.format()?;
-            delivery.check()?;
-            (host.run_python(&target)?, delivery, format)
+            delivery.of(host, |host| host.run_python(&target))
         }
-        Command::Show { report: path, delivery } => {
-            let format = delivery.format()?;
-            (read(&path)?, delivery, format)
+        Command::Show { report, delivery } => delivery.of(host, |_| read(&report)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "equicheck", &mut script);
+            print(host, &String::from_utf8_lossy(&script))?;
+            Ok(ExitStatus::Pass)
         }
-    };
-    delivery.deliver(&report, format, host)?;
-    Ok(ExitStatus::of(report.verdict, delivery.allow_attention))
+    }
 }
 
 fn check_target(target: &str) -> Result<(), CouldNotRun> {
@@ -169,62 +153,9 @@ fn read(path: &Path) -> Result<Report, CouldNotRun> {
     from_json(&text).map_err(failed)
 }
 
-impl Delivery {
-    fn format(&self) -> Result<Format, CouldNotRun> {
-        match (self.format, &self.output) {
-            (Some(format), _) => Ok(format),
-            (None, None) => Ok(Format::Text),
-            (None, Some(path)) => Format::of_ending(path).ok_or_else(|| {
-                CouldNotRun::Failed(format!(
-                    "the ending of `{}` is none of .txt, .md, .json: say which format with --format",
-                    shown(path)
-                ))
-            }),
-        }
-    }
-
-    /// Fails if the file certainly cannot be written; it is not touched.
-    fn check(&self) -> Result<(), CouldNotRun> {
-        let Some(path) = &self.output else { return Ok(()) };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if path.is_dir() {
-            Err(cannot_write(path, "it is a directory"))
-        } else if folder.is_some_and(|folder| !folder.is_dir()) {
-            Err(cannot_write(path, "its directory does not exist"))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn deliver(&self, report: &Report, format: Format, host: &mut dyn Host) -> Result<(), CouldNotRun> {
-        let rendered = format.render(report);
-        let Some(path) = &self.output else { return print(host, &rendered) };
-        match fs::write(path, &rendered) {
-            Ok(()) => {
-                let verdict = report.verdict;
-                print(host, &format!("OVERALL VERDICT: {verdict} (report in {})\n", shown(path)))
-            }
-            Err(error) => {
-                // What was computed is not lost with the file.
-                print(host, &rendered)?;
-                Err(cannot_write(path, &sentence(&error)))
-            }
-        }
-    }
-}
-
-fn cannot_write(path: &Path, why: &str) -> CouldNotRun {
-    CouldNotRun::Failed(format!("cannot write `{}`: {why}", shown(path)))
-}
-
-fn print(host: &mut dyn Host, text: &str) -> Result<(), CouldNotRun> {
-    let stdout = host.stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CouldNotRun::Failed(format!("cannot write to standard output: {}", sentence(&error))))
-        }
-        _ => Ok(()),
-    }
+/// The folder that paths in a file begin at.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A path on one line.

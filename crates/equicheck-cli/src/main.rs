@@ -1,19 +1,44 @@
-//! `equicheck` without Python: shows saved reports, and says where `run` is to be had.
+//! `equicheck` without Python: audits ONNX models, shows saved reports, and says where the rest is to be had.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use equicheck::report::Report;
-use equicheck_cli::{CouldNotRun, Host, run};
+use equicheck_cli::{Host, run};
 
 struct Process {
     stdout: io::Stdout,
     stderr: io::Stderr,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Host for Process {
-    fn run_python(&mut self, _target: &str) -> Result<Report, CouldNotRun> {
-        Err(CouldNotRun::Failed("`run` needs Python: pip install equicheck".to_owned()))
+    fn interruption(&mut self) -> Rc<dyn Fn() -> bool> {
+        let interrupted = Arc::clone(&self.interrupted);
+        // From now on Ctrl-C ends the audit, which ends the process; a second one ends it at once.
+        let handler = Arc::clone(&interrupted);
+        let handle = move || {
+            if handler.swap(true, Ordering::Relaxed) {
+                #[expect(
+                    clippy::exit,
+                    reason = "the call of the model that runs cannot be stopped otherwise"
+                )]
+                std::process::exit(130);
+            }
+        };
+        // Where a handler cannot be set, the system's own ends the process.
+        let _ = ctrlc::set_handler(handle);
+        Rc::new(move || interrupted.load(Ordering::Relaxed))
+    }
+
+    fn is_interactive(&self) -> bool {
+        io::stdin().is_terminal() && self.stderr.is_terminal()
+    }
+
+    fn read_line(&mut self) -> Option<String> {
+        equicheck_cli::read_line(&mut io::stdin().lock())
     }
 
     fn stdout(&mut self) -> &mut dyn Write {
@@ -26,6 +51,7 @@ impl Host for Process {
 }
 
 fn main() -> ExitCode {
-    let mut process = Process { stdout: io::stdout(), stderr: io::stderr() };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let mut process = Process { stdout: io::stdout(), stderr: io::stderr(), interrupted };
     ExitCode::from(run(std::env::args_os(), &mut process).code())
 }

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "another test uses the rest")]
 mod fixtures;
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -17,6 +18,8 @@ use equicheck_cli::{CouldNotRun, Host, run};
 struct Fake {
     python: Result<Report, CouldNotRun>,
     targets: Vec<String>,
+    /// What a person types, line by line; `None` where none sits there.
+    answers: Option<VecDeque<String>>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -25,6 +28,14 @@ impl Host for Fake {
     fn run_python(&mut self, target: &str) -> Result<Report, CouldNotRun> {
         self.targets.push(target.to_owned());
         self.python.clone()
+    }
+
+    fn is_interactive(&self) -> bool {
+        self.answers.is_some()
+    }
+
+    fn read_line(&mut self) -> Option<String> {
+        self.answers.as_mut()?.pop_front()
     }
 
     fn stdout(&mut self) -> &mut dyn Write {
@@ -44,7 +55,7 @@ struct Ended {
 }
 
 fn with_python(python: Result<Report, CouldNotRun>, args: &[&str]) -> Ended {
-    let mut host = Fake { python, targets: vec![], stdout: vec![], stderr: vec![] };
+    let mut host = Fake { python, targets: vec![], answers: None, stdout: vec![], stderr: vec![] };
     let status = run(std::iter::once("equicheck").chain(args.iter().copied()).map(OsString::from), &mut host);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { status, stdout: text(host.stdout), stderr: text(host.stderr), targets: host.targets }
@@ -190,7 +201,8 @@ fn a_report_that_cannot_be_written_is_printed() {
     }
     let path = directory("unwritable").join("report.txt");
     let report = fixtures::passing();
-    let fake = Fake { python: Ok(report.clone()), targets: vec![], stdout: vec![], stderr: vec![] };
+    let fake =
+        Fake { python: Ok(report.clone()), targets: vec![], answers: None, stdout: vec![], stderr: vec![] };
     let mut host = Spoiler(fake, path.clone());
     let args = ["equicheck", "run", "m:f", "--output", path.to_str().unwrap()].map(OsString::from);
     assert_eq!(run(args, &mut host), ExitStatus::CouldNotRun);

@@ -1,38 +1,94 @@
 //! The command line, hosted by Python.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::{cell::RefCell, collections::BTreeMap};
 
-use equicheck_cli::{CouldNotRun, Host};
-use pyo3::exceptions::PyKeyboardInterrupt;
+use equicheck::model::{
+    Call, CallError, Draw, Drawn, Model, ModelInfo, Returned, StateTensor, Tensor, Unavailable,
+};
+use equicheck::spec::{Structure, Structures};
+use equicheck_cli::{CouldNotRun, Host, PythonDescription, PythonModel};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-use crate::adapter::one_line;
+use crate::adapter::{PyModel, Raised, one_line};
+use crate::dlpack::{Buffer, read};
 use crate::report::Report;
 
 struct PythonHost<'py> {
     py: Python<'py>,
-    load: Bound<'py, PyAny>,
+    /// `equicheck._host`.
+    module: Bound<'py, PyAny>,
     stdout: io::Stdout,
     stderr: io::Stderr,
 }
 
+impl PythonHost<'_> {
+    /// An exception of the user's own code: the traceback says where to look. (`print` would leave the process by a
+    /// `SystemExit`, with a status that is not ours.)
+    fn failed(&self, target: &str, error: &PyErr) -> CouldNotRun {
+        if error.is_instance_of::<PyKeyboardInterrupt>(self.py) {
+            return CouldNotRun::Interrupted;
+        }
+        error.display(self.py);
+        CouldNotRun::Failed(format!("`{target}` failed: {}", one_line(self.py, error)))
+    }
+}
+
 impl Host for PythonHost<'_> {
     fn run_python(&mut self, target: &str) -> Result<equicheck::report::Report, CouldNotRun> {
-        let report = self.load.call1((target,)).and_then(|report| {
+        let report = self.module.call_method1("load", (target,)).and_then(|report| {
             let report = report.cast_into::<Report>()?;
             Ok(report.borrow().record().clone())
         });
-        report.map_err(|error| {
-            if error.is_instance_of::<PyKeyboardInterrupt>(self.py) {
-                CouldNotRun::Interrupted
-            } else {
-                // The traceback is the user's own code: it says where to look. (`print` would leave the process by a
-                // SystemExit, with a status that is not ours.)
-                error.display(self.py);
-                CouldNotRun::Failed(format!("`{target}` failed: {}", one_line(self.py, &error)))
-            }
-        })
+        report.map_err(|error| self.failed(target, &error))
+    }
+
+    fn python_model(&mut self, wanted: PythonModel) -> Result<Box<dyn Model>, CouldNotRun> {
+        let PythonModel { target, folder, method, mode, inputs, outputs, samples } = wanted;
+        let made = Bound::new(self.py, SampleFunction(samples)).and_then(|sample| {
+            let arguments = (&target, folder, method, mode, inputs, sample, outputs);
+            let adapter = self.module.call_method1("model", arguments)?;
+            adapter.call_method0("__enter__")?;
+            Ok(adapter.unbind())
+        });
+        let adapter = made.map_err(|error| self.failed(&target, &error))?;
+        let model = PyModel::new(adapter.clone_ref(self.py), Raised::default());
+        Ok(Box::new(Entered { model, adapter }))
+    }
+
+    fn describe_python(&mut self, target: &str, folder: &Path) -> Result<PythonDescription, CouldNotRun> {
+        let described = self.module.call_method1("describe", (target, folder, "forward"));
+        let (name, parameters, metadata, layers) = described
+            .and_then(|described| described.extract())
+            .map_err(|error| self.failed(target, &error))?;
+        Ok(PythonDescription { name, parameters, metadata, layers })
+    }
+
+    fn site_packages(&mut self) -> Vec<PathBuf> {
+        let path = self.py.import("sys").and_then(|sys| sys.getattr("path")).and_then(|path| path.extract());
+        let path: Vec<PathBuf> = path.unwrap_or_default();
+        path.into_iter().filter(|folder| folder.is_dir() && !folder.as_os_str().is_empty()).collect()
+    }
+
+    fn structures(&mut self) -> Box<dyn Structures> {
+        Box::new(Ase(self.module.clone().unbind()))
+    }
+
+    fn interruption(&mut self) -> Rc<dyn Fn() -> bool> {
+        Rc::new(|| Python::attach(|py| py.check_signals().is_err()))
+    }
+
+    fn is_interactive(&self) -> bool {
+        io::stdin().is_terminal() && self.stderr.is_terminal()
+    }
+
+    fn read_line(&mut self) -> Option<String> {
+        equicheck_cli::read_line(&mut io::stdin().lock())
     }
 
     fn stdout(&mut self) -> &mut dyn Write {
@@ -44,10 +100,94 @@ impl Host for PythonHost<'_> {
     }
 }
 
-/// Runs the command with these arguments (program name first) and returns its exit status. `load` turns a target of
-/// `equicheck run` into a report.
+/// The tensors of a sample of the audit file, by its number.
+#[pyclass(unsendable)]
+struct SampleFunction(Rc<RefCell<dyn equicheck::model::Samples>>);
+
+#[pymethods]
+impl SampleFunction {
+    fn __call__(&self, py: Python<'_>, index: usize) -> PyResult<Vec<Py<Buffer>>> {
+        let tensors = self.0.borrow_mut().get(index);
+        let tensors = tensors.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        tensors.into_iter().map(|tensor| Py::new(py, Buffer::new(tensor))).collect()
+    }
+}
+
+/// A model whose adapter gives back what it holds (state, generators) at the end.
+struct Entered {
+    model: PyModel,
+    adapter: Py<PyAny>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            let none = py.None();
+            if let Err(error) = self.adapter.call_method1(py, "__exit__", (&none, &none, &none)) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
+}
+
+impl Model for Entered {
+    fn info(&self) -> ModelInfo {
+        self.model.info()
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        self.model.environment()
+    }
+
+    fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
+        self.model.forward(call)
+    }
+
+    fn replays_draws(&self) -> Result<(), Unavailable> {
+        self.model.replays_draws()
+    }
+
+    fn forward_with_draws(&mut self, call: &Call<'_>, replayed: Option<&[Draw]>) -> Result<Drawn, CallError> {
+        self.model.forward_with_draws(call, replayed)
+    }
+
+    fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        self.model.double()
+    }
+
+    fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
+        self.model.state()
+    }
+
+    fn with_state(&mut self, values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
+        self.model.with_state(values)
+    }
+}
+
+/// Structures by ASE.
+struct Ase(Py<PyAny>);
+
+impl Structures for Ase {
+    fn read(&mut self, path: &Path) -> Result<Vec<Structure>, String> {
+        Python::attach(|py| {
+            let found = self.0.bind(py).call_method1("structures", (path,)).and_then(|frames| {
+                let frames: Vec<Bound<'_, PyDict>> = frames.extract()?;
+                frames
+                    .iter()
+                    .map(|frame| {
+                        frame.iter().map(|(name, array)| Ok((name.extract()?, read(&array)?))).collect()
+                    })
+                    .collect::<PyResult<Vec<Structure>>>()
+            });
+            found.map_err(|error| one_line(py, &error))
+        })
+    }
+}
+
+/// Runs the command with these arguments (program name first) and returns its exit status. `host` is `equicheck._host`,
+/// which does what is asked of Python.
 #[pyfunction]
-pub(crate) fn command(py: Python<'_>, arguments: Vec<OsString>, load: Bound<'_, PyAny>) -> u8 {
-    let mut host = PythonHost { py, load, stdout: io::stdout(), stderr: io::stderr() };
+pub(crate) fn command(py: Python<'_>, arguments: Vec<OsString>, host: Bound<'_, PyAny>) -> u8 {
+    let mut host = PythonHost { py, module: host, stdout: io::stdout(), stderr: io::stderr() };
     equicheck_cli::run(arguments, &mut host).code()
 }

@@ -59,7 +59,7 @@ impl ExitStatus {
     /// When it is returned.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Pass => "the declared symmetry holds (also --help, --version)",
+            Self::Pass => "the declared symmetry holds (also init, --plan, --help, --version)",
             Self::Fail => "the declared symmetry does not hold",
             Self::NeedsAttention => "a person must look; 0 under --allow-attention",
             Self::CouldNotRun => "bad usage, an unreadable or unwritable file, any exception raised",

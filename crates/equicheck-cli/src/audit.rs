@@ -1,0 +1,399 @@
+//! `equicheck audit`: what an audit file describes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::builder::TypedValueParser;
+use equicheck::audit::{Options, Plan, Progress, Specification};
+use equicheck::model::{
+    Call, CallError, Draw, Drawn, Model, ModelInfo, Returned, Samples, StateTensor, Tensor, Unavailable,
+};
+use equicheck::report::{ExitStatus, Report, Shard};
+use equicheck::spec::{self, AuditFile, Budget, SpecError};
+use equicheck_onnx::{Backend, OnnxModel, OpenOptions};
+use indicatif::{ProgressBar, ProgressStyle};
+use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource};
+
+use crate::delivery::{Delivery, print};
+use crate::{CouldNotRun, Host, PythonModel, folder_of};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The audit file
+    #[arg(default_value = "equicheck.toml")]
+    file: PathBuf,
+    #[command(flatten)]
+    delivery: Delivery,
+    /// Seed of all random draws
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Test samples, at most
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    samples: Option<usize>,
+    /// Random elements of the group per sample
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    transforms: Option<usize>,
+    /// Limit of time, such as 120s, 5min or inf
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| Budget::parse(text))]
+    budget: Option<Budget>,
+    /// No limit of time, unless --budget is given
+    #[arg(long)]
+    thorough: bool,
+    #[command(flatten)]
+    runtime: Runtime,
+    /// Do the i-th of n equal parts, counted from 0; `equicheck merge` joins their reports
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<Shard>,
+    /// Say what would be audited and how long it would take, and stop
+    #[arg(long)]
+    plan: bool,
+    /// No progress bar on a terminal
+    #[arg(long)]
+    no_progress: bool,
+}
+
+/// What runs ONNX files.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Runtime {
+    /// What runs an ONNX file: tract (built in) or onnxruntime (installed) [default: tract]
+    #[arg(long, value_parser = |text: &str| text.parse::<Backend>())]
+    pub(crate) backend: Option<Backend>,
+    /// The shared library of ONNX Runtime; else it is looked for in an installed `onnxruntime`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+}
+
+fn at_least_one() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u64).range(1..).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let parts =
+        text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
+    match parts {
+        Some((index, count)) if index < count => Ok(Shard { index, count }),
+        _ => Err("expected I/N with I from 0 to N - 1, such as 0/4".to_owned()),
+    }
+}
+
+impl Runtime {
+    /// Opens an ONNX file; the command line comes before the audit file.
+    pub(crate) fn open(
+        &self,
+        path: &Path,
+        declared: Option<spec::Backend>,
+        library: Option<PathBuf>,
+        host: &mut dyn Host,
+    ) -> Result<OnnxModel, CouldNotRun> {
+        let declared = declared.map(|backend| match backend {
+            spec::Backend::Tract => Backend::Tract,
+            spec::Backend::OnnxRuntime => Backend::OnnxRuntime,
+        });
+        let options = OpenOptions {
+            backend: self.backend.or(declared).unwrap_or_default(),
+            onnxruntime: self.onnxruntime.clone().or(library),
+            search: host.site_packages(),
+        };
+        OnnxModel::open(path, &options).map_err(|error| CouldNotRun::Failed(error.to_string()))
+    }
+}
+
+/// What an audit file stands for, ready to run.
+struct Ready {
+    specification: Specification,
+    options: Options,
+    model: Box<dyn Model>,
+    samples: Shared,
+}
+
+pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<ExitStatus, CouldNotRun> {
+    if arguments.plan {
+        let mut ready = ready(arguments, host)?;
+        let plan = equicheck::audit::plan(
+            &ready.specification,
+            &ready.options,
+            ready.model.as_mut(),
+            &mut ready.samples,
+        )?;
+        print(host, &announced(&plan, &ready.options))?;
+        return Ok(ExitStatus::Pass);
+    }
+    arguments.delivery.of(host, |host| audit(arguments, host))
+}
+
+fn ready(arguments: &Arguments, host: &mut dyn Host) -> Result<Ready, CouldNotRun> {
+    let file = AuditFile::load(&arguments.file).map_err(|error| marked(&error, host))?;
+    let folder = folder_of(&arguments.file).to_owned();
+    let mut ready = prepare(&file, &folder, arguments, host)?;
+    let options = &mut ready.options;
+    options.seed = arguments.seed.unwrap_or(options.seed);
+    options.samples = arguments.samples.or(options.samples);
+    options.transforms = arguments.transforms.or(options.transforms);
+    options.shard = arguments.shard.unwrap_or(options.shard);
+    match &arguments.budget {
+        // A budget beyond what a clock can hold is none.
+        Some(budget) => options.budget = Duration::try_from_secs_f64(budget.0).ok(),
+        None if arguments.thorough => options.budget = None,
+        None => {}
+    }
+    Ok(ready)
+}
+
+/// Everything that an audit file names.
+fn prepare(
+    file: &AuditFile,
+    folder: &Path,
+    arguments: &Arguments,
+    host: &mut dyn Host,
+) -> Result<Ready, CouldNotRun> {
+    let runtime = &arguments.runtime;
+    let mut structures = host.structures();
+    let parts = file.specification().and_then(|specification| {
+        let options = file.options()?;
+        let samples = file.samples(folder, structures.as_mut())?;
+        Ok((specification, options, samples))
+    });
+    let (specification, options, samples) = parts.map_err(|error| marked(&error, host))?;
+    // Generated inputs are random draws too.
+    let samples = match arguments.seed {
+        Some(seed) => samples.with_seed(seed),
+        None => samples,
+    };
+    let samples = Shared(Rc::new(RefCell::new(samples)));
+    let names: Vec<String> = specification.inputs().iter().map(|(name, _)| name.clone()).collect();
+    let model: Box<dyn Model> = match (file.model.onnx.get(), file.model.python.get()) {
+        (Some(onnx), _) => {
+            let library = file.model.onnxruntime.get().map(|path| folder.join(path));
+            let model = runtime.open(&folder.join(onnx), file.model.backend.get().copied(), library, host)?;
+            Box::new(Ordered::new(model, &names)?)
+        }
+        (None, Some(target)) => {
+            if runtime.backend.is_some() || runtime.onnxruntime.is_some() {
+                let why =
+                    "--backend and --onnxruntime are for ONNX models, and the audit file names one in Python";
+                return Err(CouldNotRun::Failed(why.to_owned()));
+            }
+            host.python_model(PythonModel {
+                target: target.clone(),
+                folder: folder.to_owned(),
+                method: file.model.method.get().cloned().unwrap_or_else(|| "forward".to_owned()),
+                mode: file.model.mode.get().map_or("eval", |mode| mode.name()).to_owned(),
+                inputs: names,
+                outputs: specification
+                    .outputs()
+                    .iter()
+                    .map(|(name, layout)| (name.clone(), layout.as_ref().map(ToString::to_string)))
+                    .collect(),
+                samples: Rc::clone(&samples.0),
+            })?
+        }
+        (None, None) => return Err(CouldNotRun::Failed("the audit file names no model".to_owned())),
+    };
+    let model = Box::new(Interruptible { model, interrupted: host.interruption() });
+    Ok(Ready { specification, options, model, samples })
+}
+
+fn audit(arguments: &Arguments, host: &mut dyn Host) -> Result<Report, CouldNotRun> {
+    let mut ready = ready(arguments, host)?;
+    let bar = (host.is_interactive() && !arguments.no_progress).then(bar);
+    let mut show = |step: Progress| {
+        let Some(bar) = &bar else { return };
+        bar.set_length(step.planned as u64);
+        bar.set_position(step.done as u64);
+    };
+    let report = equicheck::audit(
+        &ready.specification,
+        &ready.options,
+        ready.model.as_mut(),
+        &mut ready.samples,
+        &mut show,
+    );
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(report?)
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} pairs  {elapsed} of about {duration}");
+    let bar = ProgressBar::new(0);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn announced(plan: &Plan, options: &Options) -> String {
+    let mut text = format!("Model: {}\nGroup: {}\n\n", plan.model.name, plan.group);
+    let wide = plan.transforms.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    for row in &plan.transforms {
+        let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
+        text += &format!(
+            "{:6}  {:wide$}  {} [{}]  {}\n",
+            row.role,
+            row.name,
+            row.dtype,
+            shape.join(", "),
+            row.description
+        );
+    }
+    text += &format!("\n{} pairs (sample, transformation) of {} samples", plan.pairs, plan.samples);
+    if let Some(expected) = plan.expected {
+        text += &format!(": about {:.3} s by the first calls", expected.as_secs_f64());
+        if let Some(budget) = options.budget.filter(|budget| *budget < expected) {
+            text += &format!("; the budget of {:.3} s cuts them evenly", budget.as_secs_f64());
+        }
+    }
+    text + "\nMeasuring noise, precision and what else an audit must know takes some calls more.\n"
+}
+
+/// The places of an audit file that are wrong, marked, in colours on a terminal.
+pub(crate) fn marked(error: &SpecError, host: &dyn Host) -> CouldNotRun {
+    if error.problems().iter().all(|problem| problem.span.is_none()) {
+        return CouldNotRun::Failed(error.to_text());
+    }
+    let theme =
+        if host.is_interactive() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(110);
+    let name = error.name().escape_debug();
+    let mut text = match error.problems().len() {
+        1 => format!("`{name}` cannot be used:\n"),
+        count => format!("`{name}` cannot be used for {count} reasons:\n"),
+    };
+    for problem in error.problems() {
+        let source = NamedSource::new(error.name(), error.text().to_owned());
+        let problem = miette::Report::new(problem.clone()).with_source_code(source);
+        // Writing to a string does not fail.
+        let _ = handler.render_report(&mut text, problem.as_ref());
+    }
+    CouldNotRun::Failed(text.trim_end().to_owned())
+}
+
+/// One source of samples for the engine and for a model that builds its arguments by them.
+#[derive(Clone)]
+pub(crate) struct Shared(pub(crate) Rc<RefCell<dyn Samples>>);
+
+impl Samples for Shared {
+    fn count(&self) -> Option<usize> {
+        self.0.borrow().count()
+    }
+
+    fn get(&mut self, index: usize) -> Result<Vec<Tensor>, equicheck::Error> {
+        self.0.borrow_mut().get(index)
+    }
+}
+
+/// An ONNX model whose inputs an audit file lists in an order of its own.
+struct Ordered {
+    model: Box<dyn Model>,
+    /// For each input of the graph, its place in the audit file.
+    places: Vec<usize>,
+}
+
+impl Ordered {
+    fn new(model: OnnxModel, names: &[String]) -> Result<Self, CouldNotRun> {
+        let known: Vec<&str> = model.inputs().iter().map(|port| port.name.as_str()).collect();
+        let listed = known.join(", ");
+        if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            return Err(CouldNotRun::Failed(format!(
+                "the model has no input `{}`; its inputs are {listed}",
+                unknown.escape_debug()
+            )));
+        }
+        let place = |name: &&str| {
+            names.iter().position(|own| own == name).ok_or_else(|| {
+                CouldNotRun::Failed(format!(
+                    "the audit file does not say what input `{name}` of the model is: add a table [inputs.{name}]"
+                ))
+            })
+        };
+        let places = known.iter().map(place).collect::<Result<_, _>>()?;
+        Ok(Self { model: Box::new(model), places })
+    }
+
+    fn of(&self, model: Box<dyn Model>) -> Box<dyn Model> {
+        Box::new(Self { model, places: self.places.clone() })
+    }
+}
+
+impl Model for Ordered {
+    fn info(&self) -> ModelInfo {
+        self.model.info()
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        self.model.environment()
+    }
+
+    fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
+        let inputs: Vec<Tensor> = self.places.iter().map(|place| call.inputs[*place].clone()).collect();
+        let mut returned = self.model.forward(&Call { inputs: &inputs, ..*call })?;
+        returned.written_inputs.iter_mut().for_each(|input| *input = self.places[*input]);
+        Ok(returned)
+    }
+
+    fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        self.model.double().map(|model| self.of(model))
+    }
+
+    fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
+        self.model.state()
+    }
+
+    fn with_state(&mut self, values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
+        self.model.with_state(values).map(|model| self.of(model))
+    }
+}
+
+/// A model between whose calls the user can stop the audit.
+struct Interruptible {
+    model: Box<dyn Model>,
+    interrupted: Rc<dyn Fn() -> bool>,
+}
+
+impl Interruptible {
+    fn of(&self, model: Box<dyn Model>) -> Box<dyn Model> {
+        Box::new(Self { model, interrupted: Rc::clone(&self.interrupted) })
+    }
+
+    fn check(&self) -> Result<(), CallError> {
+        if (self.interrupted)() { Err(CallError::Interrupted) } else { Ok(()) }
+    }
+}
+
+impl Model for Interruptible {
+    fn info(&self) -> ModelInfo {
+        self.model.info()
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        self.model.environment()
+    }
+
+    fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
+        self.check()?;
+        self.model.forward(call)
+    }
+
+    fn replays_draws(&self) -> Result<(), Unavailable> {
+        self.model.replays_draws()
+    }
+
+    fn forward_with_draws(&mut self, call: &Call<'_>, replayed: Option<&[Draw]>) -> Result<Drawn, CallError> {
+        self.check()?;
+        self.model.forward_with_draws(call, replayed)
+    }
+
+    fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        self.model.double().map(|model| self.of(model))
+    }
+
+    fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
+        self.model.state()
+    }
+
+    fn with_state(&mut self, values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
+        self.model.with_state(values).map(|model| self.of(model))
+    }
+}

@@ -1,0 +1,121 @@
+//! Where a report goes, and in which form.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use equicheck::report::{ExitStatus, Report, to_json, to_markdown, to_text};
+
+use crate::{CouldNotRun, Host, sentence, shown};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delivery {
+    /// text, markdown or json [default: by the ending of --output, else text]
+    #[arg(long, value_enum, hide_possible_values = true)]
+    format: Option<Format>,
+    /// Write the report to this file and only the verdict to standard output
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Exit with 0 when the verdict is `NEEDS_ATTENTION`
+    #[arg(long)]
+    allow_attention: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Markdown,
+    Json,
+}
+
+impl Format {
+    fn render(self, report: &Report) -> String {
+        match self {
+            Format::Text => to_text(report),
+            Format::Markdown => to_markdown(report),
+            Format::Json => to_json(report),
+        }
+    }
+
+    fn of_ending(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "txt" => Some(Format::Text),
+            "md" => Some(Format::Markdown),
+            "json" => Some(Format::Json),
+            _ => None,
+        }
+    }
+}
+
+impl Delivery {
+    /// Makes a report, delivers it, and says how the command ends. An audit may take minutes: what can be known to
+    /// fail afterwards fails before.
+    pub(crate) fn of(
+        &self,
+        host: &mut dyn Host,
+        make: impl FnOnce(&mut dyn Host) -> Result<Report, CouldNotRun>,
+    ) -> Result<ExitStatus, CouldNotRun> {
+        let format = self.format()?;
+        self.check()?;
+        let report = make(host)?;
+        self.deliver(&report, format, host)?;
+        Ok(ExitStatus::of(report.verdict, self.allow_attention))
+    }
+
+    fn format(&self) -> Result<Format, CouldNotRun> {
+        match (self.format, &self.output) {
+            (Some(format), _) => Ok(format),
+            (None, None) => Ok(Format::Text),
+            (None, Some(path)) => Format::of_ending(path).ok_or_else(|| {
+                CouldNotRun::Failed(format!(
+                    "the ending of `{}` is none of .txt, .md, .json: say which format with --format",
+                    shown(path)
+                ))
+            }),
+        }
+    }
+
+    /// Fails if the file certainly cannot be written; it is not touched.
+    fn check(&self) -> Result<(), CouldNotRun> {
+        let Some(path) = &self.output else { return Ok(()) };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if path.is_dir() {
+            Err(cannot_write(path, "it is a directory"))
+        } else if folder.is_some_and(|folder| !folder.is_dir()) {
+            Err(cannot_write(path, "its directory does not exist"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn deliver(&self, report: &Report, format: Format, host: &mut dyn Host) -> Result<(), CouldNotRun> {
+        let rendered = format.render(report);
+        let Some(path) = &self.output else { return print(host, &rendered) };
+        match fs::write(path, &rendered) {
+            Ok(()) => {
+                let verdict = report.verdict;
+                print(host, &format!("OVERALL VERDICT: {verdict} (report in {})\n", shown(path)))
+            }
+            Err(error) => {
+                // What was computed is not lost with the file.
+                print(host, &rendered)?;
+                Err(cannot_write(path, &sentence(&error)))
+            }
+        }
+    }
+}
+
+pub(crate) fn cannot_write(path: &Path, why: &str) -> CouldNotRun {
+    CouldNotRun::Failed(format!("cannot write `{}`: {why}", shown(path)))
+}
+
+pub(crate) fn print(host: &mut dyn Host, text: &str) -> Result<(), CouldNotRun> {
+    let stdout = host.stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CouldNotRun::Failed(format!("cannot write to standard output: {}", sentence(&error))))
+        }
+        _ => Ok(()),
+    }
+}

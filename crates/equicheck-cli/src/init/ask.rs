@@ -1,0 +1,162 @@
+//! Questions on a terminal.
+
+use equicheck::symmetry::{Factor, Group};
+
+use super::suggest::{self, Role};
+use super::{Answer, Draft, Length, Tensor, quoted};
+use crate::Host;
+
+/// Asks for what the draft does not say. An empty answer leaves the question open, and so does the end of input for all
+/// that follow.
+pub(super) fn everything(draft: &mut Draft, host: &mut dyn Host) {
+    say(host, "Empty answers leave a question open: the file then holds \"?\".\n");
+    let Some(group) = group(draft, host) else { return };
+    for k in 0..draft.inputs.len() {
+        let mut tensor = draft.inputs[k].clone();
+        if tensor.layout.is_none() && !layout(&mut tensor, Role::Input, &group, &draft.metadata, host) {
+            return;
+        }
+        if tensor.dims.is_none() && tensor.source.is_none() && !source(&mut tensor, host) {
+            return;
+        }
+        draft.inputs[k] = tensor;
+    }
+    if draft.domain.is_none() && needs_domain(draft, &group) {
+        let question =
+            "What lies beyond the edge of the grids: periodic (the opposite edge) or open (nothing known)? ";
+        loop {
+            match ask(host, question).as_deref() {
+                None => return,
+                Some("") => break,
+                Some(word @ ("periodic" | "open")) => {
+                    draft.domain = Some(word.to_owned());
+                    break;
+                }
+                Some(_) => say(host, "  write `periodic` or `open`\n"),
+            }
+        }
+    }
+    for k in 0..draft.outputs.len() {
+        let mut tensor = draft.outputs[k].clone();
+        if tensor.layout.is_none() && !layout(&mut tensor, Role::Output, &group, &draft.metadata, host) {
+            return;
+        }
+        draft.outputs[k] = tensor;
+    }
+}
+
+/// `None` where the group stays open: no layout can be read without it.
+fn group(draft: &mut Draft, host: &mut dyn Host) -> Option<Group> {
+    if let Some(group) = &draft.group {
+        return Group::parse(group).ok();
+    }
+    say(host, "Examples: E(3) x S(nodes) for molecules, SO(3), C4 for images, T(2) for their shifts.\n");
+    loop {
+        let text = ask(host, "Group: ").filter(|text| !text.is_empty())?;
+        match Group::parse(&text) {
+            Ok(group) => {
+                draft.group = Some(text);
+                return Some(group);
+            }
+            Err(error) => say(host, &format!("  {}\n", indented(&error.to_string()))),
+        }
+    }
+}
+
+/// False at the end of input.
+fn layout(
+    tensor: &mut Tensor,
+    role: Role,
+    group: &Group,
+    metadata: &[(String, String)],
+    host: &mut dyn Host,
+) -> bool {
+    let what = match role {
+        Role::Input => "Input",
+        Role::Output => "Output",
+    };
+    let shape = tensor.shape_text();
+    let shape = if shape.is_empty() { shape } else { format!(": {shape}") };
+    say(host, &format!("\n{what} `{}`{shape}\n", tensor.name));
+    let offered = suggest::layouts(tensor, role, group, metadata);
+    let wide = offered.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(2);
+    for (k, text) in offered.iter().enumerate() {
+        let shown = if text.is_empty() { "\"\"" } else { text };
+        let words = suggest::fits(text, tensor, group).ok().flatten().unwrap_or_default();
+        say(host, &format!("  {}  {shown:wide$}  {words}\n", k + 1));
+    }
+    let no = match role {
+        Role::Input => "not transformed",
+        Role::Output => "not audited",
+    };
+    let numbers = match offered.len() {
+        0 => String::new(),
+        1 => "1, ".to_owned(),
+        n => format!("1 to {n}, "),
+    };
+    loop {
+        let answer = ask(host, &format!("Layout ({numbers}or words such as `nodes vector`; - for {no}): "));
+        let Some(text) = answer else { return false };
+        let number = text.parse::<usize>().ok().and_then(|n| offered.get(n.checked_sub(1)?));
+        let text = match (text.as_str(), number) {
+            ("", _) => return true,
+            ("-", _) => {
+                tensor.layout = Some(Answer::No);
+                return true;
+            }
+            ("\"\"", _) => String::new(),
+            (_, Some(offered)) => offered.clone(),
+            _ => text,
+        };
+        match suggest::fits(&text, tensor, group) {
+            Ok(_) => {
+                tensor.layout = Some(Answer::Layout(text));
+                return true;
+            }
+            Err(why) => say(host, &format!("  {}\n", indented(&why))),
+        }
+    }
+}
+
+/// Where an input of unknown shape comes from. False at the end of input.
+fn source(tensor: &mut Tensor, host: &mut dyn Host) -> bool {
+    let question = "Values: a file (x.npz), or a shape of which normal numbers are drawn (nodes 3): ";
+    let Some(text) = ask(host, question) else { return false };
+    if text.is_empty() {
+        return true;
+    }
+    if text.contains('.') || text.contains('/') {
+        tensor.source = Some(format!("file = {}", quoted(&text)));
+        return true;
+    }
+    let length = |word: &str| word.parse().map_or_else(|_| Length::Named(word.to_owned()), Length::Fixed);
+    let words = text.split([' ', ',', '[', ']', '(', ')']).filter(|word| !word.is_empty());
+    tensor.dims = Some(words.map(length).collect());
+    "float32".clone_into(&mut tensor.dtype);
+    true
+}
+
+/// Whether translations act on an input that is a grid.
+fn needs_domain(draft: &Draft, group: &Group) -> bool {
+    let shifts = group.factors().iter().any(|factor| matches!(factor, Factor::Translation(_)));
+    let grid = |tensor: &Tensor| {
+        let words = |text: &str| text.split_whitespace().any(|w| ["width", "height", "length"].contains(&w));
+        matches!(&tensor.layout, Some(Answer::Layout(text)) if words(text))
+    };
+    shifts && draft.inputs.iter().any(grid)
+}
+
+fn say(host: &mut dyn Host, text: &str) {
+    // A closed terminal ends the next question.
+    let _ = host.stderr().write_all(text.as_bytes());
+}
+
+fn ask(host: &mut dyn Host, question: &str) -> Option<String> {
+    say(host, question);
+    let _ = host.stderr().flush();
+    host.read_line().map(|line| line.trim().to_owned())
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n  ")
+}

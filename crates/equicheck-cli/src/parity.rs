@@ -1,0 +1,113 @@
+//! `equicheck parity`: does an exported ONNX model equal its source?
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use equicheck::audit::Parity;
+use equicheck::model::Samples;
+use equicheck::report::ExitStatus;
+use equicheck::spec::AuditFile;
+use equicheck_onnx::OnnxModel;
+
+use crate::audit::{Runtime, Shared, marked};
+use crate::delivery::print;
+use crate::{CouldNotRun, Host, PythonModel, check_target, folder_of, init, shown};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The exported model
+    model: PathBuf,
+    /// Its source: `package.module:FACTORY` or `FILE.py:FACTORY`, a function that takes a dtype and returns the model
+    source: String,
+    /// An audit file whose inputs serve as samples; without it they are drawn by the model's shapes
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+    /// Method of the source to call
+    #[arg(long, default_value = "forward")]
+    method: String,
+    /// Samples to compare, at most
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    samples: u16,
+    /// Seed of all random draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    runtime: Runtime,
+    /// Exit with 0 when the verdict is `NEEDS_ATTENTION`
+    #[arg(long)]
+    allow_attention: bool,
+}
+
+pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<ExitStatus, CouldNotRun> {
+    check_target(&arguments.source)?;
+    let mut export = arguments.runtime.open(&arguments.model, None, None, host)?;
+    let (text, folder) = match &arguments.inputs {
+        Some(path) => (None, folder_of(path).to_owned()),
+        // Drawn as `init` would write it down.
+        None => (Some(init::sampled(export.description())), PathBuf::from(".")),
+    };
+    let file = match (&arguments.inputs, &text) {
+        (Some(path), _) => AuditFile::load(path),
+        (None, text) => AuditFile::parse(text.as_deref().unwrap_or_default(), "the model's shapes"),
+    };
+    let file = file.map_err(|error| marked(&error, host))?;
+    let mut structures = host.structures();
+    let samples = file.samples(&folder, structures.as_mut()).map_err(|error| marked(&error, host))?;
+    let samples: Rc<RefCell<dyn Samples>> = Rc::new(RefCell::new(samples.with_seed(arguments.seed)));
+    let names: Vec<String> = file.inputs.iter().map(|(name, _)| name.clone()).collect();
+    let known: Vec<&str> = export.inputs().iter().map(|port| port.name.as_str()).collect();
+    if names != known {
+        return Err(CouldNotRun::Failed(format!(
+            "the inputs {} of the audit file are not those of the model, {}, in the same order",
+            names.join(", "),
+            known.join(", ")
+        )));
+    }
+    let mut source = host.python_model(PythonModel {
+        target: arguments.source.clone(),
+        folder: PathBuf::from("."),
+        method: arguments.method.clone(),
+        mode: "eval".to_owned(),
+        inputs: names,
+        outputs: Vec::new(),
+        samples: Rc::clone(&samples),
+    })?;
+    let parity = equicheck::audit::parity(
+        source.as_mut(),
+        &mut export,
+        &mut Shared(samples),
+        usize::from(arguments.samples),
+        arguments.seed,
+    )?;
+    print(host, &rendered(arguments, &export, &parity))?;
+    Ok(ExitStatus::of(parity.verdict, arguments.allow_attention))
+}
+
+fn rendered(arguments: &Arguments, export: &OnnxModel, parity: &Parity) -> String {
+    let mut text = format!(
+        "Export:  {} (by {})\nSource:  {}\nSamples: {}\n",
+        shown(&arguments.model),
+        export.backend(),
+        arguments.source.escape_debug(),
+        parity.samples
+    );
+    if let Err(why) = &parity.double {
+        text += &format!("The source's rounding in double precision is not known: {why}\n");
+    }
+    for row in &parity.rows {
+        let name = |name: &str| if name.is_empty() { "(none)".to_owned() } else { format!("`{name}`") };
+        text +=
+            &format!("\nOutput {} of the export, {} of the source\n", name(&row.export), name(&row.source));
+        if row.max_relative.is_finite() {
+            text += &format!(
+                "  max absolute difference  {:.2e}\n  max relative difference  {:.2e}\n  rounding explains        {:.2e}\n",
+                row.max_absolute,
+                row.max_relative,
+                equicheck::audit::MARGIN * row.noise
+            );
+        }
+        text += &format!("  {}: {}\n", row.verdict, row.reason);
+    }
+    text + &format!("\nOVERALL VERDICT: {}\n", parity.verdict)
+}
