@@ -445,3 +445,13 @@ def test_structures_are_read_by_ase(folder: Path) -> None:
     assert json.loads(result.stdout)["plan"]["samples"] == 3
     (folder / "m.xyz").write_text("3\n\nH 0 0\n")
     assert "m.xyz" in failed(command(folder, "audit"))
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_progress_is_shown_on_a_terminal_alone(folder: Path, silent: bool) -> None:
+    write(folder, "slow")
+    options = ["--no-progress"] if silent else []
+    status, screen = session(folder, ["audit", "--samples", "1", "--transforms", "4", *options], [])
+    assert status == 0, screen
+    assert ("pairs  " in screen) is not silent
+    assert "\x1b" not in command(folder, "audit", "--samples", "1", "--transforms", "4").stderr

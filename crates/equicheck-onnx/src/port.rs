@@ -104,7 +104,8 @@ pub struct Description {
     pub opset: i64,
     /// The program that wrote the file and its version, which may be empty.
     pub producer: String,
-    /// Number of scalars in the graph's initializers.
+    /// Number of scalars in the graph's initializers, and in floating-point arrays of its `Constant` nodes, where some
+    /// exporters keep all weights.
     pub parameters: u64,
 }
 
@@ -119,20 +120,54 @@ impl Description {
 
     pub(crate) fn of(model: &ModelProto) -> Self {
         let graph = graph::graph_of(model);
-        let scalars = |tensor: &TensorProto| tensor.dims.iter().product::<i64>() as u64;
         Self {
             graph_name: graph.name.clone(),
             inputs: given(graph).map(Port::of).collect(),
             outputs: graph.output.iter().map(Port::of).collect(),
             opset: graph::opset(model),
             producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
-            parameters: graph.initializer.iter().map(scalars).sum(),
+            parameters: graph.initializer.iter().map(scalars).sum::<u64>() + weights_in_nodes(graph),
         }
     }
+}
+
+fn scalars(tensor: &TensorProto) -> u64 {
+    tensor.dims.iter().product::<i64>() as u64
+}
+
+/// Scalars of floating-point arrays in `Constant` nodes; single numbers are exponents, bounds and the like.
+fn weights_in_nodes(graph: &GraphProto) -> u64 {
+    let nodes = graph.node.iter().filter(|node| graph::is_constant(node));
+    let tensors = nodes.flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+    let floating = |kind: i32| data_type::is_shorter_float(kind) || kind == data_type::DOUBLE;
+    tensors.filter(|tensor| floating(tensor.data_type)).map(scalars).filter(|count| *count > 1).sum()
 }
 
 /// Inputs that a caller gives, as the file has them: old files list initializers among them.
 pub(crate) fn given(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
     let held: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     graph.input.iter().filter(move |input| !held.contains(input.name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{AttributeProto, NodeProto};
+
+    #[test]
+    fn weights_that_an_exporter_keeps_in_nodes_are_parameters() {
+        let node = |data_type: i32, dims: &[i64]| {
+            let tensor = TensorProto { dims: dims.to_vec(), data_type, ..TensorProto::default() };
+            let attribute = AttributeProto { t: Some(tensor), ..AttributeProto::default() };
+            NodeProto { op_type: "Constant".to_owned(), attribute: vec![attribute], ..NodeProto::default() }
+        };
+        let other = NodeProto { op_type: "Mystery".to_owned(), ..node(data_type::FLOAT, &[50]) };
+        let node = vec![
+            node(data_type::FLOAT, &[3, 4]),
+            node(data_type::FLOAT, &[]),
+            node(data_type::INT64, &[7]),
+            other,
+        ];
+        assert_eq!(weights_in_nodes(&GraphProto { node, ..GraphProto::default() }), 12);
+    }
 }
