@@ -214,6 +214,29 @@ def test_a_factory_that_gives_no_model_exits_with_3(folder: Path, factory: str, 
         assert "in raises" in message, "where it was raised"
 
 
+def test_inputs_that_the_call_would_reorder_are_refused(folder: Path) -> None:
+    """The model is given its arguments by position: none of the names is a parameter's."""
+    with (folder / "models.py").open("a") as models:
+        models.write(
+            "\n\nclass Distances(nn.Module):\n    def forward(self, pairs, unused):\n"
+            "        return sum((a - b).square().sum() for a in pairs.values() for b in pairs.values())\n"
+            "\n\ndef distances(dtype):\n    return Distances()\n"
+        )
+
+    def declare(*names: str) -> None:
+        made = 'layout = "3 vector"\ngenerate = { kind = "normal", shape = [3, 3] }\n'
+        inputs = "".join(f'[inputs."{name}"]\n{made}' for name in names)
+        text = 'spec_version = 1\ngroup = "SO(3)"\n[model]\npython = "models:distances"\n'
+        (folder / "equicheck.toml").write_text(text + inputs + '[outputs]\noutput = ""\n')
+
+    declare("g.x", "other", "g.y")
+    assert "one after another: g.x, g.y, other" in failed(command(folder, "audit"))
+    declare("1", "0")
+    assert "listed from 0 on: not 1, 0" in failed(command(folder, "audit"))
+    declare("g.x", "g.y", "other")
+    assert command(folder, "audit", "--samples", "3", "--transforms", "8").returncode == 0
+
+
 def test_wrong_usage_exits_with_3(folder: Path) -> None:
     assert "--no-such-flag" in failed(command(folder, "audit", "--no-such-flag"))
     assert "expected I/N" in failed(command(folder, "audit", "--shard", "4/4"))
@@ -395,6 +418,31 @@ def test_an_export_is_audited_and_compared_with_its_source(exported: Path) -> No
     assert command(exported, "parity", "net.onnx", "models:slightly", "--allow-attention").returncode == 0
     message = failed(command(exported, "parity", "net.onnx", "models:raises"))
     assert "no weights here" in message
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_what_is_not_finite_in_both_models_hides_no_difference(folder: Path, value: str) -> None:
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    constants = {"w": np.array([3.0], np.float32), "c": np.array([value], np.float32)}
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "w"], ["a"]), helper.make_node("Concat", ["a", "c"], ["y"], axis=0)],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "net.onnx")
+    (folder / "sources.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Scaled(nn.Module):\n"
+        "    def __init__(self, factor):\n        super().__init__()\n        self.factor = factor\n\n"
+        "    def forward(self, x):\n"
+        f"        return torch.cat([self.factor * x, x.new_tensor([float('{value}')])])\n\n\n"
+        "def same(dtype):\n    return Scaled(3.0)\n\n\ndef other(dtype):\n    return Scaled(2.0)\n"
+    )
+    assert command(folder, "parity", "net.onnx", "sources:same").returncode == 0
+    assert command(folder, "parity", "net.onnx", "sources:other").returncode == 1
+    assert "--samples" in failed(command(folder, "parity", "net.onnx", "sources:same", "--samples", "0"))
 
 
 def test_an_onnx_file_is_described_on_a_terminal(folder: Path) -> None:

@@ -116,9 +116,14 @@ def arguments(names: list[str], tensors: list[Any], model: Any, method: str) -> 
     if not by_position and not accepts_all and not set(tree) <= known:
         wrong = ", ".join(f"`{name}`" for name in tree if name not in known)
         raise TypeError(f"the model has no parameter {wrong}; it has {', '.join(p.name for p in parameters or [])}")
-    order = [path for path, leaf in _trees.leaves(made) if _trees.is_tensor(leaf)]
-    if not by_position and order != names:
+    # The engine knows tensors by their place in the list: the call must take them in the same order.
+    called = {id(tensor): name for name, tensor in zip(names, tensors, strict=True)}
+    order = [called[id(leaf)] for _, leaf in _trees.leaves(made) if _trees.is_tensor(leaf)]
+    if order != names:
         raise TypeError(f"entries of one dict belong one after another: {', '.join(order)}")
+    numbers = [name for name in tree if name.isdigit()]
+    if len(numbers) == len(tree) and numbers != [str(k) for k in range(len(tree))]:
+        raise TypeError(f"inputs that are named by position are listed from 0 on: not {', '.join(numbers)}")
     return made
 
 

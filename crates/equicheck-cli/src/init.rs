@@ -148,7 +148,7 @@ fn draft(arguments: &Arguments, host: &mut dyn Host) -> Result<Draft, CouldNotRu
     Ok(of_python(target, description))
 }
 
-/// A path from the folder of the audit file; as it was given where that is not below it.
+/// A path from the folder of the audit file; absolute where it is not below it.
 fn relative(path: &Path, folder: &Path) -> String {
     let whole = |path: &Path| path.canonicalize().ok();
     let below = whole(path).zip(whole(folder)).and_then(|(path, folder)| {

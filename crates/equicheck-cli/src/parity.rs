@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "forward")]
     method: String,
     /// Samples to compare, at most
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     samples: u16,
     /// Seed of all random draws
     #[arg(long, default_value_t = 0)]

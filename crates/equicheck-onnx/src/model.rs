@@ -39,8 +39,8 @@ pub struct OnnxModel {
     runner: Box<dyn Runner>,
     /// Names of operators that draw random numbers; empty for most models.
     random: Vec<String>,
-    /// Inputs of the latest call that gave something, on which a double-precision copy is compared with this.
-    latest: Option<Vec<Tensor>>,
+    /// Inputs of the first call that gave something, on which a double-precision copy is compared with this.
+    first: Option<Vec<Tensor>>,
     /// Of a double-precision copy that was made before any call: the model that its first call is compared with.
     origin: Option<Box<OnnxModel>>,
 }
@@ -88,7 +88,7 @@ impl OnnxModel {
             description,
             runner,
             random,
-            latest: None,
+            first: None,
             origin: None,
         })
     }
@@ -243,7 +243,7 @@ impl OnnxModel {
             let tried = Self::of(&self.path, Rc::clone(&model), &options)
                 .map_err(|error| error.to_string())
                 .and_then(|mut copy| {
-                    if let Some(inputs) = self.latest.clone() {
+                    if let Some(inputs) = self.first.clone() {
                         self.agrees(&mut copy, &inputs)?;
                     }
                     Ok(copy)
@@ -391,8 +391,8 @@ impl Model for OnnxModel {
         } else {
             self.runner.run(call.inputs).map_err(raised)?
         };
-        if self.latest.is_none() {
-            self.latest = Some(call.inputs.to_vec());
+        if self.first.is_none() {
+            self.first = Some(call.inputs.to_vec());
         }
         let outputs = self
             .outputs()
@@ -406,7 +406,7 @@ impl Model for OnnxModel {
 
     fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
         let mut copy = self.doubled().map_err(Unavailable)?;
-        if self.latest.is_none() {
+        if self.first.is_none() {
             let origin = self.with((*self.model).clone()).map_err(|error| Unavailable(error.to_string()))?;
             copy.origin = Some(Box::new(origin));
         }
@@ -448,7 +448,7 @@ impl Model for OnnxModel {
             k += 1;
         });
         let mut copy = self.with(model).map_err(|error| Unavailable(error.to_string()))?;
-        copy.latest.clone_from(&self.latest);
+        copy.first.clone_from(&self.first);
         Ok(Box::new(copy))
     }
 }

@@ -127,7 +127,7 @@ struct Side {
 }
 
 struct Figures {
-    /// Norms of the source's output, the difference, and what rounding makes of the source.
+    /// Norms of the source's output (of its finite entries), the difference, and what rounding makes of the source.
     size: f64,
     error: f64,
     rounding: f64,
@@ -157,7 +157,9 @@ fn compare(
                 let rounding = exact.map_or(0.0, against);
                 let rounding = moved.iter().map(|outputs| against(outputs)).fold(rounding, f64::max);
                 let roundoff = mine.dtype().unit_roundoff().unwrap_or(0.0);
-                Figures { size: norm(&mine.to_real()), error, rounding, roundoff }
+                // Beside an infinity or NaN, which both may have, every other difference would vanish.
+                let size = norm(&mine.to_real().mapv(|v| if v.is_finite() { v } else { 0.0 }));
+                Figures { size, error, rounding, roundoff }
             }),
         };
         Side { source: name(mine), export: name(theirs), figures }
