@@ -422,3 +422,34 @@ def test_edges_that_are_given_keep_their_images() -> None:
     sample = crystal(0) | {"edges": torch.randint(0, 6, (2, 12)), "images": torch.randint(-1, 2, (12, 3)).float()}
     layouts = CRYSTAL | {"edges": "2 edges! : nodes", "images": None}
     assert audit(energy, sample, "SE(3) x S(nodes)", layouts, "").verdict == "PASS"
+
+
+@pytest.mark.parametrize("declared", [None, "...", "2 edges!"])
+def test_edges_that_no_layout_describes_keep_their_images_too(declared: str | None) -> None:
+    def energy(frac: torch.Tensor, cell: torch.Tensor, edges: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        between = (frac[edges[1]] + images - frac[edges[0]]) @ cell
+        return torch.exp(-between.square().sum(-1)).sum()
+
+    sample = crystal(0) | {"edges": torch.randint(0, 6, (2, 12)), "images": torch.randint(-1, 2, (12, 3)).float()}
+    layouts = CRYSTAL | {"edges": declared, "images": None}
+    assert audit(energy, sample, "SE(3)", layouts, "").verdict == "PASS"
+
+
+def test_directions_that_do_not_repeat_are_the_model_s_word() -> None:
+    """A slab: periodic along two of its vectors, as an input says that nothing transforms."""
+
+    def energy(frac: torch.Tensor, cell: torch.Tensor, pbc: torch.Tensor) -> torch.Tensor:
+        between = frac[None] - frac[:, None]
+        between = torch.where(pbc, between - between.round(), between)
+        return torch.exp(-(between @ cell).square().sum(-1) / 2).sum()
+
+    sample = {"frac": torch.rand(6, 3), "cell": 12.0 * torch.eye(3), "pbc": torch.tensor([True, True, False])}
+    assert audit(energy, sample, "T(3)", CRYSTAL | {"pbc": None}, "").verdict == "PASS"
+
+
+def test_a_model_without_nearest_images_is_told_so() -> None:
+    sample = {"pos": torch.rand(6, 3, generator=torch.Generator().manual_seed(0)), "cell": 12.0 * torch.eye(3)}
+    report = audit(Energy(False, True), sample, "T(3)", {"pos": "nodes fractional(cell)", "cell": "3 vector"}, "")
+    [finding] = [finding for finding in report.findings if finding.severity == "High"]
+    assert finding.mode == "nearest-images"
+    assert "nearest images" in finding.fix

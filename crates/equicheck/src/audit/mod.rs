@@ -31,6 +31,7 @@ use crate::symmetry::{Axis, Factor, Group, Layout, Representation, Representatio
 
 pub use evidence::Evidence;
 pub use parity::{MARGIN, Parity, ParityRow, parity};
+pub(crate) use sampling::WRAPPED;
 pub use statistics::{clopper_pearson_upper, confidence_sequence_upper, quantile};
 
 /// The group, and how every input and output transforms.
@@ -304,7 +305,7 @@ impl Default for Options {
         Self {
             samples: None,
             transforms: None,
-            budget: Some(Duration::from_secs(120)),
+            budget: Some(Duration::from_mins(2)),
             seed: 0,
             translation_scale: None,
             levels: Levels::default(),

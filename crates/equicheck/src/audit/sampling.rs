@@ -37,6 +37,9 @@ pub(crate) enum Purpose {
     Analytic = 22,
 }
 
+/// Kind of the planned elements that bring points back into their cell.
+pub(crate) const WRAPPED: &str = "wrapped-translation";
+
 /// A counter-based stream of draws.
 #[derive(Debug, Clone)]
 pub(crate) struct Draws(ChaCha8Rng);
@@ -453,7 +456,7 @@ pub(crate) fn planned(group: &Group, space: &Space, draws: &mut Draws) -> Vec<(&
                         });
                         for sign in [1.0, -1.0] {
                             let moved = identity.clone().with_translation(&across * sign);
-                            elements.push(("wrapped-translation", moved.with_wrapping()));
+                            elements.push((WRAPPED, moved.with_wrapping()));
                         }
                     }
                 } else if along.is_some() || shift.dimension <= 3 {

@@ -5,6 +5,7 @@ mod broken_call;
 mod chart_singularity;
 mod discontinuity;
 mod input_mutation;
+mod nearest_images;
 mod numerical_precision;
 mod parity;
 mod permutation;
@@ -96,11 +97,12 @@ pub struct Evidence<'a> {
 type Rule = fn(&Evidence<'_>) -> Vec<Finding>;
 
 /// One rule per failure mode, in the order in which equally severe findings are listed.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     broken_call::findings,
     random_law::findings,
     parity::findings,
     translation_leak::findings,
+    nearest_images::findings,
     permutation::findings,
     undiagnosed::findings,
     batch_cross_talk::findings,

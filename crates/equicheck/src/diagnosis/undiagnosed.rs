@@ -1,12 +1,15 @@
 //! A violation that no other rule explains: what was found, and what was excluded.
 
-use super::{Evidence, Finding, alone, figure, only_breaking, only_improper, severity, violated};
+use super::{
+    Evidence, Finding, alone, figure, nearest_images, only_breaking, only_improper, severity, violated,
+};
 use crate::symmetry::Factor;
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     violated(evidence)
         .filter(|output| {
             !only_improper(evidence, output)
+                && !nearest_images::applies(evidence, output)
                 && !matches!(
                     only_breaking(evidence, output),
                     Some((Factor::Translation(_) | Factor::Permutation { .. }, _))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::{Array1, Axis as NdAxis};
 
 use crate::Error;
-use crate::model::{Model, Samples, Tensor};
+use crate::model::{DType, Model, Samples, Tensor};
 use crate::symmetry::grid::Domain;
 use crate::symmetry::{Axis, BoundLayout, Factor, Lattice, permuted_lengths};
 
@@ -141,7 +141,7 @@ impl EndToEnd<'_> {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         space.directions = directions(&inputs, &layouts);
-        space.wraps = finds_images(&layouts);
+        space.wraps = finds_images(&inputs, &layouts);
         let base = self
             .calls
             .evaluate(purpose, model, index, &inputs)?
@@ -395,12 +395,20 @@ pub(super) fn spread_of_points(inputs: &[Tensor], layouts: &[Option<BoundLayout>
     Some((squares / n).sqrt()).filter(|s| *s > 0.0)
 }
 
-/// Whether the model must find for itself which images of points in a lattice are neighbours: edges that are given may
-/// come with the images that they cross into, which nothing here moves along.
-fn finds_images(layouts: &[Option<BoundLayout>]) -> bool {
-    let layouts = || layouts.iter().flatten().map(BoundLayout::layout);
-    layouts().any(|layout| layout.cells().next().is_some())
-        && layouts().all(|layout| layout.values().is_none())
+/// Whether the model must find for itself which images of points in a lattice are neighbours. Whole numbers that are not
+/// one per point may be edges, which come with the images that they cross into, and those nothing here moves along; truth
+/// values, one per direction, may say along which of them the lattice repeats.
+fn finds_images(inputs: &[Tensor], layouts: &[Option<BoundLayout>]) -> bool {
+    let held = inputs.iter().zip(layouts).filter_map(|(tensor, layout)| Some((tensor, layout.as_ref()?)));
+    let in_lattice = held.clone().find(|(_, layout)| layout.layout().cells().next().is_some());
+    let Some((coordinates, _)) = in_lattice else { return false };
+    let dimension = coordinates.shape().last().copied().unwrap_or(1).max(1);
+    let points = coordinates.len() / dimension;
+    let labels = |tensor: &Tensor| {
+        let flags = tensor.dtype() == DType::Bool && tensor.len().is_multiple_of(dimension);
+        tensor.dtype().is_inexact() || (tensor.len() == points && !flags)
+    };
+    inputs.iter().all(labels) && held.clone().all(|(_, layout)| layout.layout().values().is_none())
 }
 
 /// Unit vectors between points of the sample, or of its vectors when it has no points: what planned turns bring
