@@ -103,7 +103,7 @@ impl EndToEnd<'_> {
             written: std::mem::take(&mut self.written),
             not_audited: self.not_audited(),
             notes: std::mem::take(&mut self.notes),
-            environment: environment(model),
+            environment: environment(model, double),
             model: info,
             calls_by_purpose: BTreeMap::new(),
             timings: Timings::default(),
@@ -288,8 +288,16 @@ fn not_here<T>(options: &Options) -> Rows<T> {
     Rows::NotRun { reason: reason.to_owned() }
 }
 
-fn environment(model: &dyn Model) -> BTreeMap<String, String> {
+/// What decides the figures: of the model, and of the double-precision copy where that is run by something else.
+fn environment(model: &dyn Model, double: &DoubleModel) -> BTreeMap<String, String> {
     let mut environment = model.environment();
+    if let DoubleModel::Copy(copy) = double {
+        for (key, value) in copy.environment() {
+            if environment.get(&key) != Some(&value) {
+                environment.insert(format!("{key} (double precision)"), value);
+            }
+        }
+    }
     environment.insert("equicheck".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     environment.insert("platform".to_owned(), format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH));
     environment
