@@ -59,9 +59,9 @@ impl ExitStatus {
     /// When it is returned.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Pass => "the declared symmetry holds (also init, --plan, --help, --version)",
-            Self::Fail => "the declared symmetry does not hold",
-            Self::NeedsAttention => "a person must look; 0 under --allow-attention",
+            Self::Pass => "the symmetry holds, the export equals its source (also init, --plan, --help)",
+            Self::Fail => "the symmetry does not hold, the export differs from its source",
+            Self::NeedsAttention => "a person must look; 0 under --allow-attention (init: contradictions)",
             Self::CouldNotRun => "bad usage, an unreadable or unwritable file, any exception raised",
             Self::Interrupted => "Ctrl-C",
         }
