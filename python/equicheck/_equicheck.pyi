@@ -411,5 +411,5 @@ def audit(
 def merge(reports: Sequence[Report]) -> Report:
     """Joins the reports of all shards of one audit; see :func:`equicheck.merge`."""
 
-def command(arguments: Sequence[str], load: Callable[[str], Report]) -> int:
-    """Runs the command line, program name first, and returns its exit status."""
+def command(arguments: Sequence[str], host: Any) -> int:
+    """Runs the command line, program name first, and returns its exit status; ``host`` is ``equicheck._host``."""

@@ -60,16 +60,24 @@ def _is_module(value: Any) -> bool:
 
 
 def _takes_dtype(function: Any) -> bool:
-    """Whether the function can be called with one argument, the dtype."""
+    """Whether the function takes a dtype: as its one required argument, or as one of that name."""
     try:
-        inspect.signature(function).bind(None)
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return False
-    return True
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p for p in parameters.values() if p.default is inspect.Parameter.empty and p.kind in positional]
+    return bool(needed) or "dtype" in parameters
 
 
-def build(target: str, folder: str | Path) -> tuple[Any, Callable[[Any], Any] | None]:
-    """The model that a target names, and the factory for other precisions if it is one.
+def _with_dtype(function: Any) -> Callable[[Any], Any]:
+    """The function of a dtype alone."""
+    named = "dtype" in inspect.signature(function).parameters
+    return (lambda dtype: function(dtype=dtype)) if named else function
+
+
+def build(target: str, folder: str | Path, dtype: str = "float32") -> tuple[Any, Callable[[Any], Any] | None]:
+    """The model that a target names, in a precision, and the factory for other precisions if it is one.
 
     The target is an ``nn.Module``, or a function that returns a model, with or without a dtype as its argument.
     """
@@ -77,14 +85,13 @@ def build(target: str, folder: str | Path) -> tuple[Any, Callable[[Any], Any] | 
     if _is_module(found):
         return found, None
     torch = _trees.torch_module()
-    takes_dtype = _takes_dtype(found)
-    # The first model of a process may be what imports torch.
-    made = found(None if torch is None else torch.float32) if takes_dtype else found()
+    factory = _with_dtype(found) if _takes_dtype(found) else None
+    made = found() if factory is None else factory(None if torch is None else getattr(torch, dtype))
     if isinstance(made, Report):
         raise TypeError(f"`{target}` returned a report: `equicheck run {target}` shows it")
     if not callable(made):
         raise TypeError(f"`{target}` returned {type(made).__name__}, which cannot be called: expected a model")
-    return made, found if takes_dtype and torch is not None else None
+    return made, None if torch is None else factory
 
 
 def _called(model: Any, method: str) -> Any:
@@ -98,18 +105,23 @@ def _parameters(model: Any, method: str) -> list[inspect.Parameter] | None:
         return None
 
 
-def arguments(names: list[str], tensors: list[Any], model: Any, method: str) -> _trees.Args:
+def arguments(names: list[str], tensors: list[Any], model: Any, method: str, flat: bool = False) -> _trees.Args:
     """The arguments of a call: by name where the model has such parameters, else by position; ``a.b`` is entry ``b`` of
-    the dict ``a``."""
+    the dict ``a``, unless names are ``flat``."""
     tree: dict[str, Any] = {}
     for name, tensor in zip(names, tensors, strict=True):
-        *above, last = name.split(".")
+        *above, last = [name] if flat else name.split(".")
         node = tree
         for step in above:
             node = node.setdefault(step, {})
+            if not isinstance(node, dict):
+                raise TypeError(f"input `{name}` would be inside another input, which is a tensor")
+        if last in node:
+            raise TypeError(f"input `{name}` is a tensor, and other inputs would be inside it")
         node[last] = tensor
     parameters = _parameters(model, method)
-    known = {p.name for p in parameters or []}
+    # What can be given by position alone has a name for its author only.
+    known = {p.name for p in parameters or [] if p.kind is not inspect.Parameter.POSITIONAL_ONLY}
     accepts_all = parameters is None or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
     by_position = all(re.fullmatch(r"\d+", name) for name in tree) or not (accepts_all or known & set(tree))
     made = _trees.Args(*tree.values()) if by_position else _trees.Args(**tree)
@@ -132,17 +144,19 @@ def model(
     folder: str | Path,
     method: str,
     mode: str,
+    dtype: str,
     names: list[str],
+    flat: bool,
     sample: Callable[[int], list[Buffer]],
     outputs: _trees.Layouts,
 ) -> Adapter:
     """The adapter of the model that a target names; ``sample`` gives a sample's tensors in the order of ``names``."""
-    made, factory = build(target, folder)
+    made, factory = build(target, folder, dtype)
     torch = _trees.torch_module()
     convert = np.from_dlpack if torch is None else torch.from_dlpack
 
     def generate(index: int) -> _trees.Args:
-        return arguments(names, [convert(buffer) for buffer in sample(index)], made, method)
+        return arguments(names, [convert(buffer) for buffer in sample(index)], made, method, flat)
 
     source = Samples(generate, None)
     return adapter_for(made, source, outputs, module=None, factory=factory, method=method, mode=mode)

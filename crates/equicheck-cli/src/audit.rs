@@ -1,7 +1,9 @@
 //! `equicheck audit`: what an audit file describes.
 
+// Writing to a string does not fail.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource};
 
 use crate::delivery::{Delivery, print};
+use crate::host::precision;
 use crate::{CouldNotRun, Host, PythonModel, folder_of};
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +51,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "I/N", value_parser = shard)]
     shard: Option<Shard>,
     /// Say what would be audited and how long it would take, and stop
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["output", "format", "allow_attention"])]
     plan: bool,
     /// No progress bar on a terminal
     #[arg(long)]
@@ -182,6 +185,8 @@ fn prepare(
                 method: file.model.method.get().cloned().unwrap_or_else(|| "forward".to_owned()),
                 mode: file.model.mode.get().map_or("eval", |mode| mode.name()).to_owned(),
                 inputs: names,
+                flat: false,
+                dtype: precision(&mut samples.clone())?,
                 outputs: specification
                     .outputs()
                     .iter()
@@ -229,8 +234,9 @@ fn announced(plan: &Plan, options: &Options) -> String {
     let wide = plan.transforms.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
     for row in &plan.transforms {
         let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
-        text += &format!(
-            "{:6}  {:wide$}  {} [{}]  {}\n",
+        let _ = writeln!(
+            text,
+            "{:6}  {:wide$}  {} [{}]  {}",
             row.role,
             row.name,
             row.dtype,
@@ -238,11 +244,11 @@ fn announced(plan: &Plan, options: &Options) -> String {
             row.description
         );
     }
-    text += &format!("\n{} pairs (sample, transformation) of {} samples", plan.pairs, plan.samples);
+    let _ = write!(text, "\n{} pairs (sample, transformation) of {} samples", plan.pairs, plan.samples);
     if let Some(expected) = plan.expected {
-        text += &format!(": about {:.3} s by the first calls", expected.as_secs_f64());
+        let _ = write!(text, ": about {:.3} s by the first calls", expected.as_secs_f64());
         if let Some(budget) = options.budget.filter(|budget| *budget < expected) {
-            text += &format!("; the budget of {:.3} s cuts them evenly", budget.as_secs_f64());
+            let _ = write!(text, "; the budget of {:.3} s cuts them evenly", budget.as_secs_f64());
         }
     }
     text + "\nMeasuring noise, precision and what else an audit must know takes some calls more.\n"

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use equicheck::model::{Model, Samples};
+use equicheck::model::{DType, Model, Samples, Tensor};
 use equicheck::report::Report;
 use equicheck::spec::{NoStructures, Structures};
 
@@ -103,6 +103,10 @@ pub struct PythonModel {
     pub mode: String,
     /// Inputs by name or path.
     pub inputs: Vec<String>,
+    /// Whether a dot in them is part of a name, as in ONNX graphs, and no step into a dict.
+    pub flat: bool,
+    /// The precision to build the model in, by numpy's name: that of the floating-point inputs.
+    pub dtype: String,
     /// Declared outputs by path, with their layouts.
     pub outputs: Vec<(String, Option<String>)>,
     /// The tensors of a sample, in the order of `inputs`: arguments are built like them.
@@ -120,6 +124,14 @@ pub struct PythonDescription {
     pub metadata: Vec<(String, String)>,
     /// Its modules: dotted name and class.
     pub layers: Vec<(String, String)>,
+}
+
+/// The precision that floating-point inputs come in; `float32` where there are none.
+pub(crate) fn precision(samples: &mut dyn Samples) -> Result<String, CouldNotRun> {
+    let sample = samples.get(0)?;
+    let floating = |tensor: &Tensor| tensor.dtype().is_inexact() && !tensor.dtype().is_complex();
+    let dtype = sample.iter().find(|tensor| floating(tensor)).map_or(DType::Float32, Tensor::dtype);
+    Ok(dtype.name().to_owned())
 }
 
 fn needs_python(what: &str) -> CouldNotRun {

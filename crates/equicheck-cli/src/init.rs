@@ -4,7 +4,9 @@ mod ask;
 mod designed;
 mod suggest;
 
+// Writing to a string does not fail.
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -110,12 +112,12 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
         ask::everything(&mut draft, host);
     }
     let text = draft.text();
+    let open =
+        AuditFile::parse(&text, &shown(path)).map_err(|error| marked(&error, host))?.open_questions().len();
     fs::write(path, &text).map_err(|error| cannot_write(path, &sentence(&error)))?;
     for line in &contradictions {
         print(host, &format!("contradiction: {line}\n"))?;
     }
-    let open =
-        AuditFile::parse(&text, &shown(path)).map_err(|error| marked(&error, host))?.open_questions().len();
     let next = match open {
         0 => "`equicheck audit` runs it".to_owned(),
         1 => "1 answer is open: replace its \"?\", then `equicheck audit`".to_owned(),
@@ -144,6 +146,11 @@ fn draft(arguments: &Arguments, host: &mut dyn Host) -> Result<Draft, CouldNotRu
         )));
     }
     check_target(target)?;
+    if arguments.backend.is_some() {
+        return Err(CouldNotRun::Failed(
+            "--backend is for ONNX models, and this one is in Python".to_owned(),
+        ));
+    }
     let description = host.describe_python(target, folder)?;
     Ok(of_python(target, description))
 }
@@ -207,6 +214,16 @@ pub(crate) fn sampled(model: &Description) -> String {
 }
 
 impl Draft {
+    /// Whether an input holds positions, two per edge: there are rows for them to point at, of another number.
+    fn is_edge_list(&self, tensor: &Tensor) -> bool {
+        let edges = tensor.dims.as_ref().and_then(|dims| dims.get(1));
+        let pointed_at = |other: &Tensor| {
+            let rows = other.dims.as_ref().and_then(|dims| dims.first());
+            other.is_floating() && rows.is_some() && rows != edges
+        };
+        tensor.has_shape_of_edges() && self.inputs.iter().any(pointed_at)
+    }
+
     /// The axis of nodes: the first that the group permutes, else the first named one of the inputs.
     pub(crate) fn nodes(&self) -> String {
         let group = self.group.as_deref().and_then(|group| Group::parse(group).ok());
@@ -218,7 +235,7 @@ impl Draft {
     fn named_lengths(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         let (edges, others): (Vec<&Tensor>, Vec<&Tensor>) =
-            self.inputs.iter().partition(|tensor| tensor.is_edge_list());
+            self.inputs.iter().partition(|tensor| self.is_edge_list(tensor));
         for tensor in others.into_iter().chain(edges) {
             for length in tensor.dims.iter().flatten() {
                 if let Length::Named(name) = length
@@ -247,14 +264,14 @@ impl Draft {
                 sizes.entry(name.clone()).or_insert_with(|| text.to_owned());
             }
         }
-        let edges = self.inputs.iter().filter(|tensor| tensor.is_edge_list());
+        let edges = self.inputs.iter().filter(|tensor| self.is_edge_list(tensor));
         for name in edges.filter_map(|tensor| match tensor.dims.as_deref() {
             Some([_, Length::Named(name)]) => Some(name),
             _ => None,
         }) {
             sizes.remove(name);
         }
-        if self.inputs.iter().any(|tensor| tensor.is_edge_list() && tensor.source.is_none()) {
+        if self.inputs.iter().any(|tensor| self.is_edge_list(tensor) && tensor.source.is_none()) {
             sizes.entry(self.nodes()).or_insert_with(|| "[5, 12]".to_owned());
         }
         sizes
@@ -270,36 +287,36 @@ impl Draft {
         if self.group.is_none() {
             text += "# Such as \"E(3) x S(nodes)\" for molecules, \"SO(3)\", \"C4\" for images, \"T(2)\" for their shifts.\n";
         }
-        text += &format!("group = {}\n", self.group.as_deref().map_or_else(open, quoted));
+        let _ = writeln!(text, "group = {}", self.group.as_deref().map_or_else(open, quoted));
         text += "\n[model]\n";
         for line in &self.model {
-            text += &format!("{line}\n");
+            let _ = writeln!(text, "{line}");
         }
         for tensor in &self.inputs {
-            text += &format!("\n[inputs.{}]{}\n", key(&tensor.name), remark(tensor));
+            let _ = writeln!(text, "\n[inputs.{}]{}", key(&tensor.name), remark(tensor));
             if tensor.layout.is_none() {
                 text += "# One word per axis, such as \"nodes point\"; false for an input that is not transformed.\n";
             }
-            text += &format!("layout = {}\n", answer(tensor));
-            text += &format!("{}\n", self.source(tensor));
+            let _ = writeln!(text, "layout = {}", answer(tensor));
+            let _ = writeln!(text, "{}", self.source(tensor));
         }
         text += "\n[outputs]\n";
         if self.outputs.iter().any(|tensor| tensor.layout.is_none()) {
             text += "# As above; \"\" for an invariant number, false for an output that is not audited.\n";
         }
         for tensor in &self.outputs {
-            text += &format!("{} = {}{}\n", key(&tensor.name), answer(tensor), remark(tensor));
+            let _ = writeln!(text, "{} = {}{}", key(&tensor.name), answer(tensor), remark(tensor));
         }
         let sizes = self.sizes();
         if !sizes.is_empty() {
             text += "\n# A whole number, or [smallest, largest], drawn anew for every sample.\n[sizes]\n";
             for (name, size) in sizes {
-                text += &format!("{} = {size}\n", key(&name));
+                let _ = writeln!(text, "{} = {size}", key(&name));
             }
         }
         text += "\n[run]\nseed = 0\nbudget = \"120s\"\n";
         if let Some(domain) = &self.domain {
-            text += &format!("domain = {}\n", quoted(domain));
+            let _ = writeln!(text, "domain = {}", quoted(domain));
         }
         text
     }
@@ -315,7 +332,7 @@ impl Draft {
                 quoted(OPEN)
             );
         };
-        if tensor.is_edge_list() {
+        if self.is_edge_list(tensor) {
             let edges = match &dims[1] {
                 Length::Named(name) => format!(", degree = 4.0, edges = {}", quoted(name)),
                 Length::Fixed(n) => format!(", edges = {n}"),
@@ -351,10 +368,14 @@ impl Tensor {
         self.dtype.contains("float")
     }
 
-    /// Positions, two per edge.
-    pub(crate) fn is_edge_list(&self) -> bool {
-        let two = |dims: &Vec<Length>| dims.len() == 2 && dims[0] == Length::Fixed(2);
-        self.dtype.starts_with("int") && self.dims.as_ref().is_some_and(two)
+    /// Whether whole numbers of this shape can be positions, two per edge.
+    pub(crate) fn has_shape_of_edges(&self) -> bool {
+        let edges = |dims: &Vec<Length>| match dims.as_slice() {
+            [Length::Fixed(2), Length::Fixed(count)] => count % 2 == 0,
+            [Length::Fixed(2), Length::Named(_)] => true,
+            _ => false,
+        };
+        self.dtype.starts_with("int") && self.dims.as_ref().is_some_and(edges)
     }
 
     /// At least three axes, the last two of which can be those of a picture.
@@ -403,7 +424,9 @@ pub(crate) fn quoted(text: &str) -> String {
         match c {
             '"' => result.push_str("\\\""),
             '\\' => result.push_str("\\\\"),
-            c if c.is_control() => result.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(result, "\\u{:04X}", u32::from(c));
+            }
             c => result.push(c),
         }
     }

@@ -21,10 +21,7 @@ impl Host for Process {
         let handler = Arc::clone(&interrupted);
         let handle = move || {
             if handler.swap(true, Ordering::Relaxed) {
-                #[expect(
-                    clippy::exit,
-                    reason = "the call of the model that runs cannot be stopped otherwise"
-                )]
+                // The call of the model that runs cannot be stopped otherwise.
                 std::process::exit(130);
             }
         };

@@ -1,6 +1,8 @@
 //! `equicheck parity`: does an exported ONNX model equal its source?
 
+// Writing to a string does not fail.
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -12,6 +14,7 @@ use equicheck_onnx::OnnxModel;
 
 use crate::audit::{Runtime, Shared, marked};
 use crate::delivery::print;
+use crate::host::precision;
 use crate::{CouldNotRun, Host, PythonModel, check_target, folder_of, init, shown};
 
 #[derive(Debug, clap::Args)]
@@ -70,6 +73,8 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
         method: arguments.method.clone(),
         mode: "eval".to_owned(),
         inputs: names,
+        flat: true,
+        dtype: precision(&mut Shared(Rc::clone(&samples)))?,
         outputs: Vec::new(),
         samples: Rc::clone(&samples),
     })?;
@@ -93,21 +98,22 @@ fn rendered(arguments: &Arguments, export: &OnnxModel, parity: &Parity) -> Strin
         parity.samples
     );
     if let Err(why) = &parity.double {
-        text += &format!("The source's rounding in double precision is not known: {why}\n");
+        let _ = writeln!(text, "The source's rounding in double precision is not known: {why}");
     }
     for row in &parity.rows {
         let name = |name: &str| if name.is_empty() { "(none)".to_owned() } else { format!("`{name}`") };
-        text +=
-            &format!("\nOutput {} of the export, {} of the source\n", name(&row.export), name(&row.source));
+        let (export, source) = (name(&row.export), name(&row.source));
+        let _ = writeln!(text, "\nOutput {export} of the export, {source} of the source");
         if row.max_relative.is_finite() {
-            text += &format!(
+            let _ = write!(
+                text,
                 "  max absolute difference  {:.2e}\n  max relative difference  {:.2e}\n  rounding explains        {:.2e}\n",
                 row.max_absolute,
                 row.max_relative,
                 equicheck::audit::MARGIN * row.noise
             );
         }
-        text += &format!("  {}: {}\n", row.verdict, row.reason);
+        let _ = writeln!(text, "  {}: {}", row.verdict, row.reason);
     }
     text + &format!("\nOVERALL VERDICT: {}\n", parity.verdict)
 }

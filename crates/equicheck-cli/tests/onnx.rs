@@ -141,7 +141,7 @@ fn slips_are_explained_and_asked_again() {
         ["Q(3)", "E(3) x S(nodes)", "nodes pont", "nodes point vector", "nodes point", "9", "", "-", "", ""];
     let written = with_answers(&answers, &["init", &model, "--output", &file(&folder)]);
     assert_eq!(written.status, ExitStatus::Pass);
-    for said in ["unknown group", "did you mean `point`?", "does not fit shape"] {
+    for said in ["is not a group known here", "did you mean `point`?", "does not fit shape"] {
         assert!(written.stderr.contains(said), "{said}: {}", written.stderr);
     }
     let text = fs::read_to_string(file(&folder)).unwrap();
@@ -208,6 +208,53 @@ fn inputs_that_do_not_fit_the_graph_are_named() {
         assert_eq!(refused.status, ExitStatus::CouldNotRun);
         assert!(refused.stderr.contains(said), "{}", refused.stderr);
     }
+}
+
+/// The engine knows inputs by their place in the audit file, the graph by its own.
+#[test]
+fn inputs_may_be_listed_in_another_order_than_the_graph_s() {
+    let (folder, model) = directory("order", "egnn.onnx");
+    with_answers(&EGNN, &["init", &model, "--output", &file(&folder)]);
+    let text = fs::read_to_string(file(&folder)).unwrap();
+    let start = text.find("[inputs.pos]").unwrap();
+    let (next, end) = (text.find("[inputs.features]").unwrap(), text.find("[outputs]").unwrap());
+    let other = [&text[..start], &text[next..end], &text[start..next], &text[end..]].concat();
+    assert_ne!(other, text);
+    fs::write(file(&folder), other).unwrap();
+    let done = alone(&["audit", &file(&folder), "--samples", "2", "--transforms", "4"]);
+    assert_eq!(done.status, ExitStatus::Pass, "{}{}", done.stdout, done.stderr);
+}
+
+/// A seed on the command line draws other samples too.
+#[test]
+fn a_seed_draws_other_samples() {
+    let (folder, model) = directory("seed", "egnn.onnx");
+    with_answers(&EGNN, &["init", &model, "--output", &file(&folder)]);
+    let norm = |seed: &str| {
+        let args = [
+            "audit",
+            &file(&folder),
+            "--samples",
+            "1",
+            "--transforms",
+            "1",
+            "--seed",
+            seed,
+            "--format",
+            "json",
+        ];
+        let report = from_json(&alone(&args).stdout).unwrap();
+        report.outputs.iter().map(|output| output.scale).collect::<Vec<f64>>()
+    };
+    assert_eq!(norm("1"), norm("1"));
+    assert_ne!(norm("1"), norm("2"));
+}
+
+#[test]
+fn a_plan_has_no_report_to_deliver() {
+    let refused = alone(&["audit", "x.toml", "--plan", "--output", "x.json"]);
+    assert_eq!(refused.status, ExitStatus::CouldNotRun);
+    assert!(refused.stderr.contains("--output"), "{}", refused.stderr);
 }
 
 #[test]

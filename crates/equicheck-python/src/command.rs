@@ -49,9 +49,9 @@ impl Host for PythonHost<'_> {
     }
 
     fn python_model(&mut self, wanted: PythonModel) -> Result<Box<dyn Model>, CouldNotRun> {
-        let PythonModel { target, folder, method, mode, inputs, outputs, samples } = wanted;
+        let PythonModel { target, folder, method, mode, inputs, flat, dtype, outputs, samples } = wanted;
         let made = Bound::new(self.py, SampleFunction(samples)).and_then(|sample| {
-            let arguments = (&target, folder, method, mode, inputs, sample, outputs);
+            let arguments = (&target, folder, method, mode, dtype, inputs, flat, sample, outputs);
             let adapter = self.module.call_method1("model", arguments)?;
             adapter.call_method0("__enter__")?;
             Ok(adapter.unbind())

@@ -85,7 +85,7 @@ fn by_shape(tensor: &Tensor, role: Role, group: &Group, shape: &[usize]) -> Vec<
     let permuted: Vec<&str> = group.permuted_axes().collect();
     if !tensor.is_floating() && !tensor.dtype.starts_with("complex") {
         let mut found: Vec<String> = Vec::new();
-        if tensor.is_edge_list() {
+        if tensor.has_shape_of_edges() {
             found.extend(permuted.iter().map(|axis| format!("2 edges : {axis}")));
             found.extend(
                 permuted.iter().filter(|axis| **axis == "edges").map(|_| "2 edges : nodes".to_owned()),
