@@ -55,6 +55,28 @@ pub(crate) fn rewrite(model: &ModelProto) -> Result<ModelProto, String> {
     Ok(model)
 }
 
+/// Where a graph of longer floats rounds to shorter ones inside: a copy in double precision would not, and call what that
+/// rounding does exact.
+pub(crate) fn rounds_inside(model: &ModelProto) -> Result<(), String> {
+    let graph = model.graph.iter();
+    let ports = graph.flat_map(|graph| graph.input.iter().chain(&graph.output)).filter_map(Port::kind);
+    let short = |kind: i32| data_type::is_shorter_float(kind) && kind != data_type::FLOAT;
+    if ports.into_iter().any(short) {
+        return Ok(());
+    }
+    try_nodes(model, &mut |node| {
+        let target = node.attribute.iter().find(|a| a.name == "to").map(|a| a.i as i32);
+        match target.filter(|kind| node.op_type == "Cast" && short(*kind)) {
+            None => Ok(()),
+            Some(kind) => Err(format!(
+                "the graph rounds to {} inside, at node `{}`, and would not in double precision",
+                data_type::name(kind),
+                node_name(node)
+            )),
+        }
+    })
+}
+
 /// Puts operators that backends have in double precision into the place of those that they lack there, in a model whose
 /// floats are doubles already.
 pub(crate) fn settle(model: &mut ModelProto) {

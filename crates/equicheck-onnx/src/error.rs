@@ -144,7 +144,7 @@ pub enum OnnxError {
     },
 
     /// The backend failed on inputs that fit the graph.
-    #[error("{}: {why}", backend.title())]
+    #[error("{}: {}{}", backend.title(), shortened(why), backend.other_may())]
     Run {
         /// The backend.
         backend: Backend,
@@ -178,6 +178,14 @@ pub enum OnnxError {
         /// The nearest of those that are made.
         nearest: Option<String>,
     },
+}
+
+/// The beginning of a runtime's own message: some print half of the graph.
+fn shortened(why: &str) -> String {
+    const SHOWN: usize = 300;
+    let mut characters = why.chars();
+    let beginning: String = characters.by_ref().take(SHOWN).collect();
+    if characters.next().is_some() { beginning + " ..." } else { beginning }
 }
 
 fn looked_in(searched: &[PathBuf]) -> String {

@@ -220,6 +220,8 @@ impl OnnxModel {
                 && !values.to_real().iter().all(|v| v.fract() == 0.0)
             {
                 let kind = match holder {
+                    // Exporters write numbers of the code (square roots, factors) as scalars, rounded.
+                    Holder::Initializer if held.dims.is_empty() => StateKind::Constant,
                     Holder::Initializer => StateKind::Parameter,
                     Holder::Constant => StateKind::Constant,
                 };
@@ -232,6 +234,7 @@ impl OnnxModel {
 
     /// The double-precision graph on the first backend that takes it, its own before the other one.
     fn doubled(&mut self) -> Result<Self, String> {
+        double::rounds_inside(&self.model)?;
         let model = Rc::new(double::rewrite(&self.model)?);
         let mut reasons: Vec<String> = Vec::new();
         for backend in [self.options.backend, self.options.backend.other()] {
