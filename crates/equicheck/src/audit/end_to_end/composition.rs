@@ -69,6 +69,13 @@ impl EndToEnd<'_> {
             }
         }
         if rows.is_empty() {
+            // Who says what the graphs of a batch are expects them to be compared.
+            if let Some(why) = why.as_ref().filter(|_| !self.options.segments.is_empty()) {
+                self.notes.push(format!(
+                    "the graphs of a batch were not compared with themselves alone, so that whether one sees another is \
+                     not known: {why}"
+                ));
+            }
             return not_run(why.map_or_else(String::new, |why| format!("not applicable: {why}")));
         }
         rows.sort_by_key(|row| (row.output, row.kind));
