@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,19 @@ from . import _trees, _words
 from ._audit import adapter_for
 from ._equicheck import Buffer, Report
 from ._model import Adapter, Samples
+
+
+def is_of_user(error: BaseException, trace: TracebackType | None) -> bool:
+    """Whether an exception passed through code of the user's: only then a traceback says where to look."""
+    if isinstance(error, SyntaxError):
+        return True
+    own = str(Path(__file__).parent)
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith((own, "<frozen", importlib.__file__ or own)):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def resolve(target: str, folder: str | Path = "") -> Any:

@@ -96,7 +96,12 @@ impl Runtime {
             spec::Backend::OnnxRuntime => Backend::OnnxRuntime,
         });
         let options = OpenOptions {
-            backend: self.backend.or(declared).unwrap_or_default(),
+            // Who names the library wants it.
+            backend: self
+                .backend
+                .or(self.onnxruntime.as_ref().map(|_| Backend::OnnxRuntime))
+                .or(declared)
+                .unwrap_or_default(),
             onnxruntime: self.onnxruntime.clone().or(library),
             search: host.site_packages(),
         };

@@ -58,8 +58,11 @@ pub trait Host {
     }
 
     /// Reads a line from standard input, without its end; `None` where there is no more.
-    fn read_line(&mut self) -> Option<String> {
-        None
+    ///
+    /// # Errors
+    /// The user interrupted.
+    fn read_line(&mut self) -> Result<Option<String>, CouldNotRun> {
+        Ok(None)
     }
 
     /// Where reports, help and the version go.

@@ -109,7 +109,7 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
     }
     let contradictions = designed.map_or_else(Vec::new, |designed| designed.apply(&mut draft));
     if host.is_interactive() {
-        ask::everything(&mut draft, host);
+        ask::everything(&mut draft, host)?;
     }
     let text = draft.text();
     let open =
@@ -137,6 +137,20 @@ fn draft(arguments: &Arguments, host: &mut dyn Host) -> Result<Draft, CouldNotRu
         if let Some(backend) = arguments.backend {
             lines.push(format!("backend = {}", quoted(backend.word())));
         }
+        if let Some(port) = model.inputs.iter().find(|port| !is_tensor_type(&port.dtype)) {
+            return Err(CouldNotRun::Failed(format!(
+                "input `{}` of `{}` holds {}: audits take tensors of numbers",
+                port.name.escape_debug(),
+                shown(Path::new(target)),
+                port.dtype
+            )));
+        }
+        if model.inputs.is_empty() {
+            return Err(CouldNotRun::Failed(format!(
+                "`{}` has no inputs, so nothing about it can be transformed",
+                shown(Path::new(target))
+            )));
+        }
         return Ok(of_onnx(&model, lines));
     }
     if !target.contains(':') {
@@ -151,17 +165,26 @@ fn draft(arguments: &Arguments, host: &mut dyn Host) -> Result<Draft, CouldNotRu
             "--backend is for ONNX models, and this one is in Python".to_owned(),
         ));
     }
-    let description = host.describe_python(target, folder)?;
-    Ok(of_python(target, description))
+    let description = host.describe_python(target, Path::new("."))?;
+    // The audit file's paths begin at its own folder.
+    let named = match target.rsplit_once(':') {
+        Some((file, name)) if Path::new(file).extension().is_some_and(|ending| ending == "py") => {
+            format!("{}:{name}", relative(Path::new(file), folder))
+        }
+        _ => target.clone(),
+    };
+    Ok(of_python(&named, description))
 }
 
-/// A path from the folder of the audit file; absolute where it is not below it.
+/// A path as seen from the folder of the audit file, with `/` between its parts.
 fn relative(path: &Path, folder: &Path) -> String {
-    let whole = |path: &Path| path.canonicalize().ok();
-    let below = whole(path).zip(whole(folder)).and_then(|(path, folder)| {
-        path.strip_prefix(&folder).map(Path::to_path_buf).or(Ok::<_, ()>(path)).ok()
-    });
-    below.unwrap_or_else(|| path.to_owned()).to_string_lossy().into_owned()
+    let (Ok(path), Ok(folder)) = (path.canonicalize(), folder.canonicalize()) else {
+        return path.to_string_lossy().into_owned();
+    };
+    let shared = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(shared).map(|_| "..".to_owned());
+    let down = path.components().skip(shared).map(|part| part.as_os_str().to_string_lossy().into_owned());
+    up.chain(down).collect::<Vec<_>>().join("/")
 }
 
 fn of_onnx(model: &Description, lines: Vec<String>) -> Draft {
@@ -397,6 +420,12 @@ impl Tensor {
         });
         [self.dtype.clone(), dims.unwrap_or_default()].join(" ").trim().to_owned()
     }
+}
+
+/// Whether audits know tensors of this type, by numpy's name.
+fn is_tensor_type(dtype: &str) -> bool {
+    let numbers = ["bool", "uint8", "int8", "int16", "int32", "int64", "complex64", "complex128"];
+    numbers.contains(&dtype) || dtype.contains("float")
 }
 
 /// Whether a length is called like that of a batch.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use equicheck_cli::{Host, run};
+use equicheck_cli::{CouldNotRun, Host, run};
 
 struct Process {
     stdout: io::Stdout,
@@ -34,8 +34,8 @@ impl Host for Process {
         io::stdin().is_terminal() && self.stderr.is_terminal()
     }
 
-    fn read_line(&mut self) -> Option<String> {
-        equicheck_cli::read_line(&mut io::stdin().lock())
+    fn read_line(&mut self) -> Result<Option<String>, CouldNotRun> {
+        Ok(equicheck_cli::read_line(&mut io::stdin().lock()))
     }
 
     fn stdout(&mut self) -> &mut dyn Write {

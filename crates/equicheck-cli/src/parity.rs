@@ -59,7 +59,7 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
     let samples = file.samples(&folder, structures.as_mut()).map_err(|error| marked(&error, host))?;
     let samples: Rc<RefCell<dyn Samples>> = Rc::new(RefCell::new(samples.with_seed(arguments.seed)));
     let names: Vec<String> = file.inputs.iter().map(|(name, _)| name.clone()).collect();
-    let known: Vec<&str> = export.inputs().iter().map(|port| port.name.as_str()).collect();
+    let known: Vec<String> = export.inputs().iter().map(|port| port.name.clone()).collect();
     if names != known {
         return Err(CouldNotRun::Failed(format!(
             "the inputs {} of the audit file are not those of the model, {}, in the same order",
@@ -84,7 +84,15 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
         &mut Shared(samples),
         usize::from(arguments.samples),
         arguments.seed,
-    )?;
+    );
+    let parity = parity.map_err(|error| match (error, &arguments.inputs) {
+        (equicheck::Error::ModelFails { why, .. }, inputs) => CouldNotRun::Failed(format!(
+            "the source fails on what the export takes, {}: {why}{}",
+            known.join(", "),
+            if inputs.is_none() { "; if drawn values do not suit it, give --inputs AUDIT.toml" } else { "" }
+        )),
+        (error, _) => error.into(),
+    })?;
     print(host, &rendered(arguments, &export, &parity))?;
     Ok(ExitStatus::of(parity.verdict, arguments.allow_attention))
 }

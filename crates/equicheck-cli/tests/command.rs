@@ -34,8 +34,8 @@ impl Host for Fake {
         self.answers.is_some()
     }
 
-    fn read_line(&mut self) -> Option<String> {
-        self.answers.as_mut()?.pop_front()
+    fn read_line(&mut self) -> Result<Option<String>, CouldNotRun> {
+        Ok(self.answers.as_mut().and_then(VecDeque::pop_front))
     }
 
     fn stdout(&mut self) -> &mut dyn Write {

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use equicheck::report::{ExitStatus, Verdict, from_json};
-use equicheck_cli::{Host, run};
+use equicheck_cli::{CouldNotRun, Host, run};
 
 /// A process with or without a person who types.
 #[derive(Default)]
@@ -28,8 +28,8 @@ impl Host for Terminal {
         self.answers.is_some()
     }
 
-    fn read_line(&mut self) -> Option<String> {
-        self.answers.as_mut()?.pop_front()
+    fn read_line(&mut self) -> Result<Option<String>, CouldNotRun> {
+        Ok(self.answers.as_mut().and_then(VecDeque::pop_front))
     }
 
     fn stdout(&mut self) -> &mut dyn Write {

@@ -34,7 +34,14 @@ impl PythonHost<'_> {
         if error.is_instance_of::<PyKeyboardInterrupt>(self.py) {
             return CouldNotRun::Interrupted;
         }
-        error.display(self.py);
+        if self
+            .module
+            .call_method1("is_of_user", (error.value(self.py), error.traceback(self.py)))
+            .and_then(|own| own.extract())
+            .unwrap_or(true)
+        {
+            error.display(self.py);
+        }
         CouldNotRun::Failed(format!("`{target}` failed: {}", one_line(self.py, error)))
     }
 }
@@ -87,8 +94,20 @@ impl Host for PythonHost<'_> {
         io::stdin().is_terminal() && self.stderr.is_terminal()
     }
 
-    fn read_line(&mut self) -> Option<String> {
-        equicheck_cli::read_line(&mut io::stdin().lock())
+    fn read_line(&mut self) -> Result<Option<String>, CouldNotRun> {
+        // Python's own reading ends at Ctrl-C.
+        let line = self
+            .py
+            .import("sys")
+            .and_then(|sys| sys.getattr("stdin")?.call_method0("readline")?.extract::<String>());
+        match line {
+            Ok(line) if line.is_empty() => Ok(None),
+            Ok(line) => Ok(Some(line.trim_end_matches(['\n', '\r']).to_owned())),
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(self.py) => {
+                Err(CouldNotRun::Interrupted)
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     fn stdout(&mut self) -> &mut dyn Write {

@@ -4,20 +4,23 @@ use equicheck::symmetry::{Factor, Group};
 
 use super::suggest::{self, Role};
 use super::{Answer, Draft, Length, Tensor, quoted};
-use crate::Host;
+use crate::{CouldNotRun, Host};
 
 /// Asks for what the draft does not say. An empty answer leaves the question open, and so does the end of input for all
 /// that follow.
-pub(super) fn everything(draft: &mut Draft, host: &mut dyn Host) {
+///
+/// # Errors
+/// The user interrupted.
+pub(super) fn everything(draft: &mut Draft, host: &mut dyn Host) -> Result<(), CouldNotRun> {
     say(host, "Empty answers leave a question open: the file then holds \"?\".\n");
-    let Some(group) = group(draft, host) else { return };
+    let Some(group) = group(draft, host)? else { return Ok(()) };
     for k in 0..draft.inputs.len() {
         let mut tensor = draft.inputs[k].clone();
-        if tensor.layout.is_none() && !layout(&mut tensor, Role::Input, &group, &draft.metadata, host) {
-            return;
+        if tensor.layout.is_none() && !layout(&mut tensor, Role::Input, &group, &draft.metadata, host)? {
+            return Ok(());
         }
-        if tensor.dims.is_none() && tensor.source.is_none() && !source(&mut tensor, host) {
-            return;
+        if tensor.dims.is_none() && tensor.source.is_none() && !source(&mut tensor, host)? {
+            return Ok(());
         }
         draft.inputs[k] = tensor;
     }
@@ -25,8 +28,8 @@ pub(super) fn everything(draft: &mut Draft, host: &mut dyn Host) {
         let question =
             "What lies beyond the edge of the grids: periodic (the opposite edge) or open (nothing known)? ";
         loop {
-            match ask(host, question).as_deref() {
-                None => return,
+            match ask(host, question)?.as_deref() {
+                None => return Ok(()),
                 Some("") => break,
                 Some(word @ ("periodic" | "open")) => {
                     draft.domain = Some(word.to_owned());
@@ -38,25 +41,26 @@ pub(super) fn everything(draft: &mut Draft, host: &mut dyn Host) {
     }
     for k in 0..draft.outputs.len() {
         let mut tensor = draft.outputs[k].clone();
-        if tensor.layout.is_none() && !layout(&mut tensor, Role::Output, &group, &draft.metadata, host) {
-            return;
+        if tensor.layout.is_none() && !layout(&mut tensor, Role::Output, &group, &draft.metadata, host)? {
+            return Ok(());
         }
         draft.outputs[k] = tensor;
     }
+    Ok(())
 }
 
 /// `None` where the group stays open: no layout can be read without it.
-fn group(draft: &mut Draft, host: &mut dyn Host) -> Option<Group> {
+fn group(draft: &mut Draft, host: &mut dyn Host) -> Result<Option<Group>, CouldNotRun> {
     if let Some(group) = &draft.group {
-        return Group::parse(group).ok();
+        return Ok(Group::parse(group).ok());
     }
     say(host, "Examples: E(3) x S(nodes) for molecules, SO(3), C4 for images, T(2) for their shifts.\n");
     loop {
-        let text = ask(host, "Group: ").filter(|text| !text.is_empty())?;
+        let Some(text) = ask(host, "Group: ")?.filter(|text| !text.is_empty()) else { return Ok(None) };
         match Group::parse(&text) {
             Ok(group) => {
                 draft.group = Some(text);
-                return Some(group);
+                return Ok(Some(group));
             }
             Err(error) => say(host, &format!("  {}\n", indented(&error.to_string()))),
         }
@@ -70,7 +74,7 @@ fn layout(
     group: &Group,
     metadata: &[(String, String)],
     host: &mut dyn Host,
-) -> bool {
+) -> Result<bool, CouldNotRun> {
     let what = match role {
         Role::Input => "Input",
         Role::Output => "Output",
@@ -95,14 +99,14 @@ fn layout(
         n => format!("1 to {n}, "),
     };
     loop {
-        let answer = ask(host, &format!("Layout ({numbers}or words such as `nodes vector`; - for {no}): "));
-        let Some(text) = answer else { return false };
+        let answer = ask(host, &format!("Layout ({numbers}or words such as `nodes vector`; - for {no}): "))?;
+        let Some(text) = answer else { return Ok(false) };
         let number = text.parse::<usize>().ok().and_then(|n| offered.get(n.checked_sub(1)?));
         let text = match (text.as_str(), number) {
-            ("", _) => return true,
+            ("", _) => return Ok(true),
             ("-", _) => {
                 tensor.layout = Some(Answer::No);
-                return true;
+                return Ok(true);
             }
             ("\"\"", _) => String::new(),
             (_, Some(offered)) => offered.clone(),
@@ -111,7 +115,7 @@ fn layout(
         match suggest::fits(&text, tensor, group) {
             Ok(_) => {
                 tensor.layout = Some(Answer::Layout(text));
-                return true;
+                return Ok(true);
             }
             Err(why) => say(host, &format!("  {}\n", indented(&why))),
         }
@@ -119,21 +123,21 @@ fn layout(
 }
 
 /// Where an input of unknown shape comes from. False at the end of input.
-fn source(tensor: &mut Tensor, host: &mut dyn Host) -> bool {
+fn source(tensor: &mut Tensor, host: &mut dyn Host) -> Result<bool, CouldNotRun> {
     let question = "Values: a file (x.npz), or a shape of which normal numbers are drawn (nodes 3): ";
-    let Some(text) = ask(host, question) else { return false };
+    let Some(text) = ask(host, question)? else { return Ok(false) };
     if text.is_empty() {
-        return true;
+        return Ok(true);
     }
     if text.contains('.') || text.contains('/') {
         tensor.source = Some(format!("file = {}", quoted(&text)));
-        return true;
+        return Ok(true);
     }
     let length = |word: &str| word.parse().map_or_else(|_| Length::Named(word.to_owned()), Length::Fixed);
     let words = text.split([' ', ',', '[', ']', '(', ')']).filter(|word| !word.is_empty());
     tensor.dims = Some(words.map(length).collect());
     "float32".clone_into(&mut tensor.dtype);
-    true
+    Ok(true)
 }
 
 /// Whether translations act on an input that is a grid.
@@ -151,10 +155,10 @@ fn say(host: &mut dyn Host, text: &str) {
     let _ = host.stderr().write_all(text.as_bytes());
 }
 
-fn ask(host: &mut dyn Host, question: &str) -> Option<String> {
+fn ask(host: &mut dyn Host, question: &str) -> Result<Option<String>, CouldNotRun> {
     say(host, question);
     let _ = host.stderr().flush();
-    host.read_line().map(|line| line.trim().to_owned())
+    Ok(host.read_line()?.map(|line| line.trim().to_owned()))
 }
 
 fn indented(text: &str) -> String {
