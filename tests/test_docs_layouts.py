@@ -120,8 +120,9 @@ def test_an_example_runs(row: Row, representations: dict[str, Any]) -> None:
             assert beside is not None
             return 3 * beside[x.clamp(min=0)] * (x >= 0)[..., None]
         if "point" in row.layout or "fractional" in row.layout:  # affine
-            y = 1.25 * x - 0.25 * x.mean(0, keepdim=True)
-            return y if cell is None else y + 2 * (cell if "mod" in row.layout else torch.eye(3, dtype=x.dtype))[0]
+            if cell is not None:  # means are not defined modulo a lattice
+                return x + 2.25 * (cell if "mod" in row.layout else torch.eye(3, dtype=x.dtype))[0]
+            return 1.25 * x - 0.25 * x.mean(0, keepdim=True)
         return 3 * x
 
     report = equicheck.audit(
