@@ -58,8 +58,9 @@ def test_what_vanishes_by_symmetry_is_judged_on_rattled_copies(count: int) -> No
     given, rattled = rows["samples as given"]["max_relative_f64"], rows["rattled copies"]["max_relative_f64"]
     assert given < 1e-3
     assert rattled > 1e-2
-    worst = broken.to_text().split("Worst case:")[2]
-    assert "(a rattled copy of" in worst.split("block")[0]
+    assert broken.outputs["dipole"].worst["rattled_from"] is not None
+    section = broken.to_text().split("Equivariance Error of dipole:")[1]
+    assert "(a rattled copy of" in section.split("Worst case:")[1].split("block")[0]
 
 
 def test_nothing_is_rattled_without_need() -> None:
