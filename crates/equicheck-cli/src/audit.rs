@@ -1,6 +1,5 @@
 //! `equicheck audit`: what an audit file describes.
 
-// Writing to a string does not fail.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use equicheck::audit::{Options, Plan, Progress, Specification};
 use equicheck::model::{
-    Call, CallError, Draw, Drawn, Model, ModelInfo, Returned, Samples, StateTensor, Tensor, Unavailable,
+    Call, CallError, Model, ModelInfo, Returned, Samples, StateTensor, Tensor, Unavailable,
 };
 use equicheck::report::{ExitStatus, Report, Shard};
 use equicheck::spec::{self, AuditFile, Budget, SpecError};
@@ -176,7 +175,7 @@ fn prepare(
         (Some(onnx), _) => {
             let library = file.model.onnxruntime.get().map(|path| folder.join(path));
             let model = runtime.open(&folder.join(onnx), file.model.backend.get().copied(), library, host)?;
-            Box::new(Ordered::new(model, &names)?)
+            Box::new(Ordered::new(model, &names, host.interruption())?)
         }
         (None, Some(target)) => {
             if runtime.backend.is_some() || runtime.onnxruntime.is_some() {
@@ -202,7 +201,6 @@ fn prepare(
         }
         (None, None) => return Err(CouldNotRun::Failed("the audit file names no model".to_owned())),
     };
-    let model = Box::new(Interruptible { model, interrupted: host.interruption() });
     Ok(Ready { specification, options, model, samples })
 }
 
@@ -295,15 +293,21 @@ impl Samples for Shared {
     }
 }
 
-/// An ONNX model whose inputs an audit file lists in an order of its own.
+/// An ONNX model whose inputs an audit file lists in an order of its own, and between whose calls the user can stop the
+/// audit: nothing of Python's runs that would.
 struct Ordered {
     model: Box<dyn Model>,
     /// For each input of the graph, its place in the audit file.
     places: Vec<usize>,
+    interrupted: Rc<dyn Fn() -> bool>,
 }
 
 impl Ordered {
-    fn new(model: OnnxModel, names: &[String]) -> Result<Self, CouldNotRun> {
+    fn new(
+        model: OnnxModel,
+        names: &[String],
+        interrupted: Rc<dyn Fn() -> bool>,
+    ) -> Result<Self, CouldNotRun> {
         let known: Vec<&str> = model.inputs().iter().map(|port| port.name.as_str()).collect();
         let listed = known.join(", ");
         if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -320,11 +324,11 @@ impl Ordered {
             })
         };
         let places = known.iter().map(place).collect::<Result<_, _>>()?;
-        Ok(Self { model: Box::new(model), places })
+        Ok(Self { model: Box::new(model), places, interrupted })
     }
 
     fn of(&self, model: Box<dyn Model>) -> Box<dyn Model> {
-        Box::new(Self { model, places: self.places.clone() })
+        Box::new(Self { model, places: self.places.clone(), interrupted: Rc::clone(&self.interrupted) })
     }
 }
 
@@ -338,62 +342,13 @@ impl Model for Ordered {
     }
 
     fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
+        if (self.interrupted)() {
+            return Err(CallError::Interrupted);
+        }
         let inputs: Vec<Tensor> = self.places.iter().map(|place| call.inputs[*place].clone()).collect();
         let mut returned = self.model.forward(&Call { inputs: &inputs, ..*call })?;
         returned.written_inputs.iter_mut().for_each(|input| *input = self.places[*input]);
         Ok(returned)
-    }
-
-    fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
-        self.model.double().map(|model| self.of(model))
-    }
-
-    fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
-        self.model.state()
-    }
-
-    fn with_state(&mut self, values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
-        self.model.with_state(values).map(|model| self.of(model))
-    }
-}
-
-/// A model between whose calls the user can stop the audit.
-struct Interruptible {
-    model: Box<dyn Model>,
-    interrupted: Rc<dyn Fn() -> bool>,
-}
-
-impl Interruptible {
-    fn of(&self, model: Box<dyn Model>) -> Box<dyn Model> {
-        Box::new(Self { model, interrupted: Rc::clone(&self.interrupted) })
-    }
-
-    fn check(&self) -> Result<(), CallError> {
-        if (self.interrupted)() { Err(CallError::Interrupted) } else { Ok(()) }
-    }
-}
-
-impl Model for Interruptible {
-    fn info(&self) -> ModelInfo {
-        self.model.info()
-    }
-
-    fn environment(&self) -> BTreeMap<String, String> {
-        self.model.environment()
-    }
-
-    fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
-        self.check()?;
-        self.model.forward(call)
-    }
-
-    fn replays_draws(&self) -> Result<(), Unavailable> {
-        self.model.replays_draws()
-    }
-
-    fn forward_with_draws(&mut self, call: &Call<'_>, replayed: Option<&[Draw]>) -> Result<Drawn, CallError> {
-        self.check()?;
-        self.model.forward_with_draws(call, replayed)
     }
 
     fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {

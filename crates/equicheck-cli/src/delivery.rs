@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use equicheck::report::{ExitStatus, Report, to_json, to_markdown, to_text};
+use equicheck::sentence;
 
-use crate::{CouldNotRun, Host, sentence, shown};
+use crate::{CouldNotRun, Host, shown};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Delivery {

@@ -4,20 +4,20 @@ mod ask;
 mod designed;
 mod suggest;
 
-// Writing to a string does not fail.
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use equicheck::report::ExitStatus;
+use equicheck::sentence;
 use equicheck::spec::AuditFile;
 use equicheck::symmetry::Group;
 use equicheck_onnx::{Backend, Description, Dim};
 
 use crate::audit::marked;
 use crate::delivery::{cannot_write, print};
-use crate::{CouldNotRun, Host, PythonDescription, check_target, folder_of, sentence, shown};
+use crate::{CouldNotRun, Host, PythonDescription, check_target, folder_of, shown};
 
 /// An answer that is still open.
 const OPEN: &str = "?";

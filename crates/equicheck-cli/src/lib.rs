@@ -11,12 +11,12 @@ mod parity;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use equicheck::report::{ExitStatus, Report, from_json};
+use equicheck::sentence;
 
 use delivery::{Delivery, print};
 pub use host::{CouldNotRun, Host, PythonDescription, PythonModel, read_line};
@@ -161,11 +161,4 @@ fn folder_of(path: &Path) -> &Path {
 /// A path on one line.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
-}
-
-/// The system's message within a sentence of ours: lowercase.
-fn sentence(error: &io::Error) -> String {
-    let message = error.to_string();
-    let mut rest = message.chars();
-    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
 }

@@ -1,6 +1,5 @@
 //! `equicheck parity`: does an exported ONNX model equal its source?
 
-// Writing to a string does not fail.
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -145,12 +145,10 @@ impl OnnxModel {
                 continue;
             }
             if !made.contains(name) {
-                let nearest = made
-                    .iter()
-                    .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+                let nearest = equicheck::most_alike(name, made.iter().copied());
                 return Err(OnnxError::UnknownTensor {
                     name: (*name).to_owned(),
-                    nearest: nearest.map(|name| (*name).to_owned()),
+                    nearest: nearest.map(str::to_owned),
                 });
             }
             // Its type and shape follow from the graph.

@@ -33,11 +33,35 @@ pub(crate) struct PyModel {
     raised: Raised,
     /// Inputs are compared after the first call only: writing to them is a habit, not an event.
     inspected: bool,
+    /// Held for what it does when it goes.
+    entered: Option<Entered>,
+}
+
+/// An adapter that gives back what it holds (state, generators) at the end.
+struct Entered(Py<PyAny>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            let none = py.None();
+            if let Err(error) = self.0.call_method1(py, "__exit__", (&none, &none, &none)) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
 }
 
 impl PyModel {
     pub(crate) fn new(adapter: Py<PyAny>, raised: Raised) -> Self {
-        Self { adapter, raised, inspected: false }
+        Self { adapter, raised, inspected: false, entered: None }
+    }
+
+    /// The model of an adapter that is entered now, and left when the model goes.
+    pub(crate) fn entered(adapter: &Bound<'_, PyAny>) -> PyResult<Self> {
+        adapter.call_method0("__enter__")?;
+        let mut model = Self::new(adapter.clone().unbind(), Raised::default());
+        model.entered = Some(Entered(adapter.clone().unbind()));
+        Ok(model)
     }
 
     fn call_error(&self, py: Python<'_>, error: PyErr) -> CallError {

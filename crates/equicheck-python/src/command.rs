@@ -1,21 +1,19 @@
 //! The command line, hosted by Python.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::{cell::RefCell, collections::BTreeMap};
 
-use equicheck::model::{
-    Call, CallError, Draw, Drawn, Model, ModelInfo, Returned, StateTensor, Tensor, Unavailable,
-};
+use equicheck::model::Model;
 use equicheck::spec::{Structure, Structures};
 use equicheck_cli::{CouldNotRun, Host, PythonDescription, PythonModel};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::adapter::{PyModel, Raised, one_line};
+use crate::adapter::{PyModel, one_line};
 use crate::dlpack::{Buffer, read};
 use crate::report::Report;
 
@@ -60,12 +58,10 @@ impl Host for PythonHost<'_> {
         let made = Bound::new(self.py, SampleFunction(samples)).and_then(|sample| {
             let arguments = (&target, folder, method, mode, dtype, inputs, flat, sample, outputs);
             let adapter = self.module.call_method1("model", arguments)?;
-            adapter.call_method0("__enter__")?;
-            Ok(adapter.unbind())
+            PyModel::entered(&adapter)
         });
-        let adapter = made.map_err(|error| self.failed(&target, &error))?;
-        let model = PyModel::new(adapter.clone_ref(self.py), Raised::default());
-        Ok(Box::new(Entered { model, adapter }))
+        let model = made.map_err(|error| self.failed(&target, &error))?;
+        Ok(Box::new(model))
     }
 
     fn describe_python(&mut self, target: &str, folder: &Path) -> Result<PythonDescription, CouldNotRun> {
@@ -129,57 +125,6 @@ impl SampleFunction {
         let tensors = self.0.borrow_mut().get(index);
         let tensors = tensors.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         tensors.into_iter().map(|tensor| Py::new(py, Buffer::new(tensor))).collect()
-    }
-}
-
-/// A model whose adapter gives back what it holds (state, generators) at the end.
-struct Entered {
-    model: PyModel,
-    adapter: Py<PyAny>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        Python::attach(|py| {
-            let none = py.None();
-            if let Err(error) = self.adapter.call_method1(py, "__exit__", (&none, &none, &none)) {
-                error.write_unraisable(py, None);
-            }
-        });
-    }
-}
-
-impl Model for Entered {
-    fn info(&self) -> ModelInfo {
-        self.model.info()
-    }
-
-    fn environment(&self) -> BTreeMap<String, String> {
-        self.model.environment()
-    }
-
-    fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
-        self.model.forward(call)
-    }
-
-    fn replays_draws(&self) -> Result<(), Unavailable> {
-        self.model.replays_draws()
-    }
-
-    fn forward_with_draws(&mut self, call: &Call<'_>, replayed: Option<&[Draw]>) -> Result<Drawn, CallError> {
-        self.model.forward_with_draws(call, replayed)
-    }
-
-    fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
-        self.model.double()
-    }
-
-    fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
-        self.model.state()
-    }
-
-    fn with_state(&mut self, values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
-        self.model.with_state(values)
     }
 }
 

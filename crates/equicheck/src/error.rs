@@ -171,6 +171,21 @@ pub enum Error {
     Interrupted,
 }
 
+/// The system's message within a sentence of ours: lowercase.
+pub fn sentence(error: &std::io::Error) -> String {
+    let message = error.to_string();
+    let mut rest = message.chars();
+    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
+}
+
+/// The candidate that is most like `word`, however little that is: by Jaro and Winkler, who weigh beginnings. `None` of
+/// none.
+pub fn most_alike<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .max_by(|a, b| strsim::jaro_winkler(a, word).total_cmp(&strsim::jaro_winkler(b, word)))
+}
+
 /// The nearest of `candidates` to `word`, when it is near enough to be a slip of the finger.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();

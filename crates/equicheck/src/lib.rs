@@ -13,4 +13,4 @@ pub mod spec;
 pub mod symmetry;
 
 pub use audit::audit;
-pub use error::{Error, ParseError};
+pub use error::{Error, ParseError, most_alike, sentence};

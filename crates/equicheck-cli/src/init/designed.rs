@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use equicheck::symmetry::Group;
+use equicheck::{most_alike, sentence};
 use toml::{Table, Value};
 
 use super::suggest::fits;
 use super::{Answer, Draft, Tensor};
-use crate::{CouldNotRun, sentence, shown};
+use crate::{CouldNotRun, shown};
 
 /// The keys that are read.
 const KEYS: [&str; 4] = ["group", "inputs", "outputs", "layers"];
@@ -120,10 +121,8 @@ fn tensors(
 
 fn of_layer((name, kind): &(String, Option<String>), layers: &[(String, String)]) -> Option<String> {
     let Some((_, own)) = layers.iter().find(|(own, _)| own == name) else {
-        let nearest = layers
-            .iter()
-            .max_by(|a, b| strsim::jaro_winkler(&a.0, name).total_cmp(&strsim::jaro_winkler(&b.0, name)));
-        let nearest = nearest.map_or_else(String::new, |(own, _)| format!("; the nearest is `{own}`"));
+        let nearest = most_alike(name, layers.iter().map(|(own, _)| own.as_str()));
+        let nearest = nearest.map_or_else(String::new, |own| format!("; the nearest is `{own}`"));
         return Some(format!("layer `{name}` is declared, and the model has no such module{nearest}"));
     };
     let kind = kind.as_ref().filter(|kind| *kind != own)?;

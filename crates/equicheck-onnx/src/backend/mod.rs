@@ -78,10 +78,7 @@ impl FromStr for Backend {
             return Ok(backend);
         }
         // "ort" and the like are nearer to the library's name than letters say.
-        let nearest = Self::ALL
-            .into_iter()
-            .map(Backend::word)
-            .max_by(|a, b| strsim::jaro_winkler(a, word).total_cmp(&strsim::jaro_winkler(b, word)))
+        let nearest = equicheck::most_alike(word, Self::ALL.into_iter().map(Backend::word))
             .expect("there are backends");
         Err(OnnxError::UnknownBackend { word: word.to_owned(), nearest })
     }

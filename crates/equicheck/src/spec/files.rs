@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use crate::error::nearest;
+use crate::error::{nearest, sentence};
 use crate::model::{DType, Tensor};
 
 use super::cast::convert;
@@ -42,13 +42,6 @@ pub(crate) fn array(path: &Path, ending: &str, key: &str) -> Result<Tensor, Stri
         "png" => picture(reader),
         other => Err(format!("files that end in .{other} are not read here")),
     }
-}
-
-/// The system's message within a sentence of ours: lowercase.
-fn sentence(error: &io::Error) -> String {
-    let message = error.to_string();
-    let mut rest = message.chars();
-    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
 }
 
 fn too_large() -> String {
