@@ -126,9 +126,9 @@ check-mypy: check-setup ## types of the Python package
 	$(BIN)/mypy
 
 check-pytest: check-setup check-extension ## Python tests
-	$(BIN)/python -m pytest tests --ignore=tests/integration -m "not heavy"
+	$(BIN)/python -m pytest -n auto tests --ignore=tests/integration -m "not heavy"
 
 check-heavy: check-setup-heavy check-extension ## Python tests with other people's packages and models
-	$(BIN)/python -m pytest tests -m heavy
+	$(BIN)/python -m pytest -n auto tests -m heavy
 
 check-demo: demo
