@@ -70,7 +70,7 @@ lint: check-house check-fmt check-ruff check-clippy check-mypy ## run the checks
 .PHONY: lock
 lock: check-setup ## pin the newest allowed versions of the Python packages that tests use
 	cd tools && ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
-		--custom-compile-command "make lock" requirements-heavy.in --output-file requirements-heavy.txt
+		--custom-compile-command "make lock" --override overrides.txt requirements-heavy.in --output-file requirements-heavy.txt
 	cd tools && ../$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
 		--custom-compile-command "make lock" --constraint requirements-heavy.txt \
 		requirements-test.in --output-file requirements-test.txt

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / "python"
+#: Dependencies that no package gets.
+OVERRIDES = ROOT / "tools" / "overrides.txt"
 STAMP = VENV / "equicheck-requirements"
 
 
@@ -65,8 +67,8 @@ def uv_environment() -> dict[str, str]:
 def main(lists: list[str]) -> int:
     """Create the environment if need be and install the pinned lists in it."""
     digest = hashlib.sha256(sys.version.encode())
-    for name in lists:
-        digest.update((ROOT / name).read_bytes())
+    for path in (*(ROOT / name for name in lists), OVERRIDES):
+        digest.update(path.read_bytes())
     wanted = digest.hexdigest()
     installed = STAMP.read_text().split() if STAMP.exists() else []
     if wanted in installed and output(PYTHON, "--version"):
@@ -87,7 +89,7 @@ def main(lists: list[str]) -> int:
     STAMP.unlink(missing_ok=True)
     if not output(BIN / "uv", "--version"):
         run(PYTHON, "-m", "pip", "install", "--quiet", "--constraint", ROOT / lists[0], "uv")
-    command: list[str | Path] = [BIN / "uv", "pip", "install", "--python", PYTHON]
+    command: list[str | Path] = [BIN / "uv", "pip", "install", "--python", PYTHON, "--override", OVERRIDES]
     for name in lists:
         command += ["--requirement", ROOT / name]
     run(*command, env=uv_environment())
