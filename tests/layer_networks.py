@@ -3,7 +3,7 @@
 Each function returns a ``LayerNetwork``: the model, the keyword arguments of ``equicheck.audit`` that go with it, and
 the qualified name of the module whose own code breaks the symmetry. Kinds of bug, in every library:
 
-- ``"nonlinearity"``: a componentwise tanh or ReLU, a module of its own class in place of the right one;
+- ``"nonlinearity"``: a componentwise tanh or SiLU, a module of its own class in place of the right one;
 - ``"norm"``: a plain LayerNorm, or statistics of single components, in place of the right one;
 - ``"linear"``: a plain linear map that mixes components;
 - ``"bias"``: a constant vector is added to all components;
@@ -16,6 +16,7 @@ it is small. Every bug leaves all other parameters of the network as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
@@ -69,6 +70,16 @@ def generator(seed: int) -> torch.Generator:
 def normal(*shape: int, random: torch.Generator) -> torch.Tensor:
     """In single precision, whatever the default dtype is."""
     return torch.randn(shape, generator=random, dtype=torch.float32)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def redraw(model: nn.Module, seed: int) -> None:
@@ -328,13 +339,9 @@ def copies(layer: nn.Module) -> list[nn.Module]:
 @cache
 def built(kind: str, lmax: int, dtype: torch.dtype) -> nn.Module:
     """A network with constants rounded to ``dtype``, as e3nn does under this default dtype."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
+    with default_dtype(dtype):
         model = Stack(copies(Block(lmax))) if kind == "stack" else MessageNetwork(lmax)
         return model.eval()
-    finally:
-        torch.set_default_dtype(before)
 
 
 def e3nn_model(
@@ -394,5 +401,198 @@ def e3nn_message_network(
         "in_layouts": {"positions": "nodes point", "attributes": "nodes features", "edges": "2 edges : nodes"},
         "out_layouts": f"nodes {irreps(lmax)}",
         "factory": partial(e3nn_factory, arguments),
+    }
+    return LayerNetwork(model, options, expected)
+
+
+# --- escnn -----------------------------------------------------------------------------------------------------------
+
+#: Two regular fields of C4 and three of frequency 1, whose components change sign under turns.
+REGULAR, TURNING = 2, 3
+ORDER = 4
+WIDTH = ORDER * REGULAR + 2 * TURNING
+
+
+def symmetrised(kernel: torch.Tensor, before: Any, after: Any) -> torch.Tensor:
+    """The mean of a kernel [out, in, height, width] over C4, each orbit being equal to the last bit.
+
+    escnn rounds the basis of its kernels to single precision, which leaves 1e-6 of an error in double precision.
+    """
+    turned = []
+    for element in before.gspace.fibergroup.elements:
+        # The matrices of these fields are signed permutations.
+        rho_in, rho_out = (
+            torch.from_numpy(fields.representation(element)).round().to(kernel) for fields in (before, after)
+        )
+        quarters = element.to("int")
+        turned.append(torch.einsum("ij,jkhw,lk->ilhw", rho_out, kernel.rot90(quarters, (2, 3)), rho_in))
+    a, b, c, d = turned
+    # In this order a cyclic shift of the terms does not change the sum.
+    mean = ((a + c) + (b + d)) / ORDER
+    assert (mean - kernel).norm() < 1e-5 * kernel.norm()
+    return mean
+
+
+def escnn_network(
+    bug: str | None = None, at: int | None = None, seed: int = 0, strength: float = 1.0, rounded: bool = False
+) -> LayerNetwork:
+    """Steerable convolutions under C4 on images of odd size, [batch, 2, height, width] to regular and turning fields.
+
+    rounded: keep escnn's own kernels, whose basis is rounded to single precision: 1e-6 in double precision.
+    """
+    # escnn cannot be built under another default dtype.
+    with default_dtype(torch.float32):
+        return _escnn_network(bug, place(bug, at), seed, strength, rounded)
+
+
+def _escnn_network(bug: str | None, at: int | None, seed: int, strength: float, rounded: bool) -> LayerNetwork:
+    from planar_escnn import enn, gspaces
+
+    plane = gspaces.rot2dOnR2(ORDER)
+    colours = enn.FieldType(plane, 2 * [plane.trivial_repr])
+    fields = enn.FieldType(plane, REGULAR * [plane.regular_repr] + TURNING * [plane.irrep(1)])
+
+    def with_tensor(x: Any, tensor: torch.Tensor) -> Any:
+        return enn.GeometricTensor(tensor, x.type)
+
+    class FieldBias(nn.Module):
+        """A learned constant for each regular field: healthy."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(REGULAR))
+
+        def forward(self, x: Any) -> Any:
+            bias = 0.3 * torch.cat([self.bias.repeat_interleave(ORDER), self.bias.new_zeros(2 * TURNING)])
+            return with_tensor(x, x.tensor + bias[:, None, None])
+
+    class ChannelBias(nn.Module):
+        """A learned constant for each channel."""
+
+        def __init__(self, healthy: FieldBias) -> None:
+            super().__init__()
+            bias = torch.zeros(WIDTH)
+            bias[: ORDER * REGULAR] = 0.3 * healthy.bias.detach().repeat_interleave(ORDER)
+            self.bias = nn.Parameter(bias + strength * normal(WIDTH, random=planted))
+
+        def forward(self, x: Any) -> Any:
+            return with_tensor(x, x.tensor + self.bias[:, None, None])
+
+    def squashed(tensor: torch.Tensor) -> torch.Tensor:
+        # escnn's own for several kinds of fields return float32 whatever they take, or blow up short vectors.
+        regular, turning = tensor.split([ORDER * REGULAR, 2 * TURNING], 1)
+        pairs = turning.unflatten(1, (TURNING, 2))
+        pairs = pairs / (1 + pairs.square().sum(2, keepdim=True)).sqrt()
+        return torch.cat([torch.nn.functional.silu(regular), pairs.flatten(1, 2)], 1)
+
+    class Squash(enn.EquivariantModule):
+        """SiLU on regular fields, lengths up to 1 for those that turn."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.in_type = self.out_type = fields
+
+        def forward(self, x: Any) -> Any:
+            return with_tensor(x, squashed(x.tensor))
+
+        def evaluate_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+            return shape
+
+    class ComponentwiseSilu(nn.Module):
+        """SiLU on components that change sign under turns too."""
+
+        def forward(self, x: Any) -> Any:
+            right = squashed(x.tensor)
+            return with_tensor(x, right + strength * (torch.nn.functional.silu(x.tensor) - right))
+
+    class PlainBatchNorm(nn.BatchNorm2d):
+        """Statistics, factors and constants of single channels."""
+
+        def forward(self, x: Any) -> Any:
+            return with_tensor(x, super().forward(x.tensor))
+
+    class PlainConvolution(nn.Conv2d):
+        """A kernel without symmetry."""
+
+        def forward(self, x: Any) -> Any:
+            return enn.GeometricTensor(super().forward(x.tensor), fields)
+
+    class Layer(nn.Module):
+        """Convolution, norm, constants, nonlinearity."""
+
+        def __init__(self, before: Any) -> None:
+            super().__init__()
+            self.convolution: nn.Module = enn.R2Conv(before, fields, 3, padding=1, bias=False)
+            self.norm: nn.Module = enn.IIDBatchNorm2d(fields)
+            self.shift: nn.Module = FieldBias()
+            self.nonlinearity: nn.Module = Squash()
+            self.ramp = 0.0
+
+        def forward(self, x: Any) -> Any:
+            x = self.norm(self.convolution(x))
+            if self.ramp:
+                x = with_tensor(x, ramp(x.tensor.movedim(1, -1), self.ramp).movedim(-1, 1))
+            return self.nonlinearity(self.shift(x))
+
+    class Images(nn.Module):
+        """Takes and returns plain tensors."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(Layer(colours if depth == 0 else fields) for depth in range(LAYERS))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = enn.GeometricTensor(x, colours)
+            for layer in self.layers:
+                x = layer(x)
+            return x.tensor
+
+    planted = generator(seed + 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Images()
+    random = generator(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, FieldBias):
+                module.bias.copy_(normal(REGULAR, random=random))
+            elif isinstance(module, enn.R2Conv):
+                module.weights.mul_(2)  # nonlinearities halve what passes
+        # Here escnn makes its kernels, which could not be copied if they had a history.
+        model.eval()
+        for module in model.modules():
+            if isinstance(module, enn.R2Conv) and not rounded:
+                module.filter.copy_(symmetrised(module.filter, module.in_type, module.out_type))
+    expected = None
+    if bug is not None and at is not None:
+        layer = model.layers[at]
+        inside = ""
+        if bug == "nonlinearity":
+            layer.nonlinearity, inside = ComponentwiseSilu(), "nonlinearity"
+        elif bug == "norm":
+            layer.norm, inside = PlainBatchNorm(WIDTH), "norm"
+            with torch.no_grad():
+                for tensor in (layer.norm.weight, layer.norm.bias, layer.norm.running_mean):
+                    tensor.add_(0.5 * strength * normal(WIDTH, random=planted))
+        elif bug == "linear":
+            kernel = layer.convolution.filter.detach()
+            other = normal(*kernel.shape, random=planted)
+            plain = PlainConvolution(kernel.shape[1], WIDTH, 3, padding=1, bias=False)
+            with torch.no_grad():
+                plain.weight.copy_(kernel + strength * other * (kernel.norm() / other.norm()))
+            layer.convolution, inside = plain, "convolution"
+        elif bug == "bias":
+            layer.shift, inside = ChannelBias(layer.shift), "shift"
+        else:
+            layer.ramp = strength
+        expected = culprit(f"layers.{at}", inside)
+        with torch.no_grad():
+            model.eval()
+    random = generator(100 + seed)
+    options = {
+        "inputs": [{"x": normal(2, 2, size, size, random=random)} for size in (9, 7, 11)],
+        "group": "C4",
+        "in_layouts": {"x": colours},
+        "out_layouts": fields,
     }
     return LayerNetwork(model, options, expected)
