@@ -254,3 +254,62 @@ def test_no_library_is_imported_for_a_plain_module() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.heavy
+def test_what_escnn_says_is_read_and_true() -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # escnn cannot be built under another
+    try:
+        from planar_escnn import enn, gspaces
+
+        plane = gspaces.flipRot2dOnR2(4)
+        colours = enn.FieldType(plane, 2 * [plane.trivial_repr])
+        fields = enn.FieldType(plane, 2 * [plane.regular_repr] + [plane.irrep(1, 1), plane.irrep(1, 0)])
+        regular = enn.FieldType(plane, 3 * [plane.regular_repr])
+        written = {
+            colours: "batch 2*trivial height width",
+            fields: "batch 2*regular+irrep(1,1)+irrep(1,0) height width",
+            regular: "batch 3*regular height width",
+        }
+
+        class Subclass(enn.R2Conv):
+            pass
+
+        modules = [
+            enn.R2Conv(colours, fields, 5, padding=2),
+            Subclass(fields, regular, 3, padding=1),
+            enn.IIDBatchNorm2d(fields),
+            enn.InnerBatchNorm(regular),
+            enn.ReLU(regular),
+            enn.NormNonLinearity(fields, "n_sigmoid"),
+            enn.GroupPooling(regular),
+            enn.SequentialModule(enn.R2Conv(fields, regular, 3, padding=1), enn.ELU(regular)),
+        ]
+        for module in modules:
+            found = layouts(module.eval())
+            assert found is not None
+            assert found["in"] == {next(iter(found["in"])): written[module.in_type]}
+            pooled = "batch 3*trivial height width"
+            assert found["out"] == {"": written.get(module.out_type, pooled)}
+            x = torch.randn(2, module.in_type.size, 7, 7)
+            with torch.no_grad():
+                y = module(enn.GeometricTensor(x, module.in_type)).tensor
+                for element in plane.fibergroup.elements:
+                    turned = module(enn.GeometricTensor(by_grid(module.in_type, element, x), module.in_type)).tensor
+                    # In single precision: 1e3 roundings.
+                    assert (turned - by_grid(module.out_type, element, y)).norm() < 1e-4 * y.norm()
+        narrowed = enn.RestrictionModule(regular, (None, 2))
+        assert layouts(narrowed) == {"in": {"input": written[regular]}, "out": {}}
+    finally:
+        torch.set_default_dtype(before)
+
+
+def by_grid(field_type: Any, element: Any, x: torch.Tensor) -> torch.Tensor:
+    """The action on a feature map: pixels by torch's flip and quarter turns, channels by the representation."""
+    flip, quarters = element.to("radians")
+    quarters = round(quarters / (torch.pi / 2)) % 4
+    matrix = torch.from_numpy(field_type.representation(element)).to(x)
+    # escnn's reflection is about the vertical axis: it turns x round.
+    pixels = (x.flip(3) if flip else x).rot90(quarters, (2, 3))
+    return torch.einsum("ij,bjhw->bihw", matrix, pixels)

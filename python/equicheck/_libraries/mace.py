@@ -1,4 +1,8 @@
-"""MACE: irreps of its blocks, which hold features as [nodes, channel, irreps] between them (read from mace 0.3.16)."""
+"""MACE: irreps of its blocks, which hold features as [nodes, channel, irreps] between them (read from mace 0.3.16).
+
+No test installs it: compared by hand with what readouts, embeddings, interactions and products of that version do,
+under e3nn 0.6. With cuEquivariance's order of copies they were not run.
+"""
 
 from __future__ import annotations
 
