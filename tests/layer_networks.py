@@ -596,3 +596,97 @@ def _escnn_network(bug: str | None, at: int | None, seed: int, strength: float, 
         "out_layouts": fields,
     }
     return LayerNetwork(model, options, expected)
+
+
+# --- plain torch -----------------------------------------------------------------------------------------------------
+
+
+class Vectors(nn.Module):
+    """[nodes, 3, channel] -> the same: vectors treated right, or as ``bug`` says. Healthy: an equivariant squash."""
+
+    def __init__(self, bug: str | None = None, strength: float = 0.0, width: int = 4) -> None:
+        super().__init__()
+        self.bug, self.strength = bug, strength
+        if bug == "bias":
+            self.bias = nn.Parameter(torch.tensor([[1.0], [-0.5], [2.0]]).expand(3, width).clone())
+
+    def forward(self, v: torch.Tensor) -> torch.Tensor:
+        right = v / (1 + v.square().sum(1, keepdim=True)).sqrt()
+        wrong = right
+        if self.bug == "nonlinearity":
+            wrong = v.tanh()
+        elif self.bug == "norm":
+            wrong = torch.nn.functional.layer_norm(v, v.shape[1:])
+        elif self.bug == "linear":
+            wrong = right.roll(1, 1)  # a permutation of x, y, z
+        elif self.bug == "bias":
+            wrong = right + self.bias
+        return right + self.strength * (wrong - right)
+
+
+class VectorLayer(nn.Module):
+    """Scalars [nodes, width] and vectors [nodes, 3, width], messages over all pairs, as in PaiNN."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.message = nn.Sequential(nn.Linear(2 * width + 1, width), nn.SiLU(), nn.Linear(width, 3 * width))
+        self.squash = Vectors(width=width)
+        self.update = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU())
+        self.ramp = 0.0
+
+    def forward(self, h: torch.Tensor, v: torch.Tensor, difference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        n = len(h)
+        length = difference.square().sum(-1, keepdim=True)
+        pairs = torch.cat([h[:, None].expand(n, n, -1), h[None].expand(n, n, -1), torch.exp(-length / 4)], -1)
+        scalars, own, along = self.message(pairs).chunk(3, -1)
+        v = v + (own[:, :, None] * v[None] + along[:, :, None] * difference[..., None]).mean(1)
+        if self.ramp:
+            v = ramp(v.transpose(1, 2), self.ramp).transpose(1, 2)
+        v = self.squash(v)
+        return h + self.update(torch.cat([scalars.mean(1), v.square().sum(1)], -1)), v
+
+
+class VectorNetwork(nn.Module):
+    """positions [nodes, 3], attributes [nodes, 4] -> vectors [nodes, 3, 4]."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(VectorLayer(width) for _ in range(LAYERS))
+
+    def forward(self, positions: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
+        difference = positions[:, None] - positions[None]
+        h, v = attributes, attributes.new_zeros(len(positions), 3, attributes.shape[-1])
+        for layer in self.layers:
+            h, v = layer(h, v, difference)
+        return v
+
+
+def vector_network(bug: str | None = None, at: int | None = None, seed: int = 0, strength: float = 1.0) -> LayerNetwork:
+    """Scalars and vectors in plain torch, no metadata anywhere."""
+    at = place(bug, at)
+    model = VectorNetwork()
+    with torch.no_grad():
+        random = generator(seed)
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.copy_(normal(*module.weight.shape, random=random) * module.in_features**-0.5)
+                module.bias.copy_(0.3 * normal(*module.bias.shape, random=random))
+    expected = None
+    if bug is not None and at is not None:
+        expected = f"layers.{at}"
+        if bug == "container":
+            model.layers[at].ramp = strength
+        else:
+            model.layers[at].squash = Vectors(bug, strength)
+            expected += ".squash"
+    random = generator(100 + seed)
+    options = {
+        "inputs": [
+            {"positions": 1.2 * normal(n, 3, random=random), "attributes": normal(n, 4, random=random)}
+            for n in (7, 6, 10)
+        ],
+        "group": "E(3) x S(nodes)",
+        "in_layouts": {"positions": "nodes point", "attributes": "nodes features"},
+        "out_layouts": "nodes vector channel",
+    }
+    return LayerNetwork(model.eval(), options, expected)

@@ -140,3 +140,28 @@ def test_a_bug_breaks_that_of_escnn(bug: str) -> None:
     small, smaller = (escnn_error(layer_networks.escnn_network(bug, strength=size)) for size in (1e-5, 1e-6))
     # Planted in single precision, so that the smaller is known to a tenth at best.
     assert 5 < small / smaller < 20
+
+
+def vector_error(network: LayerNetwork) -> float:
+    model, options = network
+    turn = -o3.rand_matrix()
+    wrong = 0.0
+    for sample in options["inputs"]:
+        positions, attributes = sample["positions"].double(), sample["attributes"].double()
+        order = torch.randperm(len(positions))
+        with torch.no_grad():
+            expected = torch.einsum("ij,njc->nic", turn, model.double()(positions, attributes))[order]
+            found = model((positions @ turn.T + 2)[order], attributes[order])
+        wrong = max(wrong, ((found - expected).norm() / expected.norm()).item())
+    return wrong
+
+
+def test_the_network_in_plain_torch_is_equivariant_to_rounding_and_each_bug_breaks_it() -> None:
+    torch.manual_seed(0)
+    assert vector_error(layer_networks.vector_network()) < ROUNDING
+    for bug in BUGS:
+        for at in (0, LAYERS - 1):
+            network = layer_networks.vector_network(bug, at)
+            assert network.expected in dict(network.model.named_modules())
+            assert vector_error(network) > 1e-3
+        assert vector_error(layer_networks.vector_network(bug, strength=0)) < ROUNDING
