@@ -246,6 +246,28 @@ class Adapter:
         """The same function in double precision: its inputs decide."""
         return self
 
+    def check_tracing(self) -> None:
+        """Raises ``Unavailable`` where nothing can look inside."""
+        raise Unavailable("layers are seen in torch modules alone, not in a plain function")
+
+    def trace(
+        self,
+        sample: int,
+        buffers: list[Buffer],
+        patches: list[tuple[Any, ...]],
+        limit: int,
+        keep: bool,
+    ) -> tuple[list[Any], list[Any], list[tuple[str, bool, Any | None]], bool]:
+        """One call with every module call in it: calls, distinct tensors, outputs, whether it differentiates."""
+        raise NotImplementedError
+
+    def replay(self, position: int, buffers: list[Buffer]) -> list[Any]:
+        """A module call of the pass that was kept, again."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """The pass that was kept is let go."""
+
     def state(self) -> list[tuple[str, bool, Any]]:
         """Floating tensors: name, whether trained, values."""
         raise Unavailable("a plain function has no state that can be read")

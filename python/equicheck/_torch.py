@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.dlpack import from_dlpack
 
-from . import _trees
+from . import _trace, _trees
 from ._draws import Draws
 from ._equicheck import Buffer, SpecificationError
 from ._model import Adapter, Draw, Samples, Unavailable
@@ -381,6 +381,7 @@ class TorchAdapter(Adapter):
         self.computes_in = ""
         #: Records or replays random draws during a call.
         self._draws: Draws | None = None
+        self._kept: list[_trace.Replayable] = []
 
     def __enter__(self) -> TorchAdapter:
         super().__enter__()
@@ -442,12 +443,22 @@ class TorchAdapter(Adapter):
             self._draws = None
 
     def call(self, arguments: _trees.Args) -> Any:
+        watch = contextlib.nullcontext() if self._called or compiled(self.function) else _Autocast(self._device())
+        self._called = True
+        try:
+            with self._running(), watch, self._draws or contextlib.nullcontext():
+                return self.function(*arguments.args, **arguments.kwargs)
+        finally:
+            if isinstance(watch, _Autocast):
+                self.computes_in = watch.coarsest()
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """Mode, default type and data of the module as they are during a call."""
         if self.protected is not None:
             self.protected.set_mode(self.training)
         default = torch.get_default_dtype()
         held = [(s.tensor, s.tensor.data, s.tensor.grad if s.tensor.is_leaf else None) for s in self.swapped]
-        watch = contextlib.nullcontext() if self._called or compiled(self.function) else _Autocast(self._device())
-        self._called = True
         try:
             for swapped in self.swapped:
                 if swapped.tensor.is_leaf:
@@ -456,13 +467,10 @@ class TorchAdapter(Adapter):
             if self.default_dtype is not None:
                 torch.set_default_dtype(self.default_dtype)
             # Force fields differentiate inside their forward, whatever the caller's own mode is.
-            draws = self._draws or contextlib.nullcontext()
-            with torch.inference_mode(False), torch.enable_grad(), watch, draws:
-                return self.function(*arguments.args, **arguments.kwargs)
+            with torch.inference_mode(False), torch.enable_grad():
+                yield
         finally:
             torch.set_default_dtype(default)
-            if isinstance(watch, _Autocast):
-                self.computes_in = watch.coarsest()
             for swapped, (tensor, own, grad) in zip(self.swapped, held, strict=True):
                 swapped.working = tensor.data
                 tensor.data = own
@@ -475,6 +483,45 @@ class TorchAdapter(Adapter):
                 for kept in self.protected.kept if away else ():
                     if id(kept.tensor) in away:
                         kept.version = _version(kept.tensor)
+
+    def check_tracing(self) -> None:
+        if self.module is None:
+            raise Unavailable("the module behind the callable is not known: pass it as `module=`")
+        if isinstance(self.module, torch.jit.ScriptModule):
+            raise Unavailable("the model is compiled by torch.jit, and nothing can look inside: audit its source")
+
+    def trace(
+        self,
+        sample: int,
+        buffers: list[Buffer],
+        patches: list[tuple[Any, ...]],
+        limit: int,
+        keep: bool,
+    ) -> tuple[list[Any], list[Any], list[tuple[str, bool, Any | None]], bool]:
+        assert self.module is not None
+        arguments, _ = self.samples.arguments(sample, buffers)
+        self.restore_state()
+        self.reset_generators()
+        tracer = _trace.Tracer(self.module, patches, limit, keep)
+        function = self.function
+        if compiled(function):  # the module as it was before
+            function = getattr(self.module, self.method or "forward")
+        with self._running():
+            returned = tracer.run(function, arguments, [name for name, _ in self.samples.declared], self.declared)
+        if keep:
+            self._kept = tracer.kept
+        found = _trees.output_leaves(returned, self.declared)
+        outputs = [(name, positional, self._host(name, t)) for name, positional, t in found]
+        tensors = [(shape, dtype, None if t is None else host(t)) for shape, dtype, t in tracer.tensors]
+        return tracer.calls, tensors, outputs, tracer.differentiates
+
+    def replay(self, position: int, buffers: list[Buffer]) -> list[Any]:
+        self.restore_state()
+        with self._running():
+            return [host(tensor) for tensor in _trace.again(self._kept[position], buffers)]
+
+    def forget(self) -> None:
+        self._kept = []
 
     def _device(self) -> str:
         """Type of the device that the module is on."""

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use equicheck::Error;
 use equicheck::model::{
-    Call, CallError, Draw, Drawn, Model, ModelInfo, Output, Returned, Samples, StateKind, StateTensor,
-    Tensor, Unavailable,
+    Action, Call, CallError, Draw, Drawn, Model, ModelInfo, ModuleCall, Output, Patch, Returned, Samples,
+    StateKind, StateTensor, Tensor, Trace, TracedLeaf, TracedTensor, Tracing, Unavailable,
 };
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -213,7 +213,164 @@ pub(crate) fn one_line(py: Python<'_>, error: &PyErr) -> String {
     if first.is_empty() { kind } else { format!("{kind}: {}", first.join(" ")) }
 }
 
+/// Path, position of the tensor, layout by the library.
+type PyLeaf = (String, usize, Option<String>);
+
+/// Path, number, parent, class, source, began, ended, inputs, outputs.
+type PyModuleCall =
+    (String, usize, Option<usize>, String, Option<String>, usize, usize, Vec<PyLeaf>, Vec<PyLeaf>);
+
+/// Shape, type, values.
+type PyTraced<'py> = (Vec<usize>, String, Option<Bound<'py, PyAny>>);
+
+/// Module calls, distinct tensors, outputs, whether the model differentiates inside.
+type PyTrace<'py> = (Vec<PyModuleCall>, Vec<PyTraced<'py>>, Vec<Leaf<'py>>, bool);
+
+fn traced_leaves(leaves: Vec<PyLeaf>) -> Vec<TracedLeaf> {
+    leaves.into_iter().map(|(name, tensor, layout)| TracedLeaf { name, tensor, layout }).collect()
+}
+
+fn module_call(call: PyModuleCall) -> ModuleCall {
+    let (path, number, parent, class, source, began, ended, inputs, outputs) = call;
+    ModuleCall {
+        path,
+        number,
+        parent,
+        class,
+        source,
+        began,
+        ended,
+        inputs: traced_leaves(inputs),
+        outputs: traced_leaves(outputs),
+    }
+}
+
+/// An [`Action`] that Python code inside a call applies to its tensors. Calls run on the thread that audits, and so do
+/// derivatives on the host; it never outlives the call.
+#[pyclass(module = "equicheck._equicheck", frozen, unsendable)]
+pub(crate) struct PyAction(Action);
+
+#[pymethods]
+impl PyAction {
+    fn apply(&self, tensor: &Bound<'_, PyAny>) -> PyResult<Buffer> {
+        Ok(Buffer::new(self.0.apply(&read(tensor)?)))
+    }
+
+    fn linear(&self, tensor: &Bound<'_, PyAny>) -> PyResult<Buffer> {
+        Ok(Buffer::new(self.0.linear(&read(tensor)?)))
+    }
+
+    fn transpose(&self, tensor: &Bound<'_, PyAny>) -> PyResult<Buffer> {
+        Ok(Buffer::new(self.0.transpose(&read(tensor)?)))
+    }
+}
+
+/// A patch as the adapter reads it: what, where, and with what.
+fn patch<'py>(py: Python<'py>, patch: &Patch) -> PyResult<Bound<'py, PyAny>> {
+    let actions = |actions: &[(String, Action)]| {
+        actions
+            .iter()
+            .map(|(leaf, action)| Ok((leaf.clone(), Bound::new(py, PyAction(action.clone()))?)))
+            .collect::<PyResult<Vec<_>>>()
+    };
+    Ok(match patch {
+        Patch::Overwrite { path, number, input, leaf, values } => {
+            let buffer = Bound::new(py, Buffer::new(values.clone()))?;
+            ("overwrite", path, number, input, leaf, buffer).into_pyobject(py)?.into_any()
+        }
+        Patch::Conjugate { path, number, inputs, outputs } => {
+            ("conjugate", path, number, actions(inputs)?, actions(outputs)?).into_pyobject(py)?.into_any()
+        }
+    })
+}
+
+impl PyModel {
+    fn attempt_trace(
+        &self,
+        py: Python<'_>,
+        call: &Call<'_>,
+        patches: &[Patch],
+        limit: usize,
+        keep: bool,
+    ) -> PyResult<Trace> {
+        let buffers = call
+            .inputs
+            .iter()
+            .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
+            .collect::<PyResult<Vec<_>>>()?;
+        let patches = patches.iter().map(|given| patch(py, given)).collect::<PyResult<Vec<_>>>()?;
+        let traced =
+            self.adapter.bind(py).call_method1("trace", (call.sample, buffers, patches, limit, keep))?;
+        py.check_signals()?;
+        let (calls, tensors, leaves, differentiates): PyTrace<'_> = traced.extract()?;
+        let tensors = tensors
+            .into_iter()
+            .map(|(shape, dtype, values)| {
+                let values = values.map(|values| read(&values)).transpose()?;
+                Ok(TracedTensor { shape, dtype, values })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(Trace {
+            calls: calls.into_iter().map(module_call).collect(),
+            tensors,
+            outputs: outputs(leaves)?,
+            differentiates,
+        })
+    }
+}
+
+impl Tracing for PyModel {
+    fn trace(
+        &mut self,
+        call: &Call<'_>,
+        patches: &[Patch],
+        limit: usize,
+        keep: bool,
+    ) -> Result<Trace, CallError> {
+        Python::attach(|py| {
+            if self.interrupted(py) {
+                return Err(CallError::Interrupted);
+            }
+            self.attempt_trace(py, call, patches, limit, keep).map_err(|error| self.call_error(py, error))
+        })
+    }
+
+    fn replay(&mut self, position: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, CallError> {
+        Python::attach(|py| {
+            if self.interrupted(py) {
+                return Err(CallError::Interrupted);
+            }
+            let replayed = (|| {
+                let buffers = inputs
+                    .iter()
+                    .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
+                    .collect::<PyResult<Vec<_>>>()?;
+                let returned = self.adapter.bind(py).call_method1("replay", (position, buffers))?;
+                py.check_signals()?;
+                let returned: Vec<Bound<'_, PyAny>> = returned.extract()?;
+                returned.iter().map(read).collect::<PyResult<Vec<_>>>()
+            })();
+            replayed.map_err(|error| self.call_error(py, error))
+        })
+    }
+
+    fn forget(&mut self) {
+        Python::attach(|py| {
+            // It only lets go; there is nobody to tell.
+            let _ = self.adapter.bind(py).call_method0("forget");
+        });
+    }
+}
+
 impl Model for PyModel {
+    fn tracing(&mut self) -> Result<&mut dyn Tracing, Unavailable> {
+        let answer = Python::attach(|py| {
+            let answer = self.adapter.bind(py).call_method0("check_tracing");
+            answer.map(drop).map_err(|error| self.unavailable(py, error))
+        });
+        answer.map(|()| self as &mut dyn Tracing)
+    }
+
     fn info(&self) -> ModelInfo {
         Python::attach(|py| {
             let info = self.adapter.bind(py).call_method0("info").and_then(|info| {

@@ -2,12 +2,14 @@
 
 mod custom;
 mod tensor;
+mod trace;
 
 use std::collections::BTreeMap;
 
 pub use crate::report::ModelInfo;
 pub use custom::{CustomAction, CustomElement};
 pub use tensor::{DType, Tensor};
+pub use trace::{Action, ModuleCall, Patch, Trace, TracedLeaf, TracedTensor, Tracing};
 
 /// One call of the model.
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +158,14 @@ pub trait Model {
     /// Why it cannot be read.
     fn state(&mut self) -> Result<Vec<StateTensor>, Unavailable> {
         Err(Unavailable("the host cannot read a model's state".to_owned()))
+    }
+
+    /// What looks inside it.
+    ///
+    /// # Errors
+    /// Why nothing does.
+    fn tracing(&mut self) -> Result<&mut dyn Tracing, Unavailable> {
+        Err(Unavailable("the host cannot look inside a model".to_owned()))
     }
 
     /// A copy with other values for the state tensors of [`state`](Model::state), by position.
