@@ -12,6 +12,7 @@ from ._ase import audit_calculator
 from ._audit import audit, merge
 from ._custom import CustomAction
 from ._equicheck import (
+    Break,
     Element,
     EquicheckError,
     EquicheckWarning,
@@ -27,6 +28,7 @@ from ._words import describe
 
 __all__ = [
     "Args",
+    "Break",
     "CustomAction",
     "Element",
     "EquicheckError",

@@ -115,6 +115,10 @@ def audit(
             tiny and huge, one and two nodes, coincident, collinear, planar, zero vectors, and so on by layout. What is
             wrong there is a finding of low severity and changes no verdict.
         cutoff: the distance at which the model cuts off, for stress inputs with a pair at it.
+        layers: look into the module calls of a torch model: each layer's own and propagated error, and where symmetry
+            is first lost (``report.layers``, ``report.first_break``).
+        hidden_layouts: module -> layouts of hidden tensors, ``{"conv1": {"out": "nodes 8x0e+8x1o"}}``; ``"in.x"`` and
+            ``"out.0"`` name one of several. Libraries of equivariant modules (e3nn, escnn) tell their own.
         progress: called as ``progress(done, planned)``. The plan and what it is expected to take are logged by the
             logger ``equicheck`` at level INFO before the first pair.
 
@@ -125,10 +129,9 @@ def audit(
         SpecificationError: a group, layout or option that is wrong or does not fit the tensors.
         ModelError: the model fails on an input as it was given.
     """
-    _later(hidden_layouts=hidden_layouts, loss=loss)
-    for name, asked in (("layers", layers), ("gradients", gradients)):
-        if asked:
-            warnings.warn(f"`{name}`: this stage is not in this version and will not run", EquicheckWarning, 2)
+    _later(loss=loss)
+    if gradients:
+        warnings.warn("`gradients`: this stage is not in this version and will not run", EquicheckWarning, 2)
     if mode not in ("eval", "train", "as_is"):
         raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
     if not callable(model):
@@ -167,6 +170,8 @@ def audit(
         "noise_layouts": _noise_layouts(noise_layouts),
         "stress": bool(stress),
         "cutoff": _number("cutoff", cutoff, None),
+        "layers": bool(layers),
+        "hidden_layouts": _hidden_layouts(hidden_layouts),
     }
     functions = _representations.functions(representations)
     torch = _trees.torch_module()
@@ -305,6 +310,35 @@ def _segments(segments: Any) -> dict[str, str]:
             f'`segments`: expected a dict from permuted axis to input, such as {{"nodes": "batch"}}, not {segments!r}'
         )
     return dict(segments)
+
+
+def _hidden_layouts(layouts: Any) -> list[tuple[str, str, str, str]]:
+    """Module, ``in`` or ``out``, path of the tensor there, layout."""
+    if layouts is None:
+        return []
+    if not isinstance(layouts, Mapping):
+        raise SpecificationError(
+            f'`hidden_layouts`: expected a dict such as {{"conv1": {{"out": "nodes 8x0e+8x1o"}}}}, not {layouts!r}'
+        )
+    result = []
+    for module, sides in layouts.items():
+        if not isinstance(sides, Mapping):
+            sides = {"out": sides}
+        for key, given in sides.items():
+            side, _, leaf = str(key).partition(".")
+            if side not in ("in", "out"):
+                raise SpecificationError(
+                    f'`hidden_layouts`: `{module}` has layouts for "in" and "out" (or "in.x", "out.0"), not for `{key}`'
+                )
+            tensors = given if isinstance(given, Mapping) else {leaf: given}
+            for path, layout in tensors.items():
+                text = _words.layout_text(layout)
+                if text is None:
+                    raise SpecificationError(
+                        f"`hidden_layouts`: `{module}` at `{key}`: {layout!r} is no layout, which is a string"
+                    )
+                result.append((str(module), side, str(path), text))
+    return result
 
 
 def _noise_layouts(layouts: Any) -> str | list[str | None] | None:

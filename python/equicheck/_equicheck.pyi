@@ -229,6 +229,41 @@ class OutputReport:
         """
 
 @final
+class Break:
+    """Where symmetry is lost."""
+
+    @property
+    def location(self) -> str:
+        """The module as in ``named_modules()``, or ``(root)``; for code, the module whose forward holds it."""
+    @property
+    def call(self) -> int:
+        """Which call of it, from 0."""
+    @property
+    def class_(self) -> str:
+        """Class of the module, with the module that defines it."""
+    @property
+    def kind(self) -> str:
+        """``module``, ``functional`` (code of a module's own forward) or ``bracket`` (somewhere between two calls)."""
+    @property
+    def between(self) -> tuple[str, str] | None:
+        """The calls before and after, for what is no module."""
+    @property
+    def source(self) -> str | None:
+        """``file.py:line`` of the forward of its class."""
+    @property
+    def own_error(self) -> float | None:
+        """Relative error that arises there."""
+    @property
+    def remaining(self) -> float:
+        """Share of the model's error that is left when it is mended."""
+    @property
+    def factor(self) -> str:
+        """The part of the group that breaks."""
+    @property
+    def confidence(self) -> str:
+        """``high``: to mend it, and nothing else, mends the model; ``medium``; ``low``."""
+
+@final
 class Report:
     """What an audit found. ``print(report)`` shows it whole."""
 
@@ -261,6 +296,20 @@ class Report:
         ``status`` is ``ran`` (with ``rows``: ``kind sample output elements max_relative max_relative_f64 noise outcome
         reason``) or ``not_run`` (with ``reason``).
         """
+    @property
+    def layers(self) -> dict[str, Any]:
+        """The layer-wise stage.
+
+        ``status`` is ``ran`` (with ``rows``, one per module call: ``location call class source kind inputs outputs
+        own_error propagated_error noise verdict note``, ``breaks``, ``probes``, ``precision``, ``skipped``, ``notes``)
+        or ``not_run`` (with ``reason``).
+        """
+    @property
+    def first_break(self) -> Break | None:
+        """Where symmetry is first lost; None where nothing was found."""
+    @property
+    def breaks(self) -> list[Break]:
+        """All places that are needed to explain the error, in the order of the pass."""
     @property
     def findings(self) -> list[Finding]:
         """What is wrong, the most severe first."""

@@ -66,6 +66,10 @@ pub(crate) struct PyOptions {
     stress: bool,
     #[pyo3(item)]
     cutoff: Option<f64>,
+    #[pyo3(item)]
+    layers: bool,
+    #[pyo3(item)]
+    hidden_layouts: Vec<(String, String, String, String)>,
 }
 
 /// One layout for all draws, or one for each.
@@ -143,6 +147,12 @@ impl PyOptions {
             randomness,
             stress: self.stress,
             cutoff: self.cutoff,
+            layers: self.layers,
+            hidden_layouts: self
+                .hidden_layouts
+                .into_iter()
+                .map(|(module, side, leaf, layout)| ((module, side, leaf), layout))
+                .collect(),
         })
     }
 }

@@ -29,6 +29,7 @@ fn _equicheck(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<report::Report>()?;
     module.add_class::<report::OutputReport>()?;
     module.add_class::<report::Finding>()?;
+    module.add_class::<report::PyBreak>()?;
     module.add_function(wrap_pyfunction!(audit::audit, module)?)?;
     module.add_function(wrap_pyfunction!(audit::check, module)?)?;
     module.add_function(wrap_pyfunction!(audit::describe, module)?)?;

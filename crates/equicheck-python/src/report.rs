@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use equicheck::diagnosis;
 use equicheck::model::{DType, Tensor};
 use equicheck::report::{
-    ExitStatus, OutputResult, Report as Record, Verdict, from_json, to_json, to_markdown, to_text,
+    Break, ExitStatus, OutputResult, Report as Record, Verdict, from_json, to_json, to_markdown, to_text,
 };
 use ndarray::ArrayD;
 use pyo3::exceptions::{PyAssertionError, PyValueError};
@@ -29,6 +29,67 @@ impl Report {
 
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+}
+
+/// Where symmetry is lost.
+#[pyclass(frozen, module = "equicheck", name = "Break")]
+pub(crate) struct PyBreak(Break);
+
+#[pymethods]
+impl PyBreak {
+    #[getter]
+    fn location(&self) -> &str {
+        &self.0.location
+    }
+
+    #[getter]
+    fn call(&self) -> usize {
+        self.0.call
+    }
+
+    #[getter]
+    fn class_(&self) -> &str {
+        &self.0.class
+    }
+
+    #[getter]
+    fn kind(&self) -> String {
+        self.0.kind.to_string()
+    }
+
+    #[getter]
+    fn between(&self) -> Option<(String, String)> {
+        self.0.between.clone()
+    }
+
+    #[getter]
+    fn source(&self) -> Option<&str> {
+        self.0.source.as_deref()
+    }
+
+    #[getter]
+    fn own_error(&self) -> Option<f64> {
+        self.0.own_error
+    }
+
+    #[getter]
+    fn remaining(&self) -> f64 {
+        self.0.remaining
+    }
+
+    #[getter]
+    fn factor(&self) -> &str {
+        &self.0.factor
+    }
+
+    #[getter]
+    fn confidence(&self) -> String {
+        self.0.confidence.to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Break at {} ({}), confidence {}>", self.0.location, self.0.kind, self.0.confidence)
     }
 }
 
@@ -95,6 +156,25 @@ impl Report {
     #[getter]
     fn stress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         plain(py, &self.record.stress)
+    }
+
+    /// The layer-wise stage: status, and where it ran its rows.
+    #[getter]
+    fn layers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.layers)
+    }
+
+    /// Where symmetry is first lost.
+    #[getter]
+    fn first_break(&self) -> Option<PyBreak> {
+        self.record.layers.layers()?.breaks.first().cloned().map(PyBreak)
+    }
+
+    /// All places that are needed to explain the error.
+    #[getter]
+    fn breaks(&self) -> Vec<PyBreak> {
+        let found = self.record.layers.layers().map(|layers| layers.breaks.clone());
+        found.unwrap_or_default().into_iter().map(PyBreak).collect()
     }
 
     /// What is wrong, the most severe first.

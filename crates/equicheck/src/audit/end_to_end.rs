@@ -6,6 +6,7 @@ mod custom;
 mod interpolation;
 mod judgement;
 pub(super) mod laws;
+mod layers;
 mod probes;
 mod randomness;
 mod rattle;
@@ -341,6 +342,7 @@ impl<'a> EndToEnd<'a> {
         if beside {
             evidence.stress = self.stress(model, &mut double, ground)?;
         }
+        evidence.layers = self.layers(model, &mut double, &evidence)?;
         for note in std::mem::take(&mut self.notes) {
             if !evidence.notes.contains(&note) {
                 evidence.notes.push(note);

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::diagnosis;
 use crate::report::figure;
 use crate::report::{
-    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, InterpolationControl, Levels,
-    ModelInfo, OutputResult, PlannedRow, Repeatability, Report, Rows, Shard, Stage, Stop, StressRow,
-    SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, InterpolationControl,
+    LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report, Rows, Shard, Stage, Stop,
+    StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 use crate::symmetry::Group;
 
@@ -193,6 +193,7 @@ pub struct Evidence {
     pub(crate) rattled: Vec<usize>,
     pub(crate) composition: Rows<CompositionRow>,
     pub(crate) stress: Rows<StressRow>,
+    pub(crate) layers: LayerStage,
     /// Pairs of the plan that are this shard's.
     pub(crate) planned: usize,
     pub(crate) stop: Stop,
@@ -590,7 +591,7 @@ impl Evidence {
             not_audited: self.not_audited.clone(),
             composition: self.composition.clone(),
             stress: self.stress.clone(),
-            layers: not_run("the layer-wise stage"),
+            layers: self.layers.clone(),
             gradients: not_run("the gradient stage"),
             recommendations: diagnosis::recommendations(&findings, verdict),
             findings,
@@ -830,6 +831,7 @@ mod tests {
             rattled: Vec::new(),
             composition: Rows::NotRun { reason: String::new() },
             stress: Rows::NotRun { reason: String::new() },
+            layers: LayerStage::NotRun { reason: String::new() },
             planned: 0,
             stop: Stop::Completed,
             translation_scale: 1.0,

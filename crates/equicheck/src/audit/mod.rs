@@ -298,6 +298,10 @@ pub struct Options {
     pub stress: bool,
     /// The distance at which the model cuts off, for the stress inputs at that edge.
     pub cutoff: Option<f64>,
+    /// Whether module calls are looked into.
+    pub layers: bool,
+    /// (module, `in` or `out`, path of the tensor there; empty for the only one) -> layout.
+    pub hidden_layouts: BTreeMap<(String, String, String), String>,
 }
 
 impl Default for Options {
@@ -322,6 +326,8 @@ impl Default for Options {
             randomness: Randomness::Fixed,
             stress: false,
             cutoff: None,
+            layers: false,
+            hidden_layouts: BTreeMap::new(),
         }
     }
 }

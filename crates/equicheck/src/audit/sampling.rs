@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     Generated = 60,
     /// Sizes of generated inputs; the index is that of the size's name.
     Sizes = 61,
+    /// Elements and rounding of passes that are looked into.
+    Layers = 62,
     Analytic = 22,
 }
 

@@ -3,6 +3,7 @@
 //! Text and Markdown render the same [`Document`], so they cannot come to differ in what they say. Strings from users
 //! and models are carried verbatim; making them harmless is each renderer's duty, done in one place for all of them.
 
+mod layers;
 mod rows;
 
 use std::fmt::Write as _;
@@ -100,7 +101,7 @@ pub(super) fn document(report: &Report) -> Document {
     end_to_end(report, &mut blocks);
     rows::composition(&report.composition, &mut blocks);
     rows::stress(&report.stress, report.levels.excellent, &mut blocks);
-    layers(&report.layers, &mut blocks);
+    layers::layers(&report.layers, &mut blocks);
     gradients(&report.gradients, &mut blocks);
     if !report.notes.is_empty() {
         blocks.push(Block::Section("NOTES"));
@@ -630,14 +631,6 @@ fn planned(rows: &[PlannedRow]) -> Table {
             })
             .collect(),
     }
-}
-
-fn layers(stage: &Stage, blocks: &mut Document) {
-    blocks.push(Block::Section("LAYER-WISE ANALYSIS"));
-    let Stage::NotRun { reason } = stage;
-    blocks.push(item("Layer", not_run(reason)));
-    blocks.push(item("Error", "not run"));
-    blocks.push(item("Result", "not run"));
 }
 
 fn gradients(stage: &Stage, blocks: &mut Document) {

@@ -8,6 +8,7 @@ mod document;
 mod exit;
 pub(crate) mod figure;
 mod json;
+mod layers;
 mod markdown;
 mod rows;
 mod text;
@@ -25,6 +26,9 @@ pub use crate::audit::Evidence;
 pub use crate::diagnosis::{Finding, Severity};
 pub use exit::ExitStatus;
 pub use json::{from_json, to_json};
+pub use layers::{
+    Break, BreakKind, Confidence, HiddenTensor, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin,
+};
 pub use markdown::to_markdown;
 pub use rows::{CompositionKind, CompositionRow, Outcome, Rows, StressKind, StressRow};
 pub use text::to_text;
@@ -699,7 +703,7 @@ pub struct Report {
     #[serde(default)]
     pub stress: Rows<StressRow>,
     /// Layer-wise stage.
-    pub layers: Stage,
+    pub layers: LayerStage,
     /// Gradient stage.
     pub gradients: Stage,
     /// What is wrong, ranked.

@@ -152,6 +152,21 @@ impl AuditFile {
             },
             stress: run.stress.get().copied().unwrap_or(default.stress),
             cutoff: run.cutoff.get().copied(),
+            layers: run.layers.get().copied().unwrap_or(default.layers),
+            hidden_layouts: run
+                .hidden_layouts
+                .get()
+                .into_iter()
+                .flat_map(super::Named::iter)
+                .filter_map(|(module, tensors)| Some((module, tensors.get()?)))
+                .flat_map(|(module, tensors)| {
+                    let place = |(at, layout): (&str, &super::Said<String>)| {
+                        let (side, leaf) = at.split_once('.').unwrap_or((at, ""));
+                        Some(((module.to_owned(), side.to_owned(), leaf.to_owned()), layout.get()?.clone()))
+                    };
+                    tensors.iter().filter_map(place).collect::<Vec<_>>()
+                })
+                .collect(),
         }
     }
 

@@ -365,6 +365,11 @@ table! {
         stress: bool;
         /// The distance at which the model cuts off, for stress inputs at that edge.
         cutoff: f64;
+        /// Look into the model's module calls, and say where symmetry is lost.
+        layers: bool;
+        /// Module -> `out`, `in`, or with the path of a tensor among several `out.0`, `in.x` -> layout of that hidden
+        /// tensor.
+        hidden_layouts: Named<Named<String>>;
     }
     advice = advice_on_run
 }
@@ -375,9 +380,7 @@ fn advice_on_run(_: &str, key: &str, _: &DeValue<'_>) -> Option<String> {
         "representations" | "factory" | "module" | "loss" | "progress" => Some(format!(
             "`{key}` is a function or an object, which a file cannot hold: use `equicheck.audit`"
         )),
-        "layers" | "gradients" | "hidden_layouts" => {
-            Some(format!("`{key}` is not in this version: leave it out"))
-        }
+        "gradients" => Some(format!("`{key}` is not in this version: leave it out")),
         _ if ModelTable::KEYS.contains(&key) => Some(format!("`{key}` is a key of [model]")),
         _ if Top::KEYS.contains(&key) => {
             Some(format!("`{key}` stands at the top of the file, above all tables"))

@@ -3,9 +3,9 @@
 use equicheck::report::{
     Bound, Classification, CompositionKind, CompositionRow, Distribution, DistributionTest, ExecutedPlan,
     FORMAT_VERSION, FactorRow, Finding, Float64, InterpolationControl, InterpolationScaling, LawStatistic,
-    Level, Levels, ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report, Rows, Severity,
-    Shard, Stage, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow,
-    Verdict, WorstCase,
+    LayerStage, Level, Levels, ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report, Rows,
+    Severity, Shard, Stage, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow,
+    VacuityRow, Verdict, WorstCase,
 };
 
 fn summary(mean: f64, max: f64) -> Summary {
@@ -150,7 +150,7 @@ pub(crate) fn passing() -> Report {
             reason: "not applicable: no input has a `batch` axis, and no `segments=` are given".to_owned(),
         },
         stress: Rows::NotRun { reason: "stress=True runs it".to_owned() },
-        layers: Stage::NotRun { reason: "layers=False".to_owned() },
+        layers: LayerStage::NotRun { reason: "layers=False".to_owned() },
         gradients: Stage::NotRun { reason: "gradients=False".to_owned() },
         findings: vec![],
         recommendations: vec![],

@@ -242,7 +242,7 @@ impl EndToEnd<'_> {
     }
 
     /// Lengths of named axes that the inputs tell: what takes flattened axes apart.
-    fn named_lengths(&self, inputs: &[Tensor]) -> BTreeMap<String, usize> {
+    pub(super) fn named_lengths(&self, inputs: &[Tensor]) -> BTreeMap<String, usize> {
         let mut known = BTreeMap::new();
         for ((_, layout), tensor) in self.specification.inputs().iter().zip(inputs) {
             let Some(layout) = layout else { continue };

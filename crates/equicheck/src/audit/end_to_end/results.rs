@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::model::{DType, Model, Tensor};
-use crate::report::{Replay, Rows, Stop, Timings, TransformRow};
+use crate::report::{LayerStage, Replay, Rows, Stop, Timings, TransformRow};
 use crate::symmetry::{Axis, BoundLayout, Element, Layout, UpTo};
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
@@ -85,6 +85,7 @@ impl EndToEnd<'_> {
             rattled: self.cases[self.cases.len() - self.rattled..].iter().map(|case| case.source).collect(),
             composition: not_here(self.options),
             stress: not_here(self.options),
+            layers: LayerStage::NotRun { reason: String::new() },
             planned: 0,
             stop: Stop::Completed,
             translation_scale,

@@ -1,0 +1,614 @@
+//! The layer-wise stage: one pass over x and one over each T x show every module call's inputs and outputs (DESIGN 7).
+//!
+//! For each call two numbers: the *propagated* error of its output, and its *own* error, that of its output on exactly
+//! transformed clean inputs. Where symmetry is lost is settled by intervention (METHOD 14).
+
+mod hidden;
+mod search;
+mod timeline;
+
+use std::collections::BTreeMap;
+
+use crate::Error;
+use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
+use crate::report::{Classification, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard};
+use crate::symmetry::{BoundLayout, Element, Layout};
+
+use super::super::evidence::Evidence;
+use super::super::measure::{Scales, norm};
+use super::super::noise;
+use super::super::sampling::{Draws, Part, Purpose};
+use super::{DoubleModel, EndToEnd};
+use hidden::Hidden;
+use timeline::Status;
+
+/// Samples that are traced.
+const SAMPLES: usize = 2;
+/// Elements per sample and factor of the group.
+const ELEMENTS: usize = 2;
+/// Bytes of hidden tensors that are kept in one pass.
+const LIMIT: usize = 1 << 30;
+/// How far above what rounding explains an error has to be (METHOD 9).
+const ABOVE_NOISE: f64 = 10.0;
+/// Share of the budget after which the stage does not begin.
+const LATEST: f64 = 0.9;
+
+/// One traced pass over T x.
+struct Probe {
+    element: Element,
+    /// The part of the group, as reports call it.
+    part: String,
+    permutes: bool,
+}
+
+/// What was seen of one module call, over all passes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    own: Option<f64>,
+    reads_state: bool,
+    fails: bool,
+}
+
+/// What was seen of one tensor of the first sample's pass, over all passes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Figures {
+    /// Largest relative error; `None` where no layout is known.
+    propagated: Option<f64>,
+    /// Largest relative change by rounding.
+    noise: f64,
+    /// Whether it is zero everywhere.
+    vanishes: bool,
+    /// Whether it was not there in some pass, or in another shape.
+    lost: bool,
+    /// Whether it transforms by no layout of the tensors of its shape.
+    unfit: bool,
+}
+
+impl Figures {
+    fn status(&self) -> Status {
+        match self.propagated {
+            _ if self.lost => Status::Unknown,
+            None if self.unfit => Status::Broken,
+            None => Status::Unknown,
+            Some(error) if error > ABOVE_NOISE * self.noise => Status::Broken,
+            Some(_) => Status::Fine,
+        }
+    }
+}
+
+/// The passes over one sample.
+struct Passes {
+    clean: Trace,
+    /// Passes that differ from it by rounding.
+    quiet: Vec<Trace>,
+    /// Passes over T x.
+    moved: Vec<(Probe, Trace)>,
+}
+
+/// The first sample's pass.
+struct Reference {
+    trace: Trace,
+    /// By tensor.
+    layouts: Vec<Option<Hidden>>,
+    /// By tensor without a layout: those that were tried in vain.
+    candidates: Vec<Vec<Layout>>,
+}
+
+/// Everything that the passes showed.
+struct Looked<'a> {
+    reference: &'a Reference,
+    figures: &'a [Figures],
+    seen: &'a [Seen],
+    /// Outputs whose error is no rounding.
+    broken: &'a [usize],
+    wide: bool,
+}
+
+impl EndToEnd<'_> {
+    pub(super) fn layers(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        evidence: &Evidence,
+    ) -> Result<LayerStage, Error> {
+        let not_run = |reason: String| Ok(LayerStage::NotRun { reason });
+        if !self.options.layers {
+            return not_run("layers=False".to_owned());
+        }
+        if self.options.shard != Shard::WHOLE && self.options.shard.index > 0 {
+            return not_run("the first shard runs it".to_owned());
+        }
+        if self.specification.custom_action().is_some() {
+            return not_run(
+                "a custom action says nothing about hidden tensors: give the group by name".to_owned(),
+            );
+        }
+        if self.spent(LATEST) {
+            return not_run("the time budget was spent before it: raise `budget`".to_owned());
+        }
+        // Where a copy in double precision counts, small violations stand clear of rounding.
+        let wide = match double {
+            DoubleModel::Copy(copy) => copy.tracing().is_ok(),
+            _ => false,
+        };
+        let model: &mut dyn Model = match double {
+            DoubleModel::Copy(copy) if wide => copy.as_mut(),
+            _ => model,
+        };
+        if let Err(why) = model.tracing() {
+            return not_run(why.0);
+        }
+        match self.look_inside(model, wide, evidence)? {
+            Ok(layers) => Ok(LayerStage::Ran(Box::new(layers))),
+            Err(reason) => not_run(reason),
+        }
+    }
+
+    /// All passes, and what follows; the reason why there is nothing otherwise.
+    fn look_inside(
+        &mut self,
+        model: &mut dyn Model,
+        wide: bool,
+        evidence: &Evidence,
+    ) -> Result<Result<Layers, String>, Error> {
+        let roundoff = if wide { 2f64.powi(-53) } else { self.roundoff("") };
+        let mut constants = self.copy_with_moved_constants(model);
+        let mut reference: Option<Reference> = None;
+        let mut figures: Vec<Figures> = Vec::new();
+        let mut seen: Vec<Seen> = Vec::new();
+        let mut probes = 0;
+        for sample in self.probes().into_iter().take(SAMPLES) {
+            let passes = match self.passes(model, constants.as_deref_mut(), sample, wide)? {
+                Ok(passes) => passes,
+                Err(why) if reference.is_none() => {
+                    return Ok(Err(format!("the model fails when it is watched: {why}")));
+                }
+                Err(_) => break,
+            };
+            probes += passes.moved.len();
+            if reference.is_none() {
+                figures = vec![Figures { vanishes: true, ..Figures::default() }; passes.clean.tensors.len()];
+                seen = vec![Seen::default(); passes.clean.calls.len()];
+                reference = Some(self.first_look(&passes, sample, roundoff)?);
+            }
+            let Some(reference) = &reference else { break };
+            let places = hidden::places(&reference.trace);
+            let here = hidden::matched(&places, &passes.clean);
+            let bound = self.bound_hidden(&reference.layouts, &here, &passes.clean, sample);
+            let at_places = |trace: &Trace| hidden::matched(&places, trace);
+            let quiet: Vec<_> = passes.quiet.iter().map(|trace| (trace, at_places(trace))).collect();
+            let moved: Vec<_> =
+                passes.moved.iter().map(|(probe, trace)| (probe, trace, at_places(trace))).collect();
+            let known = reference.layouts.iter().map(Option::as_ref);
+            for (t, (figure, hidden)) in figures.iter_mut().zip(known).enumerate() {
+                let before = value(&passes.clean, here[t]);
+                let zero = before.is_some_and(|v| v.to_real().iter().all(|x| *x == 0.0));
+                figure.vanishes &= zero;
+                figure.noise = figure.noise.max(2.0 * roundoff);
+                let scales = scales_of(bound[t].as_ref(), before);
+                for (trace, there) in &quiet {
+                    let after = value(trace, there[t]);
+                    let change = change(bound[t].as_ref(), scales.as_ref(), before, after);
+                    figure.noise = figure.noise.max(change.unwrap_or(0.0));
+                }
+                let (Some(layout), Some(hidden), Some(before)) = (&bound[t], hidden, before) else {
+                    continue;
+                };
+                for (probe, trace, there) in &moved {
+                    // Which axis of such a tensor is permuted is not known.
+                    if probe.permutes && matches!(hidden.origin, Origin::Invariant | Origin::Inferred) {
+                        continue;
+                    }
+                    let after = value(trace, there[t]);
+                    match error(layout, scales.as_ref(), &probe.element, before, after) {
+                        Some(error) => {
+                            figure.propagated = Some(figure.propagated.unwrap_or(0.0).max(error));
+                        }
+                        None => figure.lost = true,
+                    }
+                }
+            }
+            self.own_errors(model, &passes, reference, &here, &bound, &mut seen)?;
+            if let Some(tracing) = tracing_of(model) {
+                tracing.forget();
+            }
+        }
+        let Some(reference) = reference else { return Ok(Err("no pass could be traced".to_owned())) };
+        for (figure, candidates) in figures.iter_mut().zip(&reference.candidates) {
+            figure.unfit = !candidates.is_empty();
+        }
+        let broken: Vec<usize> = evidence
+            .decisions()
+            .iter()
+            .enumerate()
+            .filter(|(_, d)| matches!(d.classification, Classification::Approximate | Classification::Broken))
+            .map(|(o, _)| o)
+            .collect();
+        let mut notes = Vec::new();
+        let breaks = if broken.is_empty() {
+            Vec::new()
+        } else {
+            let looked =
+                Looked { reference: &reference, figures: &figures, seen: &seen, broken: &broken, wide };
+            self.breaks(model, evidence, &looked, &mut notes)?
+        };
+        let rows = rows(&reference, &figures, &seen, &breaks, broken.is_empty());
+        let trace = &reference.trace;
+        let skipped = trace.calls.iter().flat_map(|call| {
+            let of = |leaf: &TracedLeaf| {
+                let tensor = &trace.tensors[leaf.tensor];
+                tensor.values.is_none().then(|| format!("{} {}", call.path, leaf.name).trim_end().to_owned())
+            };
+            call.outputs.iter().filter_map(of).collect::<Vec<_>>()
+        });
+        Ok(Ok(Layers {
+            precision: if wide { "float64".to_owned() } else { String::new() },
+            probes,
+            skipped: skipped.collect(),
+            rows,
+            breaks: breaks.into_iter().map(|found| found.broken).collect(),
+            notes,
+        }))
+    }
+
+    /// Everything that is looked at of one sample.
+    fn passes(
+        &mut self,
+        model: &mut dyn Model,
+        constants: Option<&mut (dyn Model + 'static)>,
+        sample: usize,
+        wide: bool,
+    ) -> Result<Result<Passes, String>, Error> {
+        let inputs = self.inputs(sample, wide);
+        let Some(tracing) = tracing_of(model) else { return Ok(Err("it cannot be watched".to_owned())) };
+        let clean = match self.traced(tracing, sample, &inputs, &[], true)? {
+            Ok(trace) => trace,
+            Err(why) => return Ok(Err(why)),
+        };
+        // Rounding: inputs moved by a unit in the last place; constants that were rounded when the model was built.
+        let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Layers);
+        let nudged: Vec<Tensor> = inputs
+            .iter()
+            .enumerate()
+            .map(|(k, tensor)| {
+                if self.holds_labels(sample, k) {
+                    tensor.clone()
+                } else {
+                    noise::moved_by_one_ulp(tensor, None, &mut draws)
+                }
+            })
+            .collect();
+        let mut quiet = Vec::new();
+        quiet.extend(self.traced(tracing, sample, &nudged, &[], false)?.ok());
+        if let Some(tracing) = constants.and_then(|copy| copy.tracing().ok()) {
+            quiet.extend(self.traced(tracing, sample, &inputs, &[], false)?.ok());
+        }
+        let mut moved = Vec::new();
+        for probe in self.layer_probes(sample) {
+            let inputs = self.transformed(sample, &probe.element, wide)?;
+            let Some(tracing) = tracing_of(model) else { break };
+            if let Ok(trace) = self.traced(tracing, sample, &inputs, &[], false)? {
+                moved.push((probe, trace));
+            }
+        }
+        Ok(Ok(Passes { clean, quiet, moved }))
+    }
+
+    /// The pass that all others are held against, with a layout for every tensor that has one.
+    fn first_look(&self, passes: &Passes, sample: usize, roundoff: f64) -> Result<Reference, Error> {
+        let trace = passes.clean.clone();
+        let mut layouts = self.hidden_layouts(&trace, sample)?;
+        let candidates = self.infer(passes, &mut layouts, sample, roundoff);
+        Ok(Reference { trace, layouts, candidates })
+    }
+
+    /// A copy whose constants are moved by the rounding that they were built with, if it has such.
+    fn copy_with_moved_constants(&self, model: &mut dyn Model) -> Option<Box<dyn Model>> {
+        let mut draws = Draws::new(self.options.seed, 0, 0, Purpose::Constants);
+        noise::with_moved_constants(model, &mut draws).ok().flatten()
+    }
+
+    /// A pass with every module call in it.
+    fn traced(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        sample: usize,
+        inputs: &[Tensor],
+        patches: &[Patch],
+        keep: bool,
+    ) -> Result<Result<Trace, String>, Error> {
+        *self.calls.by_purpose.entry("layers".to_owned()).or_default() += 1;
+        let source = self.calls.sources.get(sample).copied().unwrap_or(sample);
+        let call = Call { sample: source, inputs, reset_generators: true, restore_state: true };
+        let start = std::time::Instant::now();
+        let traced = tracing.trace(&call, patches, LIMIT, keep);
+        self.calls.time += start.elapsed();
+        match traced {
+            Ok(trace) => Ok(Ok(trace)),
+            Err(CallError::Raised(why)) => Ok(Err(why)),
+            Err(CallError::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+
+    /// Elements of each factor alone, so that what breaks is known by factor; on grids those that need no interpolation.
+    fn layer_probes(&self, sample: usize) -> Vec<Probe> {
+        let group = self.specification.group();
+        let factors = group.factors();
+        let mut probes = Vec::new();
+        for (k, factor) in factors.iter().enumerate() {
+            let part = if factors.len() > 1 { Part::Alone(factor.clone()) } else { Part::Joint };
+            let permutes = factor.permuted_axis().is_some();
+            let mut draws = Draws::new(self.options.seed, sample, 1 + k as u64, Purpose::Layers);
+            let mut found = 0;
+            let mut determinants = Vec::new();
+            for attempt in 0..64 {
+                let element = self.drawn_element(sample, &part, &mut draws);
+                let case = &self.cases[sample];
+                if element.is_identity() || !case.admits(&element) || case.interpolates(&element) {
+                    continue;
+                }
+                // Both components of a group with reflections.
+                let determinant = element.determinant();
+                if determinants.contains(&(determinant > 0.0)) && found == 1 && attempt < 32 {
+                    continue;
+                }
+                determinants.push(determinant > 0.0);
+                probes.push(Probe { element, part: part.name(), permutes });
+                found += 1;
+                if found == ELEMENTS {
+                    break;
+                }
+            }
+            if found == 0 {
+                let planned = self.planned_elements(sample);
+                let exact = planned
+                    .into_iter()
+                    .map(|(_, element)| element)
+                    .filter(|element| !element.is_identity() && !self.cases[sample].interpolates(element));
+                probes.extend(exact.take(ELEMENTS).map(|element| Probe {
+                    element,
+                    part: part.name(),
+                    permutes,
+                }));
+            }
+        }
+        probes
+    }
+
+    /// Each call on exactly transformed clean inputs against its transformed clean output.
+    fn own_errors(
+        &mut self,
+        model: &mut dyn Model,
+        passes: &Passes,
+        reference: &Reference,
+        here: &[Option<usize>],
+        bound: &[Option<BoundLayout>],
+        seen: &mut [Seen],
+    ) -> Result<(), Error> {
+        let Some(tracing) = tracing_of(model) else { return Ok(()) };
+        let clean = &passes.clean;
+        let positions: BTreeMap<(&str, usize), usize> =
+            clean.calls.iter().enumerate().map(|(k, call)| ((call.path.as_str(), call.number), k)).collect();
+        for (k, call) in reference.trace.calls.iter().enumerate().skip(1) {
+            if self.spent(1.0) {
+                break;
+            }
+            let Some(&position) = positions.get(&(call.path.as_str(), call.number)) else { continue };
+            let known =
+                |leaf: &TracedLeaf| here[leaf.tensor].and_then(|at| clean.tensors[at].values.as_ref());
+            let inputs: Option<Vec<&Tensor>> = call.inputs.iter().map(known).collect();
+            let outputs: Option<Vec<&Tensor>> = call.outputs.iter().map(known).collect();
+            let (Some(inputs), Some(outputs)) = (inputs, outputs) else { continue };
+            let judged = |leaves: &[TracedLeaf], values: &[&Tensor]| {
+                leaves
+                    .iter()
+                    .zip(values)
+                    .all(|(leaf, tensor)| bound[leaf.tensor].is_some() || !tensor.dtype().is_inexact())
+            };
+            if outputs.is_empty() || !judged(&call.inputs, &inputs) || !judged(&call.outputs, &outputs) {
+                continue;
+            }
+            let mut again = |inputs: &[Tensor]| -> Result<Option<Vec<Tensor>>, Error> {
+                *self.calls.by_purpose.entry("replays of modules".to_owned()).or_default() += 1;
+                match tracing.replay(position, inputs) {
+                    Ok(tensors) if tensors.len() == outputs.len() => Ok(Some(tensors)),
+                    Ok(_) | Err(CallError::Raised(_)) => Ok(None),
+                    Err(CallError::Interrupted) => Err(Error::Interrupted),
+                }
+            };
+            let own: Vec<Tensor> = inputs.iter().map(|tensor| (*tensor).clone()).collect();
+            let Some(repeated) = again(&own)? else {
+                seen[k].fails = true;
+                continue;
+            };
+            if !repeated.iter().zip(&outputs).all(|(a, b)| a.same_bits(b)) {
+                seen[k].reads_state = true;
+                continue;
+            }
+            for (probe, _) in passes.moved.iter().filter(|(probe, _)| !probe.permutes) {
+                let acted: Vec<Tensor> = call
+                    .inputs
+                    .iter()
+                    .zip(&inputs)
+                    .map(|(leaf, tensor)| match &bound[leaf.tensor] {
+                        Some(layout) => layout.act(&probe.element, tensor),
+                        None => (*tensor).clone(),
+                    })
+                    .collect();
+                let Some(returned) = again(&acted)? else {
+                    seen[k].fails = true;
+                    break;
+                };
+                for ((leaf, before), after) in call.outputs.iter().zip(&outputs).zip(&returned) {
+                    let Some(layout) = &bound[leaf.tensor] else { continue };
+                    let error = error(layout, None, &probe.element, before, Some(after));
+                    let error = error.unwrap_or(f64::INFINITY);
+                    seen[k].own = Some(seen[k].own.unwrap_or(0.0).max(error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What looks inside; `None` cannot happen after it was there once.
+fn tracing_of(model: &mut dyn Model) -> Option<&mut dyn Tracing> {
+    model.tracing().ok()
+}
+
+fn value(trace: &Trace, at: Option<usize>) -> Option<&Tensor> {
+    trace.tensors.get(at?)?.values.as_ref()
+}
+
+/// Relative size of `after - T' before`; `None` where they cannot be compared.
+fn error(
+    layout: &BoundLayout,
+    scales: Option<&Scales>,
+    element: &Element,
+    before: &Tensor,
+    after: Option<&Tensor>,
+) -> Option<f64> {
+    let after = after?;
+    let exact = layout.admits(element).is_ok() && !layout.interpolates(element);
+    if after.shape() != before.shape() || layout.shape() != before.shape() || !exact {
+        return None;
+    }
+    let expected = layout.act_on_real(element, &before.to_real());
+    let difference = layout.difference(element, &after.to_real(), &expected);
+    let own;
+    let scales = if let Some(scales) = scales {
+        scales
+    } else {
+        own = Scales::new([(layout, &before.to_real())].into_iter());
+        &own
+    };
+    Some(scales.measure(layout, &difference, &expected).scaled)
+}
+
+/// The same between two passes over one input.
+fn change(
+    layout: Option<&BoundLayout>,
+    scales: Option<&Scales>,
+    before: Option<&Tensor>,
+    after: Option<&Tensor>,
+) -> Option<f64> {
+    let (before, after) = (before?, after?);
+    if before.shape() != after.shape() {
+        return None;
+    }
+    if let Some(layout) = layout {
+        return error(layout, scales, &Element::default(), before, Some(after));
+    }
+    let (before, after) = (before.to_real(), after.to_real());
+    let size = norm(&before);
+    let difference = norm(&(after - &before));
+    (size > 0.0 && difference.is_finite()).then(|| difference / size)
+}
+
+fn scales_of(layout: Option<&BoundLayout>, before: Option<&Tensor>) -> Option<Scales> {
+    Some(Scales::new([(layout?, &before?.to_real())].into_iter()))
+}
+
+/// What a module does, as far as its class tells.
+fn kind_of(class: &str, container: bool) -> LayerKind {
+    let name = class.rsplit('.').next().unwrap_or(class).to_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    if any(&["attention", "attn"]) {
+        LayerKind::Attention
+    } else if any(&["norm"]) && !any(&["normact", "normactivation", "normnonlin", "normrelu"]) {
+        LayerKind::Normalisation
+    } else if any(&["pool", "aggr", "readout"]) {
+        LayerKind::Pooling
+    } else if any(&["conv", "message", "interaction"]) {
+        LayerKind::Convolution
+    } else if any(&[
+        "relu", "gelu", "silu", "swish", "tanh", "sigmoid", "softplus", "elu", "gate", "act", "nonlin",
+        "softmax", "mish",
+    ]) {
+        LayerKind::Nonlinearity
+    } else if container {
+        LayerKind::Container
+    } else if any(&["linear", "dense", "tensorproduct"]) {
+        LayerKind::Linear
+    } else {
+        LayerKind::Other
+    }
+}
+
+fn rows(
+    reference: &Reference,
+    figures: &[Figures],
+    seen: &[Seen],
+    breaks: &[search::Found],
+    healthy: bool,
+) -> Vec<LayerRow> {
+    let Reference { trace, layouts, .. } = reference;
+    let status: Vec<Status> = figures.iter().map(Figures::status).collect();
+    let mut order: Vec<usize> = (1..trace.calls.len()).collect();
+    order.sort_by_key(|k| trace.calls[*k].ended);
+    let tensors = |leaves: &[TracedLeaf]| {
+        leaves.iter().map(|leaf| hidden::described(leaf, trace, layouts)).collect::<Vec<_>>()
+    };
+    order
+        .into_iter()
+        .map(|k| {
+            let call = &trace.calls[k];
+            let of = |leaves: &[TracedLeaf], wanted: Status| {
+                leaves.iter().any(|leaf| status[leaf.tensor] == wanted)
+            };
+            let outputs = || call.outputs.iter().map(|leaf| &figures[leaf.tensor]);
+            let noise = outputs().map(|f| f.noise).fold(0.0, f64::max);
+            let propagated = outputs().filter_map(|f| f.propagated).reduce(f64::max);
+            let seen = &seen[k];
+            let own_breaks = seen.own.is_some_and(|own| own > ABOVE_NOISE * noise);
+            let blamed = breaks.iter().any(|found| found.suspect.call == k);
+            let lost = outputs().any(|f| f.lost);
+            let (verdict, note) = if blamed {
+                (LayerVerdict::Breaks, None)
+            } else if lost {
+                (LayerVerdict::CannotJudge, Some("its calls differ from pass to pass".to_owned()))
+            } else if own_breaks && healthy {
+                (LayerVerdict::RestoredLater, None)
+            } else if own_breaks {
+                let note = "not equivariant alone; to mend it does not mend the model";
+                (LayerVerdict::Undetermined, Some(note.to_owned()))
+            } else if healthy && outputs().any(|f| f.unfit) {
+                (LayerVerdict::NotKnown, Some("its output transforms by no layout that was tried".to_owned()))
+            } else if of(&call.outputs, Status::Broken) && !healthy {
+                (LayerVerdict::Inherits, None)
+            } else if of(&call.outputs, Status::Broken) {
+                (LayerVerdict::RestoredLater, None)
+            } else if call.outputs.is_empty() || of(&call.outputs, Status::Unknown) {
+                (LayerVerdict::NotKnown, None)
+            } else if !call.outputs.is_empty() && outputs().all(|f| f.vanishes) {
+                (LayerVerdict::Undetermined, Some("its output is zero".to_owned()))
+            } else {
+                (LayerVerdict::Ok, None)
+            };
+            let note = note.or_else(|| {
+                if seen.reads_state {
+                    Some("reads state that is not its argument: not judged alone".to_owned())
+                } else if seen.fails {
+                    Some("cannot be called again alone".to_owned())
+                } else {
+                    None
+                }
+            });
+            let container = trace.calls.iter().any(|other| other.parent == Some(k));
+            LayerRow {
+                location: call.path.clone(),
+                call: call.number,
+                class: call.class.clone(),
+                source: call.source.clone(),
+                kind: kind_of(&call.class, container),
+                inputs: tensors(&call.inputs),
+                outputs: tensors(&call.outputs),
+                own_error: seen.own,
+                propagated_error: propagated,
+                noise,
+                verdict,
+                note,
+            }
+        })
+        .collect()
+}

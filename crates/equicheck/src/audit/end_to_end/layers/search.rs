@@ -1,0 +1,464 @@
+//! Where symmetry is lost, by intervention: mend what is suspected in the pass over T x, and see whether the model's
+//! error goes away (METHOD 14).
+
+use crate::Error;
+use crate::model::{Action, Model, ModuleCall, Patch, Tensor, Trace, TracedLeaf};
+use crate::report::{Break, BreakKind, Confidence};
+use crate::symmetry::{BoundLayout, Element};
+
+use super::super::super::evidence::Evidence;
+use super::super::EndToEnd;
+use super::hidden;
+use super::timeline::{Status, Suspect, first_suspect};
+use super::{ABOVE_NOISE, Figures, Looked, Probe, error, tracing_of, value};
+
+/// Causes that are looked for, and suspects that are tried, at most.
+const CAUSES: usize = 8;
+const ROUNDS: usize = 16;
+/// A suspect takes part in the break if no more than this is left of the error when it is mended.
+const TAKES_PART: f64 = 0.9;
+/// What may be left of the model's error when its cause is mended (METHOD 14; at 0.05 a healthy module was blamed).
+const GONE: f64 = 1e-3;
+
+/// A suspect, and what the report says of it.
+pub(super) struct Found {
+    pub(super) suspect: Suspect,
+    pub(super) broken: Break,
+}
+
+/// One pass over x and what is known of it, to interfere with a pass over T x.
+struct Scene<'a> {
+    sample: usize,
+    probe: Probe,
+    inputs: Vec<Tensor>,
+    clean: Trace,
+    /// By tensor of `clean`: its layout, or those that it may have.
+    layouts: Vec<Vec<BoundLayout>>,
+    /// By tensor of `clean`: what rounding explains.
+    noise: Vec<f64>,
+    /// Outputs whose error is no rounding.
+    broken: &'a [usize],
+    wide: bool,
+    /// The error of these, and what rounding explains of it.
+    before: f64,
+    floor: f64,
+}
+
+/// A suspect that was mended.
+struct Cause {
+    suspect: Suspect,
+    mend: Vec<Patch>,
+    /// Relative error that arises there.
+    own: f64,
+    /// The model's error with it and those before it mended.
+    left: f64,
+}
+
+impl EndToEnd<'_> {
+    pub(super) fn breaks(
+        &mut self,
+        model: &mut dyn Model,
+        evidence: &Evidence,
+        looked: &Looked<'_>,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Found>, Error> {
+        let Looked { reference, figures, broken, wide, .. } = *looked;
+        let floor = output_noise(self, &reference.trace, figures, broken);
+        let Some((sample, probe, before)) = self.worst_probe(model, wide, evidence, broken, floor)? else {
+            notes.push(
+                "the error did not show in the passes that were looked into: where it arises is not known"
+                    .to_owned(),
+            );
+            return Ok(Vec::new());
+        };
+        let plain = self.inputs(sample, wide);
+        let Some(tracing) = tracing_of(model) else { return Ok(Vec::new()) };
+        let Ok(clean) = self.traced(tracing, sample, &plain, &[], false)? else { return Ok(Vec::new()) };
+        let places = hidden::places(&reference.trace);
+        let here = hidden::matched(&places, &clean);
+        let in_order = self.bound_hidden(&reference.layouts, &here, &clean, sample);
+        let mut layouts = vec![Vec::new(); clean.tensors.len()];
+        let mut noise = vec![0.0; clean.tensors.len()];
+        for (t, (layout, at)) in in_order.into_iter().zip(&here).enumerate() {
+            let Some(at) = *at else { continue };
+            noise[at] = figures[t].noise;
+            layouts[at] = match layout {
+                Some(layout) => vec![layout],
+                None => reference.candidates[t]
+                    .iter()
+                    .filter_map(|layout| self.bound_hidden_as(layout, &clean, at, sample))
+                    .collect(),
+            };
+        }
+        let inputs = self.transformed(sample, &probe.element, wide)?;
+        let scene = Scene { sample, probe, inputs, clean, layouts, noise, broken, wide, before, floor };
+        let causes = self.search(model, &scene)?;
+        self.described(model, &scene, causes, looked)
+    }
+
+    /// Suspects in the order of the pass, each mended in turn, until the model's error is gone.
+    fn search(&mut self, model: &mut dyn Model, scene: &Scene<'_>) -> Result<Vec<Cause>, Error> {
+        let mut causes: Vec<Cause> = Vec::new();
+        let mut ruled_out: Vec<Suspect> = Vec::new();
+        let mut left = scene.before;
+        for _ in 0..ROUNDS {
+            if causes.len() == CAUSES {
+                break;
+            }
+            let patches: Vec<Patch> = causes.iter().flat_map(|cause| cause.mend.clone()).collect();
+            let Some((trace, _)) = self.patched(model, scene, &patches)? else { break };
+            let errors = scene.errors(&trace);
+            let mut status = scene.statuses(&errors);
+            for suspect in causes.iter().map(|cause| &cause.suspect).chain(&ruled_out) {
+                for tensor in tensors_of(&scene.clean, suspect) {
+                    status[tensor] = Status::Fine;
+                }
+            }
+            let Some(suspect) = first_suspect(&scene.clean, &status) else { break };
+            let own = tensors_of(&scene.clean, &suspect).filter_map(|t| errors[t]).fold(0.0, f64::max);
+            if suspect.seen_at == 0 {
+                if suspect.kind == BreakKind::Functional {
+                    // All that modules return is right, and what the model returns is not: there is nothing else.
+                    causes.push(Cause { suspect, mend: Vec::new(), own, left: 0.0 });
+                } else {
+                    ruled_out.push(suspect);
+                }
+                break;
+            }
+            let mut best: Option<(Vec<Patch>, f64)> = None;
+            for mend in scene.mends(&suspect) {
+                let all: Vec<Patch> = patches.iter().cloned().chain(mend.iter().cloned()).collect();
+                let Some((_, error)) = self.patched(model, scene, &all)? else { continue };
+                if best.as_ref().is_none_or(|(_, other)| error < *other) {
+                    best = Some((mend, error));
+                }
+                if scene.gone(error) {
+                    break;
+                }
+            }
+            match best {
+                Some((mend, error)) if scene.gone(error) => {
+                    causes.push(Cause { suspect, mend, own, left: error });
+                    break;
+                }
+                // It takes part, if what is left is clearly less.
+                Some((mend, error)) if error < TAKES_PART * left => {
+                    causes.push(Cause { suspect, mend, own, left: error });
+                    left = error;
+                }
+                _ => ruled_out.push(suspect),
+            }
+        }
+        // Where the others do without one, it only led there.
+        if causes.last().is_some_and(|cause| scene.gone(cause.left)) {
+            let mut k = 0;
+            while k < causes.len() && causes.len() > 1 {
+                let others = causes.iter().enumerate().filter(|(other, _)| *other != k);
+                let others: Vec<Patch> = others.flat_map(|(_, cause)| cause.mend.clone()).collect();
+                match self.patched(model, scene, &others)? {
+                    Some((_, error)) if scene.gone(error) => {
+                        causes.remove(k);
+                        if let Some(last) = causes.last_mut() {
+                            last.left = error;
+                        }
+                    }
+                    _ => k += 1,
+                }
+            }
+        }
+        if causes.is_empty() {
+            // Nothing that was mended mended the model: the first suspect is a lead.
+            let lead = ruled_out.into_iter().next();
+            causes.extend(lead.map(|suspect| Cause {
+                suspect,
+                mend: Vec::new(),
+                own: 0.0,
+                left: scene.before,
+            }));
+        }
+        Ok(causes)
+    }
+
+    fn described(
+        &mut self,
+        model: &mut dyn Model,
+        scene: &Scene<'_>,
+        causes: Vec<Cause>,
+        looked: &Looked<'_>,
+    ) -> Result<Vec<Found>, Error> {
+        let mended = causes.last().is_some_and(|cause| scene.gone(cause.left));
+        let mut found = Vec::new();
+        for Cause { suspect, own, left, .. } in causes {
+            let confidence = if !mended || suspect.kind == BreakKind::Bracket {
+                Confidence::Low
+            } else if suspect.seen_at != 0 && self.is_vacuous(model, scene, &suspect)? {
+                Confidence::Medium
+            } else {
+                Confidence::High
+            };
+            let call = &scene.clean.calls[suspect.call];
+            // The same call in the first sample's pass, which replays were made of.
+            let mut calls = looked.reference.trace.calls.iter();
+            let there = calls.position(|other| (&other.path, other.number) == (&call.path, call.number));
+            let replayed =
+                there.filter(|_| suspect.kind == BreakKind::Module).and_then(|k| looked.seen[k].own);
+            let broken = Break {
+                location: call.path.clone(),
+                call: call.number,
+                class: call.class.clone(),
+                kind: suspect.kind,
+                between: suspect.between.clone(),
+                source: call.source.clone(),
+                own_error: replayed.or((own > 0.0).then_some(own)),
+                remaining: left / scene.before,
+                factor: scene.probe.part.clone(),
+                confidence,
+            };
+            let suspect = Suspect { call: there.unwrap_or(suspect.call), ..suspect };
+            found.push(Found { suspect, broken });
+        }
+        Ok(found)
+    }
+
+    /// Whether the untransformed activation mends the model too: then everything behind is invariant, and any cut there
+    /// would do.
+    fn is_vacuous(
+        &mut self,
+        model: &mut dyn Model,
+        scene: &Scene<'_>,
+        suspect: &Suspect,
+    ) -> Result<bool, Error> {
+        let unmoved = scene.overwritten(suspect, &Element::default(), 0);
+        Ok(self.patched(model, scene, &unmoved)?.is_some_and(|(_, error)| scene.gone(error)))
+    }
+
+    /// The pass over T x with patches, and the model's error in it; `None` where it fails.
+    fn patched(
+        &mut self,
+        model: &mut dyn Model,
+        scene: &Scene<'_>,
+        patches: &[Patch],
+    ) -> Result<Option<(Trace, f64)>, Error> {
+        let Some(tracing) = tracing_of(model) else { return Ok(None) };
+        let Ok(trace) = self.traced(tracing, scene.sample, &scene.inputs, patches, false)? else {
+            return Ok(None);
+        };
+        let element = &scene.probe.element;
+        let error = self.end_error(scene.sample, element, &trace, scene.wide, scene.broken)?;
+        Ok(Some((trace, error)))
+    }
+
+    /// The largest error of the outputs that break.
+    fn end_error(
+        &self,
+        sample: usize,
+        element: &Element,
+        trace: &Trace,
+        wide: bool,
+        broken: &[usize],
+    ) -> Result<f64, Error> {
+        let outcome = self.calls.pick(trace.outputs.clone());
+        let (errors, _) = self.errors(sample, element, &outcome, wide)?;
+        Ok(broken.iter().map(|o| errors[*o].scaled).fold(0.0, f64::max))
+    }
+
+    /// Where the error shows best: elements that permute nothing first, since hidden axes are often not known by name.
+    fn worst_probe(
+        &mut self,
+        model: &mut dyn Model,
+        wide: bool,
+        evidence: &Evidence,
+        broken: &[usize],
+        floor: f64,
+    ) -> Result<Option<(usize, Probe, f64)>, Error> {
+        let mut candidates: Vec<(usize, Probe)> = Vec::new();
+        for sample in self.probes().into_iter().take(super::SAMPLES) {
+            candidates.extend(self.layer_probes(sample).into_iter().map(|probe| (sample, probe)));
+        }
+        candidates.extend(self.worst_pairs(evidence, broken));
+        let mut best: Option<(bool, usize, Probe, f64)> = None;
+        for (sample, probe) in candidates {
+            let inputs = self.transformed(sample, &probe.element, wide)?;
+            let Some(tracing) = tracing_of(model) else { return Ok(None) };
+            let Ok(trace) = self.traced(tracing, sample, &inputs, &[], false)? else { continue };
+            let error = self.end_error(sample, &probe.element, &trace, wide, broken)?;
+            if error.is_nan() || error <= ABOVE_NOISE * floor {
+                continue;
+            }
+            let better = best.as_ref().is_none_or(|(permutes, _, _, other)| {
+                (*permutes, error) > (probe.permutes, *other)
+                    && (*permutes != probe.permutes || error > *other)
+            });
+            if better {
+                best = Some((probe.permutes, sample, probe, error));
+            }
+        }
+        Ok(best.map(|(_, sample, probe, error)| (sample, probe, error)))
+    }
+
+    /// The pairs of the plan with the largest errors: what breaks at rare elements alone shows there.
+    fn worst_pairs(&self, evidence: &Evidence, broken: &[usize]) -> Vec<(usize, Probe)> {
+        let parts = self.parts();
+        broken
+            .iter()
+            .filter_map(|o| {
+                let record = evidence
+                    .records
+                    .iter()
+                    .filter(|record| !record.interpolated && record.failure[*o].is_none())
+                    .max_by(|a, b| a.working[*o].scaled.total_cmp(&b.working[*o].scaled))?;
+                let part = parts[record.part].clone();
+                let pair = super::super::Pair {
+                    place: record.place,
+                    sample: record.sample,
+                    index: record.index,
+                    part: part.clone(),
+                    kind: record.kind.clone(),
+                };
+                let element = self.element(&pair);
+                let permutes = element.permuted_axes().next().is_some();
+                Some((record.sample, Probe { element, part: part.name(), permutes }))
+            })
+            .collect()
+    }
+}
+
+/// What rounding explains of the outputs' errors.
+fn output_noise(stage: &EndToEnd<'_>, trace: &Trace, figures: &[Figures], broken: &[usize]) -> f64 {
+    let outputs = stage.outputs();
+    let names: Vec<&str> = broken.iter().map(|o| outputs[*o].0).collect();
+    let leaves = trace.calls.first().map(|root| root.outputs.as_slice()).unwrap_or_default();
+    let noisy = leaves.iter().filter(|leaf| names.contains(&leaf.name.as_str()));
+    noisy.map(|leaf| figures[leaf.tensor].noise).fold(0.0, f64::max)
+}
+
+/// The tensors at which a suspect shows.
+fn tensors_of<'a>(trace: &'a Trace, suspect: &Suspect) -> impl Iterator<Item = usize> + use<'a> {
+    let seen = &trace.calls[suspect.seen_at];
+    let (input, module) = (suspect.input, suspect.kind == BreakKind::Module);
+    let calls = trace
+        .calls
+        .iter()
+        .filter(move |call| call.path == seen.path && (module || call.number == seen.number));
+    calls.flat_map(move |call| if input { &call.inputs } else { &call.outputs }).map(|leaf| leaf.tensor)
+}
+
+impl Scene<'_> {
+    /// Whether an error of the model is as good as none.
+    fn gone(&self, error: f64) -> bool {
+        error <= (GONE * self.before).max(ABOVE_NOISE * self.floor)
+    }
+
+    /// By tensor of the clean pass: its relative error in a pass over T x, by the layout that fits it best.
+    fn errors(&self, trace: &Trace) -> Vec<Option<f64>> {
+        let places = hidden::places(&self.clean);
+        let there = hidden::matched(&places, trace);
+        let of = |t: usize| {
+            let before = value(&self.clean, Some(t))?;
+            let after = value(trace, there[t]);
+            let errors =
+                self.layouts[t].iter().map(|layout| error(layout, None, &self.probe.element, before, after));
+            errors.flatten().reduce(f64::min)
+        };
+        (0..self.clean.tensors.len()).map(of).collect()
+    }
+
+    fn statuses(&self, errors: &[Option<f64>]) -> Vec<Status> {
+        errors
+            .iter()
+            .enumerate()
+            .map(|(t, error)| match error {
+                Some(error) if *error > ABOVE_NOISE * self.noise[t] => Status::Broken,
+                Some(_) => Status::Fine,
+                None if self.is_plain(t) => Status::Fine,
+                None => Status::Unknown,
+            })
+            .collect()
+    }
+
+    /// Whether the group's action does not matter to a tensor: whole numbers without a layout.
+    fn is_plain(&self, t: usize) -> bool {
+        self.layouts[t].is_empty() && value(&self.clean, Some(t)).is_some_and(|v| !v.dtype().is_inexact())
+    }
+
+    /// Ways to mend a suspect: one for each layout that its tensors may have.
+    fn mends(&self, suspect: &Suspect) -> Vec<Vec<Patch>> {
+        let choices = tensors_of(&self.clean, suspect).map(|t| self.layouts[t].len()).max().unwrap_or(0);
+        (0..choices)
+            .map(|choice| {
+                if suspect.kind == BreakKind::Module && self.clean.differentiates {
+                    let conjugated = self.conjugated(suspect, choice);
+                    if !conjugated.is_empty() {
+                        return conjugated;
+                    }
+                }
+                self.overwritten(suspect, &self.probe.element, choice)
+            })
+            .filter(|mend| !mend.is_empty())
+            .collect()
+    }
+
+    /// The layout of a tensor, where it is known, or the one of its candidates that is tried.
+    fn layout(&self, tensor: usize, choice: usize) -> Option<&BoundLayout> {
+        let layouts = &self.layouts[tensor];
+        layouts.get(choice).or_else(|| layouts.first())
+    }
+
+    /// The calls at which a suspect is mended: all of a module together.
+    fn calls_of<'a>(&'a self, suspect: &Suspect) -> impl Iterator<Item = &'a ModuleCall> {
+        let seen = &self.clean.calls[suspect.seen_at];
+        let module = suspect.kind == BreakKind::Module;
+        self.clean
+            .calls
+            .iter()
+            .filter(move |call| call.path == seen.path && (module || call.number == seen.number))
+    }
+
+    fn overwritten(&self, suspect: &Suspect, element: &Element, choice: usize) -> Vec<Patch> {
+        let input = suspect.input;
+        self.calls_of(suspect)
+            .flat_map(|call| {
+                let leaves = if input { &call.inputs } else { &call.outputs };
+                leaves.iter().filter_map(move |leaf| {
+                    let layout = self.layout(leaf.tensor, choice)?;
+                    let before = value(&self.clean, Some(leaf.tensor))?;
+                    Some(Patch::Overwrite {
+                        path: call.path.clone(),
+                        number: call.number,
+                        input,
+                        leaf: leaf.name.clone(),
+                        values: layout.act(element, before),
+                    })
+                })
+            })
+            .collect()
+    }
+
+    /// `rho_out(g) M(rho_in(g)^-1 ...)` for every call of the module; nothing where a layout is missing.
+    fn conjugated(&self, suspect: &Suspect, choice: usize) -> Vec<Patch> {
+        let element = &self.probe.element;
+        let inverse = element.inverse();
+        let actions = |leaves: &[TracedLeaf], element: &Element| {
+            leaves
+                .iter()
+                .filter(|leaf| !self.is_plain(leaf.tensor))
+                .map(|leaf| {
+                    let layout = self.layout(leaf.tensor, choice)?.clone();
+                    Some((leaf.name.clone(), Action::new(layout, element.clone())))
+                })
+                .collect::<Option<Vec<_>>>()
+        };
+        let patches: Option<Vec<Patch>> = self
+            .calls_of(suspect)
+            .map(|call| {
+                Some(Patch::Conjugate {
+                    path: call.path.clone(),
+                    number: call.number,
+                    inputs: actions(&call.inputs, &inverse)?,
+                    outputs: actions(&call.outputs, element)?,
+                })
+            })
+            .collect();
+        patches.unwrap_or_default()
+    }
+}

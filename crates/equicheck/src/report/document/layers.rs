@@ -1,0 +1,120 @@
+//! The layer-wise section.
+
+use std::fmt::Write as _;
+
+use super::super::{Break, BreakKind, LayerRow, LayerStage, LayerVerdict, Layers};
+use super::{Align, Block, Document, Inline, Table, figure, item, not_run, optional};
+
+pub(super) fn layers(stage: &LayerStage, blocks: &mut Document) {
+    blocks.push(Block::Section("LAYER-WISE ANALYSIS"));
+    let layers = match stage {
+        LayerStage::NotRun { reason } => {
+            blocks.push(item("Layer", not_run(reason)));
+            blocks.push(item("Error", "not run"));
+            blocks.push(item("Result", "not run"));
+            return;
+        }
+        LayerStage::Ran(layers) => layers,
+    };
+    match layers.breaks.as_slice() {
+        [] => blocks.push(item("First break", "none found")),
+        [first, others @ ..] => {
+            blocks.push(item("First break", described(first)));
+            for other in others {
+                blocks.push(item("Breaks too", described(other)));
+            }
+        }
+    }
+    blocks.push(item("Looked at", looked_at(layers)));
+    if !layers.rows.is_empty() {
+        blocks.push(Block::Table(table(&layers.rows)));
+    }
+    for row in &layers.rows {
+        if let Some(note) = &row.note {
+            blocks.push(Block::Bullet(format!("{}: {note}", named(row)).into()));
+        }
+    }
+    blocks.extend(layers.notes.iter().map(|note| Block::Bullet(note.into())));
+    if !layers.skipped.is_empty() {
+        let text = format!("no room for the values of {}", layers.skipped.join(", "));
+        blocks.push(Block::Bullet(text.into()));
+    }
+}
+
+fn looked_at(layers: &Layers) -> String {
+    let known = layers.rows.iter().filter(|row| row.verdict != LayerVerdict::NotKnown).count();
+    let precision =
+        if layers.precision.is_empty() { String::new() } else { format!(" in {}", layers.precision) };
+    format!("{known} of {} module calls, {} transformed passes{precision}", layers.rows.len(), layers.probes)
+}
+
+fn described(broken: &Break) -> String {
+    let class = broken.class.rsplit('.').next().unwrap_or(&broken.class);
+    let mut text = match (&broken.kind, &broken.between) {
+        (BreakKind::Module, _) | (_, None) => format!("{} ({class})", broken.location),
+        (BreakKind::Functional, Some((after, before))) => {
+            format!("code in the forward of {} ({class}), between {after} and {before}", broken.location)
+        }
+        (BreakKind::Bracket, Some((after, before))) => {
+            format!("in {} ({class}), somewhere between {after} and {before}", broken.location)
+        }
+    };
+    // Writing to a string does not fail.
+    if broken.call > 0 {
+        let _ = write!(text, ", call {}", broken.call);
+    }
+    if let Some(own) = broken.own_error {
+        let _ = write!(text, ", own error {}", figure(own));
+    }
+    let _ = write!(
+        text,
+        ", under {}; mended, {} of the model's error is left; confidence {}",
+        broken.factor,
+        figure(broken.remaining),
+        broken.confidence
+    );
+    if let Some(source) = &broken.source {
+        let _ = write!(text, "; {source}");
+    }
+    text
+}
+
+fn named(row: &LayerRow) -> String {
+    if row.call == 0 { row.location.clone() } else { format!("{} (call {})", row.location, row.call) }
+}
+
+fn table(rows: &[LayerRow]) -> Table {
+    Table {
+        caption: "Module calls, in the order in which they end",
+        columns: vec![
+            ("layer", Align::Left),
+            ("class", Align::Left),
+            ("what is checked", Align::Left),
+            ("output", Align::Left),
+            ("own error", Align::Right),
+            ("propagated", Align::Right),
+            ("rounding", Align::Right),
+            ("result", Align::Left),
+        ],
+        rows: rows
+            .iter()
+            .map(|row| {
+                let layouts: Vec<&str> = row
+                    .outputs
+                    .iter()
+                    .map(|tensor| tensor.layout.as_ref().map_or("?", |(layout, _)| layout.as_str()))
+                    .collect();
+                vec![
+                    Inline::code(named(row)),
+                    Inline::from(row.class.rsplit('.').next().unwrap_or(&row.class)),
+                    Inline::from(row.kind.checked()),
+                    Inline::code(layouts.join("; ")),
+                    optional(row.own_error),
+                    optional(row.propagated_error),
+                    figure(row.noise).into(),
+                    row.verdict.to_string().into(),
+                ]
+            })
+            .collect(),
+    }
+}
