@@ -57,7 +57,7 @@ def audit(
     noise_layouts: Any = None,
     stress: bool = False,
     cutoff: float | None = None,
-    layers: bool = False,
+    layers: bool = True,
     hidden_layouts: Mapping[str, Any] | None = None,
     gradients: bool = False,
     loss: Callable[..., Any] | None = None,

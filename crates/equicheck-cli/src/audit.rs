@@ -52,6 +52,9 @@ pub(crate) struct Arguments {
     /// Say what would be audited and how long it would take, and stop
     #[arg(long, conflicts_with_all = ["output", "format", "allow_attention"])]
     plan: bool,
+    /// Do not look into the model's layers
+    #[arg(long)]
+    no_layers: bool,
     /// No progress bar on a terminal
     #[arg(long)]
     no_progress: bool,
@@ -140,6 +143,7 @@ fn ready(arguments: &Arguments, host: &mut dyn Host) -> Result<Ready, CouldNotRu
     options.samples = arguments.samples.or(options.samples);
     options.transforms = arguments.transforms.or(options.transforms);
     options.shard = arguments.shard.unwrap_or(options.shard);
+    options.layers &= !arguments.no_layers;
     match &arguments.budget {
         // A budget beyond what a clock can hold is none.
         Some(budget) => options.budget = Duration::try_from_secs_f64(budget.0).ok(),

@@ -326,7 +326,7 @@ impl Default for Options {
             randomness: Randomness::Fixed,
             stress: false,
             cutoff: None,
-            layers: false,
+            layers: true,
             hidden_layouts: BTreeMap::new(),
         }
     }

@@ -515,7 +515,9 @@ fn kind_of(class: &str, container: bool) -> LayerKind {
     let any = |words: &[&str]| words.iter().any(|word| name.contains(word));
     if any(&["attention", "attn"]) {
         LayerKind::Attention
-    } else if any(&["norm"]) && !any(&["normact", "normactivation", "normnonlin", "normrelu"]) {
+    } else if name != "norm" && name.trim_end_matches(['1', '2', '3', 'd']).ends_with("norm")
+        || any(&["normali", "batchnorm", "layernorm"])
+    {
         LayerKind::Normalisation
     } else if any(&["pool", "aggr", "readout"]) {
         LayerKind::Pooling

@@ -92,12 +92,17 @@ impl EndToEnd<'_> {
         }
         let inputs = self.transformed(sample, &probe.element, wide)?;
         let scene = Scene { sample, probe, inputs, clean, layouts, noise, broken, wide, before, floor };
-        let causes = self.search(model, &scene)?;
+        let causes = self.search(model, &scene, looked)?;
         self.described(model, &scene, causes, looked)
     }
 
     /// Suspects in the order of the pass, each mended in turn, until the model's error is gone.
-    fn search(&mut self, model: &mut dyn Model, scene: &Scene<'_>) -> Result<Vec<Cause>, Error> {
+    fn search(
+        &mut self,
+        model: &mut dyn Model,
+        scene: &Scene<'_>,
+        looked: &Looked<'_>,
+    ) -> Result<Vec<Cause>, Error> {
         let mut causes: Vec<Cause> = Vec::new();
         let mut ruled_out: Vec<Suspect> = Vec::new();
         let mut left = scene.before;
@@ -141,18 +146,26 @@ impl EndToEnd<'_> {
                     causes.push(Cause { suspect, mend, own, left: error });
                     break;
                 }
-                // It takes part, if what is left is clearly less.
-                Some((mend, error)) if error < TAKES_PART * left => {
+                // It takes part if what is left is clearly less, and perhaps if it breaks alone: what breaks later may
+                // hide it.
+                Some((mend, error)) if error < TAKES_PART * left || looked.breaks_alone(scene, &suspect) => {
                     causes.push(Cause { suspect, mend, own, left: error });
                     left = error;
                 }
                 _ => ruled_out.push(suspect),
             }
         }
-        // Where the others do without one, it only led there.
+        // Where the others do without one, it only led there; but what is overwritten hides all that led to it.
         if causes.last().is_some_and(|cause| scene.gone(cause.left)) {
             let mut k = 0;
             while k < causes.len() && causes.len() > 1 {
+                let hidden = causes[k + 1..]
+                    .iter()
+                    .any(|later| later.mend.iter().any(|patch| matches!(patch, Patch::Overwrite { .. })));
+                if hidden && looked.breaks_alone(scene, &causes[k].suspect) {
+                    k += 1;
+                    continue;
+                }
                 let others = causes.iter().enumerate().filter(|(other, _)| *other != k);
                 let others: Vec<Patch> = others.flat_map(|(_, cause)| cause.mend.clone()).collect();
                 match self.patched(model, scene, &others)? {
@@ -323,6 +336,21 @@ impl EndToEnd<'_> {
     }
 }
 
+impl Looked<'_> {
+    /// Whether a module was seen to be not equivariant on exactly transformed clean inputs.
+    fn breaks_alone(&self, scene: &Scene<'_>, suspect: &Suspect) -> bool {
+        let call = &scene.clean.calls[suspect.call];
+        let calls = self.reference.trace.calls.iter().zip(self.seen);
+        let mut same = calls.filter(|(other, _)| (&other.path, other.number) == (&call.path, call.number));
+        suspect.kind == BreakKind::Module
+            && same.next().is_some_and(|(other, seen)| {
+                let noise =
+                    other.outputs.iter().map(|leaf| self.figures[leaf.tensor].noise).fold(0.0, f64::max);
+                seen.own.is_some_and(|own| own > ABOVE_NOISE * noise)
+            })
+    }
+}
+
 /// What rounding explains of the outputs' errors.
 fn output_noise(stage: &EndToEnd<'_>, trace: &Trace, figures: &[Figures], broken: &[usize]) -> f64 {
     let outputs = stage.outputs();
@@ -386,7 +414,8 @@ impl Scene<'_> {
         let choices = tensors_of(&self.clean, suspect).map(|t| self.layouts[t].len()).max().unwrap_or(0);
         (0..choices)
             .map(|choice| {
-                if suspect.kind == BreakKind::Module && self.clean.differentiates {
+                // Rather than overwritten, where both can be done: it is mended itself, and not what it was given.
+                if suspect.kind == BreakKind::Module {
                     let conjugated = self.conjugated(suspect, choice);
                     if !conjugated.is_empty() {
                         return conjugated;
