@@ -572,6 +572,7 @@ impl Evidence {
             composition: self.composition.rows(),
             stress: self.stress.rows(),
             mode: &self.model.mode,
+            breaks: self.layers.layers().map_or(&[], |layers| layers.breaks.as_slice()),
         });
         // A finding of medium or high severity is something that a person must look at.
         let verdict = if findings.iter().any(|f| f.severity >= diagnosis::Severity::Medium) {

@@ -22,7 +22,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{
-    Classification, CompositionRow, FactorRow, Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
+    Break, Classification, CompositionRow, FactorRow, Levels, Outcome, OutputResult, StressKind, StressRow,
+    Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -91,6 +92,8 @@ pub struct Evidence<'a> {
     pub stress: &'a [StressRow],
     /// `eval`, `train` or `as_is`.
     pub mode: &'a str,
+    /// Where symmetry is lost, if layers were looked into.
+    pub breaks: &'a [Break],
 }
 
 /// A failure mode's rule.

@@ -31,6 +31,9 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                     facts.push(format!("{label}: {names}"));
                 }
             }
+            facts.extend(evidence.breaks.iter().map(|broken| {
+                format!("lost at: {}, confidence {}", broken.place(), broken.confidence)
+            }));
             Finding {
                 mode: "undiagnosed".to_owned(),
                 location: format!("output `{}`", output.name),
@@ -42,6 +45,13 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                         "check first that the custom action's `input` and `output` say what the model computes, then \
                          look for the operations on the way to `{}` that break it",
                         output.name
+                    )
+                } else if let Some(first) = evidence.breaks.first() {
+                    let source = first.source.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
+                    format!(
+                        "start at {}{source}: what goes in transforms as it must, what comes out does not; look there \
+                         for operations that treat components of a vector or irrep one by one",
+                        first.place()
                     )
                 } else { format!(
                     "check first that the layouts say what the model computes (table at the top), then look for the \

@@ -223,6 +223,24 @@ impl fmt::Display for Confidence {
     }
 }
 
+impl Break {
+    /// Where it is, in words: `act.3 (Tanh)`, `code in the forward of (root) (Net), between act.2 and lin.3`.
+    pub fn place(&self) -> String {
+        let class = self.class.rsplit('.').next().unwrap_or(&self.class);
+        let call = if self.call > 0 { format!(", call {}", self.call) } else { String::new() };
+        let module = format!("{} ({class}{call})", self.location);
+        match (&self.kind, &self.between) {
+            (BreakKind::Module, _) | (_, None) => module,
+            (BreakKind::Functional, Some((after, before))) => {
+                format!("code in the forward of {module}, between {after} and {before}")
+            }
+            (BreakKind::Bracket, Some((after, before))) => {
+                format!("{module}, somewhere between {after} and {before}")
+            }
+        }
+    }
+}
+
 /// Where symmetry is lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Break {

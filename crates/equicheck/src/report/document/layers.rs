@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::{Break, BreakKind, LayerRow, LayerStage, LayerVerdict, Layers};
+use super::super::{Break, LayerRow, LayerStage, LayerVerdict, Layers};
 use super::{Align, Block, Document, Inline, Table, figure, item, not_run, optional};
 
 pub(super) fn layers(stage: &LayerStage, blocks: &mut Document) {
@@ -49,20 +49,8 @@ fn looked_at(layers: &Layers) -> String {
 }
 
 fn described(broken: &Break) -> String {
-    let class = broken.class.rsplit('.').next().unwrap_or(&broken.class);
-    let mut text = match (&broken.kind, &broken.between) {
-        (BreakKind::Module, _) | (_, None) => format!("{} ({class})", broken.location),
-        (BreakKind::Functional, Some((after, before))) => {
-            format!("code in the forward of {} ({class}), between {after} and {before}", broken.location)
-        }
-        (BreakKind::Bracket, Some((after, before))) => {
-            format!("in {} ({class}), somewhere between {after} and {before}", broken.location)
-        }
-    };
+    let mut text = broken.place();
     // Writing to a string does not fail.
-    if broken.call > 0 {
-        let _ = write!(text, ", call {}", broken.call);
-    }
     if let Some(own) = broken.own_error {
         let _ = write!(text, ", own error {}", figure(own));
     }
