@@ -367,7 +367,7 @@ def test_errors_have_one_base() -> None:
 
 
 def test_stages_of_later_versions_are_announced() -> None:
-    for option in ("layers", "gradients"):
+    for option in ("layers",):
         with pytest.warns(equicheck.EquicheckWarning, match=f"`{option}`.* will not run") as caught:
             audit(Pull(), **{option: True})
         assert caught[0].filename == __file__  # where `audit` was called, not inside the package

@@ -119,6 +119,10 @@ def audit(
             is first lost (``report.layers``, ``report.first_break``).
         hidden_layouts: module -> layouts of hidden tensors, ``{"conv1": {"out": "nodes 8x0e+8x1o"}}``; ``"in.x"`` and
             ``"out.0"`` name one of several. Libraries of equivariant modules (e3nn, escnn) tell their own.
+        gradients: also audit the gradients of outputs with respect to inputs and parameters (torch models): do they
+            transform as the symmetry says, and are they the derivatives of the forward.
+        loss: with ``gradients``, an invariant function of what the model returns that gives a tensor with one entry:
+            its gradients are audited too.
         progress: called as ``progress(done, planned)``. The plan and what it is expected to take are logged by the
             logger ``equicheck`` at level INFO before the first pair.
 
@@ -129,9 +133,8 @@ def audit(
         SpecificationError: a group, layout or option that is wrong or does not fit the tensors.
         ModelError: the model fails on an input as it was given.
     """
-    _later(loss=loss)
-    if gradients:
-        warnings.warn("`gradients`: this stage is not in this version and will not run", EquicheckWarning, 2)
+    if loss is not None and not callable(loss):
+        raise SpecificationError(f"`loss`: expected a function of what the model returns, not {loss!r}")
     if mode not in ("eval", "train", "as_is"):
         raise SpecificationError(f'`mode`: `{mode}` is none of "eval", "train", "as_is"')
     if not callable(model):
@@ -172,6 +175,8 @@ def audit(
         "cutoff": _number("cutoff", cutoff, None),
         "layers": bool(layers),
         "hidden_layouts": _hidden_layouts(hidden_layouts),
+        "gradients": bool(gradients),
+        "loss": loss is not None,
     }
     functions = _representations.functions(representations)
     torch = _trees.torch_module()
@@ -195,6 +200,7 @@ def audit(
             host = None
             name = _words.group_text(group)
             _equicheck.check(name, source.declared, declared, functions)
+        source.loss = loss
         with adapter_for(model, source, declared, module=module, factory=factory, method=method, mode=mode) as adapter:
             show = _shown(progress, budget)
             return _equicheck.audit(adapter, source, name, source.declared, declared, options, show, host, functions)

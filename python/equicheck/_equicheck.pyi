@@ -311,6 +311,15 @@ class Report:
     def breaks(self) -> list[Break]:
         """All places that are needed to explain the error, in the order of the pass."""
     @property
+    def gradients(self) -> dict[str, Any]:
+        """Whether gradients transform as the symmetry says, and are derivatives.
+
+        ``status`` is ``"ran"`` or ``"not_run"`` (then with ``reason``); ``rows`` are dicts with ``check``
+        (``"input"``, ``"parameter"``, ``"derivative"``, ...), ``mode``, ``output``, ``target`` (the input or
+        parameter), ``pairs``, ``max_relative``, ``max_relative_f64``, ``noise``, ``outcome`` (``"holds"``,
+        ``"violated"``, ...), ``verdict`` (None where none hangs on the row) and ``reason``.
+        """
+    @property
     def findings(self) -> list[Finding]:
         """What is wrong, the most severe first."""
     @property

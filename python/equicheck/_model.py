@@ -92,6 +92,8 @@ class Samples:
         #: Whether what the model returns first is kept: custom actions act on the whole of it.
         self.keep_returned = False
         self.returned: Any = None
+        #: The user's loss, of what the model returns.
+        self.loss: Callable[[Any], Any] | None = None
         self.declared = _trees.match_inputs(self.sample(0), layouts)
 
     def count(self) -> int | None:
@@ -221,6 +223,25 @@ class Adapter:
         """`forward` with random draws recorded, or replayed by kind and values: what it returns, the draws that were
         made, and operations that drew out of reach."""
         raise NotImplementedError
+
+    def pullback(
+        self,
+        sample: int,
+        buffers: list[Buffer],
+        reset_generators: bool,
+        restore_state: bool,
+        cotangents: list[tuple[str, Buffer]] | None,
+        parameters: bool,
+        directions: list[Buffer | None] | None,
+        replayed: list[tuple[str, Buffer]] | None,
+    ) -> tuple[list[tuple[str, bool, Any | None]], list[Any | None], list[tuple[str, str, Any | None]]]:
+        """One call and its backward: leaves of the output, gradients by input (None: no path), and by parameter: name,
+        ``"values"``, ``"no path"`` or ``"frozen"``, values. Without cotangents the user's loss is differentiated."""
+        raise Unavailable("the host cannot differentiate a model: gradients are taken of torch models")
+
+    def train_mode(self) -> Adapter:
+        """The same model in train mode."""
+        raise Unavailable("a plain function has no train mode")
 
     def _host(self, name: str, tensor: Any) -> Any | None:
         """An output in host memory; None for what is no tensor, or undeclared and without such a form."""

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.dlpack import from_dlpack
 
-from . import _trace, _trees
+from . import _gradients, _trace, _trees
 from ._draws import Draws
 from ._equicheck import Buffer, SpecificationError
 from ._model import Adapter, Draw, Samples, Unavailable
@@ -382,6 +382,8 @@ class TorchAdapter(Adapter):
         #: Records or replays random draws during a call.
         self._draws: Draws | None = None
         self._kept: list[_trace.Replayable] = []
+        #: What is done with what the model returned, while its state is in place.
+        self._after: Callable[[Any], Any] | None = None
 
     def __enter__(self) -> TorchAdapter:
         super().__enter__()
@@ -442,12 +444,71 @@ class TorchAdapter(Adapter):
         finally:
             self._draws = None
 
+    def pullback(
+        self,
+        sample: int,
+        buffers: list[Buffer],
+        reset_generators: bool,
+        restore_state: bool,
+        cotangents: list[tuple[str, Buffer]] | None,
+        parameters: bool,
+        directions: list[Buffer | None] | None,
+        replayed: list[tuple[str, Buffer]] | None,
+    ) -> tuple[list[tuple[str, bool, Any | None]], list[Any | None], list[tuple[str, str, Any | None]]]:
+        given = [from_dlpack(buffer) for buffer in buffers]
+        weights = None if cotangents is None else [(name, from_dlpack(w)) for name, w in cotangents]
+        along = None if directions is None else [None if u is None else from_dlpack(u) for u in directions]
+        draws = None if replayed is None else [(kind, from_dlpack(values)) for kind, values in replayed]
+
+        def attempt(cloned: bool) -> tuple[Any, _gradients.Pull]:
+            template, fresh = self.samples.arguments(sample, [tensor.clone() for tensor in given])
+            own = _gradients.as_leaves(fresh, cloned)
+            arguments = template
+            if cloned:
+                order = iter(own)
+                arguments = _trees.replace(template, lambda _path, _tensor: next(order))
+            if restore_state:
+                self.restore_state()
+            if reset_generators:
+                self.reset_generators()
+            pull = _gradients.Pull(own, self.module, self.declared, self.samples.loss, weights, parameters, along)
+            self._after = pull
+            self._draws = None if draws is None else Draws(draws)
+            try:
+                return self.call(arguments), pull
+            finally:
+                self._after = None
+                self._draws = None
+
+        try:
+            returned, pull = attempt(False)
+        except RuntimeError as error:
+            if "leaf" not in str(error):
+                raise
+            returned, pull = attempt(True)
+        found = _trees.output_leaves(returned, self.declared)
+        return (
+            [(name, positional, self._host(name, t)) for name, positional, t in found],
+            [_gradients.hosted(gradient) for gradient in pull.inputs],
+            [(name, state, _gradients.hosted(gradient)) for name, state, gradient in pull.by_parameter],
+        )
+
+    def train_mode(self) -> TorchAdapter:
+        if self.module is None:
+            raise Unavailable("the module behind the callable is not known: pass it as `module=`")
+        other = self._swapping((), self.default_dtype)
+        other.method = self.method
+        other.mode, other.training = "train", True
+        return other
+
     def call(self, arguments: _trees.Args) -> Any:
         watch = contextlib.nullcontext() if self._called or compiled(self.function) else _Autocast(self._device())
         self._called = True
         try:
-            with self._running(), watch, self._draws or contextlib.nullcontext():
-                return self.function(*arguments.args, **arguments.kwargs)
+            with self._running(), watch:
+                with self._draws or contextlib.nullcontext():
+                    returned = self.function(*arguments.args, **arguments.kwargs)
+                return returned if self._after is None else self._after(returned)
         finally:
             if isinstance(watch, _Autocast):
                 self.computes_in = watch.coarsest()

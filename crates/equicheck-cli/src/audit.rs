@@ -55,6 +55,9 @@ pub(crate) struct Arguments {
     /// Do not look into the model's layers
     #[arg(long)]
     no_layers: bool,
+    /// Do not audit gradients, whatever the file says
+    #[arg(long)]
+    no_gradients: bool,
     /// No progress bar on a terminal
     #[arg(long)]
     no_progress: bool,
@@ -144,6 +147,7 @@ fn ready(arguments: &Arguments, host: &mut dyn Host) -> Result<Ready, CouldNotRu
     options.transforms = arguments.transforms.or(options.transforms);
     options.shard = arguments.shard.unwrap_or(options.shard);
     options.layers &= !arguments.no_layers;
+    options.gradients &= !arguments.no_gradients;
     match &arguments.budget {
         // A budget beyond what a clock can hold is none.
         Some(budget) => options.budget = Duration::try_from_secs_f64(budget.0).ok(),

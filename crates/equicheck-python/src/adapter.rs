@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use equicheck::Error;
 use equicheck::model::{
-    Action, Call, CallError, Draw, Drawn, Model, ModelInfo, ModuleCall, Output, Patch, Returned, Samples,
-    StateKind, StateTensor, Tensor, Trace, TracedLeaf, TracedTensor, Tracing, Unavailable,
+    Action, Call, CallError, Differentiation, Draw, Drawn, Gradient, Model, ModelInfo, ModuleCall, Output,
+    Patch, Pullback, PullbackError, Returned, Samples, StateKind, StateTensor, Tensor, Trace, TracedLeaf,
+    TracedTensor, Tracing, Unavailable,
 };
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -23,6 +24,10 @@ type PyDraw<'py> = (String, bool, Vec<usize>, Option<Bound<'py, PyAny>>);
 
 /// What a call with draws gives: outputs, inputs afterwards, draws, operations that drew out of reach.
 type PyDrawn<'py> = (Vec<Leaf<'py>>, Vec<Bound<'py, PyAny>>, Vec<PyDraw<'py>>, Vec<String>);
+
+/// Gradients: outputs, by input, and by parameter with its state in a word.
+type PyPulled<'py> =
+    (Vec<Leaf<'py>>, Vec<Option<Bound<'py, PyAny>>>, Vec<(String, String, Option<Bound<'py, PyAny>>)>);
 
 /// What Python code raised last: the engine knows it as a line of text, the user gets the exception itself.
 pub(crate) type Raised = Rc<RefCell<Option<PyErr>>>;
@@ -104,14 +109,7 @@ impl PyModel {
                 .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
                 .collect::<PyResult<Vec<_>>>()
         };
-        let replayed = replayed
-            .map(|draws| {
-                let known = draws.iter().filter_map(|draw| Some((&draw.kind, draw.values.as_ref()?)));
-                known
-                    .map(|(kind, values)| Ok((kind, Bound::new(py, Buffer::new(values.clone()))?)))
-                    .collect::<PyResult<Vec<_>>>()
-            })
-            .transpose()?;
+        let replayed = replayed.map(|draws| draws_of(py, draws)).transpose()?;
         let returned = self.adapter.bind(py).call_method1(
             "forward_with_draws",
             (call.sample, buffers(call.inputs)?, call.reset_generators, call.restore_state, replayed),
@@ -126,6 +124,59 @@ impl PyModel {
             .collect::<PyResult<Vec<_>>>()?;
         let returned = Returned { outputs: outputs(leaves)?, written_inputs: Vec::new() };
         Ok((Drawn { returned, draws, out_of_reach }, after))
+    }
+
+    /// The gradients of a call.
+    fn attempt_pullback(
+        &self,
+        py: Python<'_>,
+        call: &Call<'_>,
+        wanted: &Differentiation<'_>,
+    ) -> PyResult<Pullback> {
+        let inputs: Vec<_> = call.inputs.iter().map(|tensor| buffer(py, tensor)).collect::<PyResult<_>>()?;
+        let cotangents = wanted
+            .cotangents
+            .map(|all| all.iter().map(|(name, w)| Ok((name, buffer(py, w)?))).collect::<PyResult<Vec<_>>>())
+            .transpose()?;
+        let directions = wanted
+            .directions
+            .map(|all| {
+                let one = |u: &Option<Tensor>| u.as_ref().map(|u| buffer(py, u)).transpose();
+                all.iter().map(one).collect::<PyResult<Vec<_>>>()
+            })
+            .transpose()?;
+        let draws = wanted.draws.map(|draws| draws_of(py, draws)).transpose()?;
+        let pulled = self.adapter.bind(py).call_method1(
+            "pullback",
+            (
+                call.sample,
+                inputs,
+                call.reset_generators,
+                call.restore_state,
+                cotangents,
+                wanted.parameters,
+                directions,
+                draws,
+            ),
+        )?;
+        py.check_signals()?;
+        let (leaves, inputs, parameters): PyPulled<'_> = pulled.extract()?;
+        let parameters = parameters.into_iter().map(|(name, state, values)| {
+            let gradient = match values {
+                Some(values) => Gradient::Values(read(&values)?),
+                None if state == "frozen" => Gradient::Frozen,
+                None => Gradient::NoPath,
+            };
+            Ok((name, gradient))
+        });
+        Ok(Pullback {
+            parameters: parameters.collect::<PyResult<_>>()?,
+            inputs: inputs
+                .iter()
+                .map(|gradient| gradient.as_ref().map(read).transpose())
+                .collect::<PyResult<_>>()?,
+            outputs: outputs(leaves)?,
+        })
     }
 
     /// Positions of inputs that the first call wrote to.
@@ -190,6 +241,17 @@ impl PyModel {
     fn interrupted(&self, py: Python<'_>) -> bool {
         self.raised.borrow().as_ref().is_some_and(|error| !error.is_instance_of::<PyException>(py))
     }
+}
+
+/// A tensor as Python takes it over.
+fn buffer<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, Buffer>> {
+    Bound::new(py, Buffer::new(tensor.clone()))
+}
+
+/// Kinds and values of the draws that have values.
+fn draws_of<'a, 'py>(py: Python<'py>, draws: &'a [Draw]) -> PyResult<Vec<(&'a str, Bound<'py, Buffer>)>> {
+    let known = draws.iter().filter_map(|draw| Some((draw.kind.as_str(), draw.values.as_ref()?)));
+    known.map(|(kind, values)| Ok((kind, buffer(py, values)?))).collect()
 }
 
 fn outputs(leaves: Vec<Leaf<'_>>) -> PyResult<Vec<Output>> {
@@ -427,6 +489,26 @@ impl Model for PyModel {
             drawn.returned.written_inputs = self.written(py, call, &after)?;
             Ok(drawn)
         })
+    }
+
+    fn pullback(&mut self, call: &Call<'_>, wanted: &Differentiation<'_>) -> Result<Pullback, PullbackError> {
+        Python::attach(|py| {
+            if self.interrupted(py) {
+                return Err(PullbackError::Interrupted);
+            }
+            self.attempt_pullback(py, call, wanted).map_err(|error| {
+                let lacks = error.get_type(py).name().is_ok_and(|name| name == "Unavailable");
+                match self.call_error(py, error) {
+                    CallError::Interrupted => PullbackError::Interrupted,
+                    CallError::Raised(why) if lacks => PullbackError::Unavailable(why),
+                    CallError::Raised(why) => PullbackError::Raised(why),
+                }
+            })
+        })
+    }
+
+    fn training(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        self.derived("train_mode", None)
     }
 
     fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {

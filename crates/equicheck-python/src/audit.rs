@@ -25,6 +25,7 @@ type Functions = BTreeMap<String, Py<PyAny>>;
 
 /// Options as the Python package hands them over, already of the right types.
 #[derive(FromPyObject)]
+#[expect(clippy::struct_excessive_bools, reason = "one switch for each stage and habit, all independent")]
 pub(crate) struct PyOptions {
     #[pyo3(item)]
     samples: Option<usize>,
@@ -70,6 +71,10 @@ pub(crate) struct PyOptions {
     layers: bool,
     #[pyo3(item)]
     hidden_layouts: Vec<(String, String, String, String)>,
+    #[pyo3(item)]
+    gradients: bool,
+    #[pyo3(item)]
+    loss: bool,
 }
 
 /// One layout for all draws, or one for each.
@@ -153,6 +158,8 @@ impl PyOptions {
                 .into_iter()
                 .map(|(module, side, leaf, layout)| ((module, side, leaf), layout))
                 .collect(),
+            gradients: self.gradients,
+            loss: self.loss,
         })
     }
 }

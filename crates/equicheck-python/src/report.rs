@@ -177,6 +177,12 @@ impl Report {
         found.unwrap_or_default().into_iter().map(PyBreak).collect()
     }
 
+    /// Gradients: status and rows.
+    #[getter]
+    fn gradients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.gradients)
+    }
+
     /// What is wrong, the most severe first.
     #[getter]
     fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

@@ -3,6 +3,7 @@
 mod cases;
 mod composition;
 mod custom;
+mod gradients;
 mod interpolation;
 mod judgement;
 pub(super) mod laws;
@@ -338,6 +339,9 @@ impl<'a> EndToEnd<'a> {
         let plan = if by_law { Vec::new() } else { self.plan(transforms) };
         self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
         self.refine(model, &mut double, &measured.proven, &mut evidence)?;
+        if self.options.shard.index == 0 {
+            evidence.gradients = self.gradients(model, &mut double, &measured, &evidence)?;
+        }
         let replays = self.replays(model, &evidence)?;
         if beside {
             evidence.stress = self.stress(model, &mut double, ground)?;

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::diagnosis;
 use crate::report::figure;
 use crate::report::{
-    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, InterpolationControl,
-    LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report, Rows, Shard, Stage, Stop,
-    StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, GradientRow,
+    InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report,
+    Rows, Shard, Stop, StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 use crate::symmetry::Group;
 
@@ -194,6 +194,8 @@ pub struct Evidence {
     pub(crate) composition: Rows<CompositionRow>,
     pub(crate) stress: Rows<StressRow>,
     pub(crate) layers: LayerStage,
+    #[serde(default)]
+    pub(crate) gradients: Rows<GradientRow>,
     /// Pairs of the plan that are this shard's.
     pub(crate) planned: usize,
     pub(crate) stop: Stop,
@@ -552,6 +554,7 @@ impl Evidence {
         let outputs: Vec<OutputResult> =
             noise.iter().enumerate().map(|(o, noise)| self.output(o, noise)).collect();
         let verdict = outputs.iter().map(|o| o.verdict).max().unwrap_or(Verdict::NeedsAttention);
+        let verdict = self.gradients.rows().iter().filter_map(|row| row.verdict).fold(verdict, Verdict::max);
         let of = |figure: &dyn Fn(&Noise) -> f64| noise.iter().map(figure).collect::<Vec<_>>();
         let discontinuous: Vec<bool> = noise.iter().map(|n| n.discontinuous).collect();
         // A text that is no group's names a custom one; of merged shards that was checked.
@@ -571,6 +574,7 @@ impl Evidence {
             rounding: &of(&|n| n.floor(self.roundoff)),
             composition: self.composition.rows(),
             stress: self.stress.rows(),
+            gradients: self.gradients.rows(),
             mode: &self.model.mode,
             breaks: self.layers.layers().map_or(&[], |layers| layers.breaks.as_slice()),
         });
@@ -581,7 +585,6 @@ impl Evidence {
             verdict
         };
         let distinct: HashSet<u64> = self.records.iter().filter_map(|r| r.fingerprint).collect();
-        let not_run = |what: &str| Stage::NotRun { reason: format!("{what} is not in this version") };
         let mut report = Report {
             format_version: FORMAT_VERSION,
             equicheck_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -593,7 +596,7 @@ impl Evidence {
             composition: self.composition.clone(),
             stress: self.stress.clone(),
             layers: self.layers.clone(),
-            gradients: not_run("the gradient stage"),
+            gradients: self.gradients.clone(),
             recommendations: diagnosis::recommendations(&findings, verdict),
             findings,
             outputs,
@@ -833,6 +836,7 @@ mod tests {
             composition: Rows::NotRun { reason: String::new() },
             stress: Rows::NotRun { reason: String::new() },
             layers: LayerStage::NotRun { reason: String::new() },
+            gradients: Rows::NotRun { reason: String::new() },
             planned: 0,
             stop: Stop::Completed,
             translation_scale: 1.0,

@@ -258,6 +258,7 @@ pub enum NoiseLayouts {
 
 /// Everything about an audit that is not the model, its inputs or its symmetry.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "one switch for each stage and habit, all independent")]
 pub struct Options {
     /// Test samples, at most; by default the mission's number for the model's size.
     pub samples: Option<usize>,
@@ -302,6 +303,10 @@ pub struct Options {
     pub layers: bool,
     /// (module, `in` or `out`, path of the tensor there; empty for the only one) -> layout.
     pub hidden_layouts: BTreeMap<(String, String, String), String>,
+    /// Whether gradients are audited.
+    pub gradients: bool,
+    /// Whether the host was given an invariant loss, whose gradients are audited beside those of the outputs.
+    pub loss: bool,
 }
 
 impl Default for Options {
@@ -328,6 +333,8 @@ impl Default for Options {
             cutoff: None,
             layers: true,
             hidden_layouts: BTreeMap::new(),
+            gradients: false,
+            loss: false,
         }
     }
 }
@@ -461,6 +468,9 @@ impl Options {
         }
         if self.cutoff.is_some() && !self.stress {
             return fail("cutoff", "it is for the stress stage: give `stress=True` too".to_owned());
+        }
+        if self.loss && !self.gradients {
+            return fail("loss", "it is for the gradient stage: give `gradients=True` too".to_owned());
         }
         if !(self.rapidity > 0.0 && self.rapidity <= LARGEST_RAPIDITY) {
             return fail("rapidity", format!("a number above 0 and up to {LARGEST_RAPIDITY} is needed"));

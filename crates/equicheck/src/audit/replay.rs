@@ -132,22 +132,31 @@ impl Replay {
             self.recorded.insert(call.sample, recorded);
             return Ok(drawn.returned);
         };
-        let acted: Vec<Draw> = recorded
-            .draws
-            .iter()
-            .enumerate()
-            .map(|(k, draw)| match (element, recorded.bound.get(k).and_then(Option::as_ref), &draw.values) {
-                (Some(element), Some(layout), Some(values)) => {
-                    Draw { values: Some(layout.act(element, values)), ..draw.clone() }
-                }
-                _ => draw.clone(),
-            })
-            .collect();
+        let acted = recorded.acted(element);
         let drawn = model.forward_with_draws(call, Some(&acted))?;
         match difference(&recorded.draws, &drawn.draws) {
             Some(why) => Err(CallError::Raised(why)),
             None => Ok(drawn.returned),
         }
+    }
+
+    /// Without any draws: [`put`](Self::put) gives them.
+    pub(crate) fn empty() -> Self {
+        Self { layouts: Declared::Each(Vec::new()), recorded: HashMap::new() }
+    }
+
+    /// Takes draws that were recorded elsewhere, and how each moves.
+    pub(crate) fn put(&mut self, sample: usize, draws: Vec<Draw>, bound: Vec<Option<BoundLayout>>) {
+        let types = draws.iter().filter_map(|draw| Some(draw.values.as_ref()?.dtype())).collect();
+        let wide = |draw: Draw| Draw { values: draw.values.map(|values| values.double()), ..draw };
+        let draws = draws.into_iter().map(wide).collect();
+        let recorded = Recorded { draws, types, bound, out_of_reach: Vec::new(), seeded: None };
+        self.recorded.insert(sample, recorded);
+    }
+
+    /// The draws of a sample that was called, acted on by `element`.
+    pub(crate) fn acted(&self, sample: usize, element: Option<&Element>) -> Option<Vec<Draw>> {
+        self.recorded.get(&sample).map(|recorded| recorded.acted(element))
     }
 
     /// Binds the layouts to the draws of a sample that was called.
@@ -246,6 +255,20 @@ impl Replay {
             }
         };
         recorded.draws.iter().enumerate().map(row).collect()
+    }
+}
+
+impl Recorded {
+    fn acted(&self, element: Option<&Element>) -> Vec<Draw> {
+        let draws = self.draws.iter().enumerate();
+        draws
+            .map(|(k, draw)| match (element, self.bound.get(k).and_then(Option::as_ref), &draw.values) {
+                (Some(element), Some(layout), Some(values)) => {
+                    Draw { values: Some(layout.act(element, values)), ..draw.clone() }
+                }
+                _ => draw.clone(),
+            })
+            .collect()
     }
 }
 

@@ -37,6 +37,12 @@ pub(crate) enum Purpose {
     /// Elements and rounding of passes that are looked into.
     Layers = 62,
     Analytic = 22,
+    /// Elements under which gradients are compared.
+    Gradients = 80,
+    /// Cotangents of outputs.
+    Cotangents = 81,
+    /// Directions of finite differences.
+    Directions = 82,
 }
 
 /// Kind of the planned elements that bring points back into their cell.

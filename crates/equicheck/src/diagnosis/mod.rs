@@ -3,8 +3,10 @@
 mod batch_cross_talk;
 mod broken_call;
 mod chart_singularity;
+mod detached_gradient;
 mod discontinuity;
 mod input_mutation;
+mod nan_gradient;
 mod nearest_images;
 mod numerical_precision;
 mod parity;
@@ -15,15 +17,17 @@ mod size_dependence;
 mod state_drift;
 mod translation_leak;
 mod undiagnosed;
+mod unstable_parameters;
 mod vacuous_test;
+mod wrong_backward;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::{
-    Break, Classification, CompositionRow, FactorRow, Levels, Outcome, OutputResult, StressKind, StressRow,
-    Verdict,
+    Break, Classification, CompositionRow, FactorRow, GradientRow, Levels, Outcome, OutputResult, StressKind,
+    StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -90,6 +94,8 @@ pub struct Evidence<'a> {
     pub composition: &'a [CompositionRow],
     /// Inputs at the edge of what the model is used on.
     pub stress: &'a [StressRow],
+    /// Gradients.
+    pub gradients: &'a [GradientRow],
     /// `eval`, `train` or `as_is`.
     pub mode: &'a str,
     /// Where symmetry is lost, if layers were looked into.
@@ -100,7 +106,7 @@ pub struct Evidence<'a> {
 type Rule = fn(&Evidence<'_>) -> Vec<Finding>;
 
 /// One rule per failure mode, in the order in which equally severe findings are listed.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 20] = [
     broken_call::findings,
     random_law::findings,
     parity::findings,
@@ -117,6 +123,10 @@ const RULES: [Rule; 16] = [
     numerical_precision::findings,
     vacuous_test::findings,
     input_mutation::findings,
+    wrong_backward::findings,
+    unstable_parameters::findings,
+    detached_gradient::findings,
+    nan_gradient::findings,
 ];
 
 /// Runs all rules; the most severe findings come first.

@@ -1,6 +1,7 @@
 //! What the engine asks of a model. Every framework is an adapter behind [`Model`]; whatever it cannot do is reported.
 
 mod custom;
+mod derivative;
 mod tensor;
 mod trace;
 
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 
 pub use crate::report::ModelInfo;
 pub use custom::{CustomAction, CustomElement};
+pub use derivative::{Differentiation, Gradient, Pullback, PullbackError};
 pub use tensor::{DType, Tensor};
 pub use trace::{Action, ModuleCall, Patch, Trace, TracedLeaf, TracedTensor, Tracing};
 
@@ -142,6 +144,26 @@ pub trait Model {
         _replayed: Option<&[Draw]>,
     ) -> Result<Drawn, CallError> {
         Err(CallError::Raised("the host cannot record and replay the random draws of a model".to_owned()))
+    }
+
+    /// Calls it and pulls cotangents of its outputs back to inputs and parameters, leaving its own gradients alone.
+    ///
+    /// # Errors
+    /// The host cannot differentiate, the model or its backward raised, or the user interrupted.
+    fn pullback(
+        &mut self,
+        _call: &Call<'_>,
+        _wanted: &Differentiation<'_>,
+    ) -> Result<Pullback, PullbackError> {
+        Err(PullbackError::Unavailable("the host cannot differentiate a model".to_owned()))
+    }
+
+    /// The same model in train mode; its state is put back before each call, as the model's own.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn training(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        Err(Unavailable("the host knows no train mode".to_owned()))
     }
 
     /// The same function in double precision, on a copy.

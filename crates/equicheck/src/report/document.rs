@@ -3,6 +3,7 @@
 //! Text and Markdown render the same [`Document`], so they cannot come to differ in what they say. Strings from users
 //! and models are carried verbatim; making them harmless is each renderer's duty, done in one place for all of them.
 
+mod gradients;
 mod layers;
 mod rows;
 
@@ -13,7 +14,7 @@ use crate::symmetry::{Factor, Group};
 use super::{
     Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FactorRow, Finding, Float64,
     InterpolationControl, InterpolationScaling, Level, ModelInfo, OutputResult, PlannedRow, Report, Shard,
-    Stage, Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 /// A piece of running text.
@@ -102,7 +103,7 @@ pub(super) fn document(report: &Report) -> Document {
     rows::composition(&report.composition, &mut blocks);
     rows::stress(&report.stress, report.levels.excellent, &mut blocks);
     layers::layers(&report.layers, &mut blocks);
-    gradients(&report.gradients, &mut blocks);
+    gradients::gradients(&report.gradients, &mut blocks);
     if !report.notes.is_empty() {
         blocks.push(Block::Section("NOTES"));
         blocks.extend(report.notes.iter().map(|note| Block::Bullet(note.into())));
@@ -631,13 +632,6 @@ fn planned(rows: &[PlannedRow]) -> Table {
             })
             .collect(),
     }
-}
-
-fn gradients(stage: &Stage, blocks: &mut Document) {
-    blocks.push(Block::Section("GRADIENT TEST"));
-    let Stage::NotRun { reason } = stage;
-    blocks.push(item("Gradient equivariance error", not_run(reason)));
-    blocks.push(item("RESULT", "not run"));
 }
 
 fn not_run(reason: &str) -> String {

@@ -7,6 +7,7 @@ mod by_name;
 mod document;
 mod exit;
 pub(crate) mod figure;
+mod gradients;
 mod json;
 mod layers;
 mod markdown;
@@ -25,6 +26,7 @@ use crate::symmetry::Element;
 pub use crate::audit::Evidence;
 pub use crate::diagnosis::{Finding, Severity};
 pub use exit::ExitStatus;
+pub use gradients::{GradientCheck, GradientRow};
 pub use json::{from_json, to_json};
 pub use layers::{
     Break, BreakKind, Confidence, HiddenTensor, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin,
@@ -652,17 +654,6 @@ pub struct ExecutedPlan {
     pub randomness: Option<String>,
 }
 
-/// A stage of the audit other than the end-to-end one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "status")]
-pub enum Stage {
-    /// It did not run.
-    NotRun {
-        /// Why.
-        reason: String,
-    },
-}
-
 /// Wall-clock figures; kept apart because everything else in a report is reproducible.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
@@ -705,7 +696,7 @@ pub struct Report {
     /// Layer-wise stage.
     pub layers: LayerStage,
     /// Gradient stage.
-    pub gradients: Stage,
+    pub gradients: Rows<GradientRow>,
     /// What is wrong, ranked.
     pub findings: Vec<Finding>,
     /// What to do, ranked.

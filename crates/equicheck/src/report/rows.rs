@@ -64,6 +64,8 @@ macro_rules! kinds {
     };
 }
 
+pub(crate) use kinds;
+
 kinds! {
     /// What a row says, the mildest first.
     Outcome {

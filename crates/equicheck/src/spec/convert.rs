@@ -167,6 +167,8 @@ impl AuditFile {
                     tensors.iter().filter_map(place).collect::<Vec<_>>()
                 })
                 .collect(),
+            gradients: run.gradients.get().copied().unwrap_or(default.gradients),
+            loss: default.loss,
         }
     }
 

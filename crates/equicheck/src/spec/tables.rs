@@ -370,6 +370,8 @@ table! {
         /// Module -> `out`, `in`, or with the path of a tensor among several `out.0`, `in.x` -> layout of that hidden
         /// tensor.
         hidden_layouts: Named<Named<String>>;
+        /// Also audit gradients, with respect to inputs and parameters.
+        gradients: bool;
     }
     advice = advice_on_run
 }
@@ -380,7 +382,6 @@ fn advice_on_run(_: &str, key: &str, _: &DeValue<'_>) -> Option<String> {
         "representations" | "factory" | "module" | "loss" | "progress" => Some(format!(
             "`{key}` is a function or an object, which a file cannot hold: use `equicheck.audit`"
         )),
-        "gradients" => Some(format!("`{key}` is not in this version: leave it out")),
         _ if ModelTable::KEYS.contains(&key) => Some(format!("`{key}` is a key of [model]")),
         _ if Top::KEYS.contains(&key) => {
             Some(format!("`{key}` stands at the top of the file, above all tables"))

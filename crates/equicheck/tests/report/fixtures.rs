@@ -4,8 +4,8 @@ use equicheck::report::{
     Bound, Classification, CompositionKind, CompositionRow, Distribution, DistributionTest, ExecutedPlan,
     FORMAT_VERSION, FactorRow, Finding, Float64, InterpolationControl, InterpolationScaling, LawStatistic,
     LayerStage, Level, Levels, ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report, Rows,
-    Severity, Shard, Stage, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow,
-    VacuityRow, Verdict, WorstCase,
+    Severity, Shard, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow,
+    Verdict, WorstCase,
 };
 
 fn summary(mean: f64, max: f64) -> Summary {
@@ -151,7 +151,7 @@ pub(crate) fn passing() -> Report {
         },
         stress: Rows::NotRun { reason: "stress=True runs it".to_owned() },
         layers: LayerStage::NotRun { reason: "layers=False".to_owned() },
-        gradients: Stage::NotRun { reason: "gradients=False".to_owned() },
+        gradients: Rows::NotRun { reason: "gradients=False".to_owned() },
         findings: vec![],
         recommendations: vec![],
         notes: vec![],

@@ -86,6 +86,7 @@ impl EndToEnd<'_> {
             composition: not_here(self.options),
             stress: not_here(self.options),
             layers: LayerStage::NotRun { reason: String::new() },
+            gradients: not_here(self.options),
             planned: 0,
             stop: Stop::Completed,
             translation_scale,
@@ -179,7 +180,7 @@ impl EndToEnd<'_> {
     }
 
     /// The element of a record.
-    fn element_of(&self, record: &Record) -> Element {
+    pub(super) fn element_of(&self, record: &Record) -> Element {
         self.element(&Pair {
             place: record.place,
             sample: record.sample,

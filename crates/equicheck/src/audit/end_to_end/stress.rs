@@ -50,7 +50,7 @@ const STRESS: u64 = 1 << 33;
 impl EndToEnd<'_> {
     /// Share of the budget that is spent when the pairs end.
     pub(super) fn share_of_pairs(&self) -> f64 {
-        if self.options.stress { PAIRS_BEFORE } else { PAIRS_ALONE }
+        if self.options.stress || self.options.gradients { PAIRS_BEFORE } else { PAIRS_ALONE }
     }
 
     pub(super) fn stress(
@@ -87,7 +87,7 @@ impl EndToEnd<'_> {
 
     /// Calls `use_it` with what inputs are derived from; `alone`: with the first graph of a batch alone; `wide`: in double
     /// precision.
-    fn with_source<T>(
+    pub(super) fn with_source<T>(
         &self,
         sample: usize,
         alone: bool,

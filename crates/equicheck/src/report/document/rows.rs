@@ -95,7 +95,7 @@ pub(super) fn composition(stage: &Rows<CompositionRow>, blocks: &mut Document) {
 }
 
 /// `violated 1, holds 12`: how often each outcome came, the gravest first.
-fn counted(outcomes: impl Iterator<Item = Outcome>) -> String {
+pub(super) fn counted(outcomes: impl Iterator<Item = Outcome>) -> String {
     let mut counts: BTreeMap<Reverse<Outcome>, usize> = BTreeMap::new();
     for outcome in outcomes {
         *counts.entry(Reverse(outcome)).or_default() += 1;

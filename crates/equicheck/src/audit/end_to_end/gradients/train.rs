@@ -1,0 +1,260 @@
+//! The identities in train mode. Random masks on an axis that the group moves must move with it: they are recorded on x
+//! and replayed, moved, on T x (METHOD 17). How they move is tried out on the forward.
+
+use std::collections::BTreeMap;
+
+use crate::Error;
+use crate::model::{Call, Draw, Model};
+use crate::report::{GradientCheck, GradientRow, Outcome};
+use crate::symmetry::{BoundLayout, Factor, Layout, UpTo};
+
+use super::super::super::replay::Replay;
+use super::super::super::sampling::{Draws, Part, Purpose};
+use super::super::{DoubleModel, EndToEnd, Measured};
+use super::{Objective, Pair, Subject};
+
+/// Which of a draw's axes that are as long as a permuted one are permuted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Nothing,
+    First,
+    Last,
+    All,
+}
+
+impl EndToEnd<'_> {
+    pub(super) fn train_rows(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        objectives: &[Objective],
+        pairs: &[Pair],
+        measured: &Measured,
+        rows: &mut Vec<GradientRow>,
+    ) -> Result<(), Error> {
+        if model.info().mode != "eval" || self.calls.replay.is_some() || pairs.is_empty() {
+            return Ok(());
+        }
+        let mut trained = match model.training() {
+            Ok(trained) => trained,
+            Err(why) => {
+                self.notes.push(format!("gradients in train mode were not audited: {}", why.0));
+                return Ok(());
+            }
+        };
+        let mut trained_double = match double {
+            DoubleModel::Copy(copy) => copy.training().ok(),
+            _ => None,
+        };
+        let not_judged = |objective: &Objective, reason: String| {
+            objective.row(GradientCheck::Input, "train", None, 0, Outcome::NotJudged, reason)
+        };
+        let sample = pairs[0].sample;
+        let inputs = self.inputs(sample, false);
+        let values = match self.calls.evaluate("gradients, train mode", trained.as_mut(), sample, &inputs)? {
+            Ok(values) => values,
+            Err(why) => {
+                let reason = format!("the model raises in train mode: {why}");
+                rows.extend(objectives.iter().map(|objective| not_judged(objective, reason.clone())));
+                return Ok(());
+            }
+        };
+        if values == self.cases[sample].base {
+            self.notes.push(
+                "in train mode the model computes the same as in eval mode: its gradients were audited once"
+                    .to_owned(),
+            );
+            return Ok(());
+        }
+        let drawn = self.training_draws(trained.as_mut(), pairs)?;
+        let is_double = matches!(double, DoubleModel::Same);
+        for objective in objectives {
+            let up_to_sign = objective.output.is_some_and(|o| {
+                let layout = &self.cases[sample].outputs[o];
+                layout.layout().up_to() == Some(&UpTo::Sign) || layout.holds_quaternions()
+            });
+            if up_to_sign {
+                continue;
+            }
+            let mut used: Vec<Pair> = pairs.to_vec();
+            if let Some(draws) = &drawn {
+                if draws.values().all(Vec::is_empty) {
+                    self.calls.replay = None;
+                } else {
+                    let wide = trained_double.is_some();
+                    let tested: &mut dyn Model = match &mut trained_double {
+                        Some(double) => double.as_mut(),
+                        None => trained.as_mut(),
+                    };
+                    if !self.move_draws(tested, wide, objective, pairs, draws, measured)? {
+                        // Masks in an order of the model's own (its edges) cannot be matched; rotations leave them
+                        // where they are.
+                        used = self.rotations(pairs);
+                        self.bind_draws(draws, Moved::Nothing, false);
+                        let gaussian = draws.values().flatten().any(|draw| draw.gaussian);
+                        let fails = !used.is_empty()
+                            && !self.forward_holds(tested, wide, objective, &used, measured)?;
+                        if used.is_empty() || (fails && gaussian) {
+                            let reason =
+                                "no way was found in which the random draws move with the group: the \
+                                          gradients in train mode cannot be judged"
+                                    .to_owned();
+                            rows.push(not_judged(objective, reason));
+                            self.calls.replay = None;
+                            continue;
+                        }
+                    }
+                }
+            }
+            let mut subject = Subject {
+                mode: "train".to_owned(),
+                model: trained.as_mut(),
+                double: match &mut trained_double {
+                    Some(double) => Some(double.as_mut()),
+                    None => None,
+                },
+                is_double,
+            };
+            let tallies = self.tallied(&mut subject, objective, &used)?;
+            self.judge_gradients(&subject, objective, &tallies, measured, rows);
+            self.calls.replay = None;
+        }
+        Ok(())
+    }
+
+    /// The draws that the model makes on each sample; `None` where they cannot be recorded.
+    fn training_draws(
+        &mut self,
+        model: &mut dyn Model,
+        pairs: &[Pair],
+    ) -> Result<Option<BTreeMap<usize, Vec<Draw>>>, Error> {
+        if model.replays_draws().is_err() {
+            return Ok(None);
+        }
+        let mut draws = BTreeMap::new();
+        for pair in pairs {
+            if draws.contains_key(&pair.sample) {
+                continue;
+            }
+            let inputs = self.inputs(pair.sample, false);
+            let source = self.calls.sources.get(pair.sample).copied().unwrap_or(pair.sample);
+            let call = Call { sample: source, inputs: &inputs, reset_generators: true, restore_state: true };
+            let drawn = match model.forward_with_draws(&call, None) {
+                Ok(drawn) => drawn.draws,
+                Err(crate::model::CallError::Interrupted) => return Err(Error::Interrupted),
+                Err(_) => return Ok(None),
+            };
+            draws.insert(pair.sample, drawn);
+        }
+        Ok(Some(draws))
+    }
+
+    /// Finds how the draws move, so that the forward keeps the symmetry; whether a way was found.
+    fn move_draws(
+        &mut self,
+        model: &mut dyn Model,
+        wide: bool,
+        objective: &Objective,
+        pairs: &[Pair],
+        draws: &BTreeMap<usize, Vec<Draw>>,
+        measured: &Measured,
+    ) -> Result<bool, Error> {
+        for vectors in [false, true] {
+            if vectors && !draws.values().flatten().any(|draw| draw.gaussian) {
+                continue;
+            }
+            for moved in [Moved::First, Moved::Nothing, Moved::Last, Moved::All] {
+                self.bind_draws(draws, moved, vectors);
+                if self.forward_holds(model, wide, objective, pairs, measured)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn forward_holds(
+        &mut self,
+        model: &mut dyn Model,
+        wide: bool,
+        objective: &Objective,
+        pairs: &[Pair],
+        measured: &Measured,
+    ) -> Result<bool, Error> {
+        let outputs: Vec<usize> = match objective.output {
+            Some(o) => vec![o],
+            None => (0..self.outputs().len()).collect(),
+        };
+        for o in outputs {
+            match self.forward_error(model, wide, o, pairs)? {
+                Some(error) if error < measured.levels.excellent => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has the draws replayed, moved in this way.
+    fn bind_draws(&mut self, draws: &BTreeMap<usize, Vec<Draw>>, moved: Moved, vectors: bool) {
+        let mut replay = Replay::empty();
+        for (sample, draws) in draws {
+            let bound = draws.iter().map(|draw| self.draw_layout(*sample, draw, moved, vectors)).collect();
+            let source = self.calls.sources.get(*sample).copied().unwrap_or(*sample);
+            replay.put(source, draws.clone(), bound);
+        }
+        self.calls.replay = Some(replay);
+    }
+
+    /// The layout of a draw: permuted axes by their length, and vectors of Gaussian noise.
+    fn draw_layout(&self, sample: usize, draw: &Draw, moved: Moved, vectors: bool) -> Option<BoundLayout> {
+        let group = self.specification.group();
+        let mut words: Vec<String> = (0..draw.shape.len()).map(|at| format!("axis{at}!")).collect();
+        let mut moves = false;
+        for (name, length) in &self.cases[sample].space.axes {
+            let fitting: Vec<usize> = (0..draw.shape.len()).filter(|at| draw.shape[*at] == *length).collect();
+            let chosen: &[usize] = match moved {
+                Moved::Nothing => &[],
+                Moved::First => &fitting[..fitting.len().min(1)],
+                Moved::Last => &fitting[fitting.len().saturating_sub(1)..],
+                Moved::All => &fitting,
+            };
+            for at in chosen {
+                words[*at].clone_from(name);
+                moves = true;
+            }
+        }
+        if vectors
+            && draw.gaussian
+            && draw.shape.last() == group.dimension().as_ref()
+            && let Some(last) = words.last_mut()
+        {
+            "vector".clone_into(last);
+            moves = true;
+        }
+        if !moves {
+            return None;
+        }
+        let layout = Layout::parse(&words.join(" "), group).ok()?;
+        let axes = &self.cases[sample].space.axes;
+        BoundLayout::with_lengths(&layout, &draw.shape, group, "a random draw", axes).ok()
+    }
+
+    /// Pairs of rotations alone, which permute nothing and shift no grid.
+    fn rotations(&self, pairs: &[Pair]) -> Vec<Pair> {
+        let factors = self.specification.group().factors();
+        let grids = self.cases.iter().any(|case| !case.space.grid.is_empty());
+        let linear =
+            factors.into_iter().find(|f| matches!(f, Factor::Linear { .. } | Factor::Lorentz { .. }));
+        let Some(factor) = linear.filter(|_| !grids) else { return Vec::new() };
+        let part = Part::Alone(factor);
+        pairs
+            .iter()
+            .filter_map(|pair| {
+                let mut draws =
+                    Draws::new(self.options.seed, pair.sample, 1 << 32 | pair.id, Purpose::Gradients);
+                let element = self.exact_element(pair.sample, &part, &mut draws)?;
+                Some(Pair { element, ..pair.clone() })
+            })
+            .collect()
+    }
+}
