@@ -565,3 +565,22 @@ def test_images_are_judged_on_the_lattice() -> None:
 
     healthy(model, normal(6, 6), "D4", ("height width", "height width"))
     healthy(model, normal(6, 6), "T(2)", ("height width", "height width"), domain="periodic")
+
+
+def test_dropout_inside_a_kernel_is_not_judged_under_permutations() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.keys = nn.Linear(CHANNELS, CHANNELS)
+
+        def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            k = self.keys(z)[None, None]
+            p = 0.5 if self.training else 0.0
+            return nn.functional.scaled_dot_product_attention(k, k, z[None, None], dropout_p=p)[0, 0] + x.square().sum()
+
+    torch.manual_seed(0)
+    report = check(
+        Attention(), group="S(nodes)", in_layouts=("nodes a!", "nodes features"), out_layouts="nodes features"
+    )
+    assert report.verdict == "PASS", str(report)
+    assert {row["outcome"] for row in rows(report, mode="train")} <= {"not_judged", "holds"}

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::Error;
-use crate::model::{Call, Draw, Model};
+use crate::model::{Call, CallError, Draw, Model};
 use crate::report::{GradientCheck, GradientRow, Outcome};
 use crate::symmetry::{BoundLayout, Factor, Layout, UpTo};
 
@@ -20,6 +20,14 @@ enum Moved {
     First,
     Last,
     All,
+}
+
+/// The random draws of train mode.
+struct Training {
+    /// By sample.
+    draws: BTreeMap<usize, Vec<Draw>>,
+    /// Whether there are some that cannot be recorded.
+    hidden: bool,
 }
 
 impl EndToEnd<'_> {
@@ -76,36 +84,18 @@ impl EndToEnd<'_> {
             if up_to_sign {
                 continue;
             }
-            let mut used: Vec<Pair> = pairs.to_vec();
-            if let Some(draws) = &drawn {
-                if draws.values().all(Vec::is_empty) {
-                    self.calls.replay = None;
-                } else {
-                    let wide = trained_double.is_some();
-                    let tested: &mut dyn Model = match &mut trained_double {
-                        Some(double) => double.as_mut(),
-                        None => trained.as_mut(),
-                    };
-                    if !self.move_draws(tested, wide, objective, pairs, draws, measured)? {
-                        // Masks in an order of the model's own (its edges) cannot be matched; rotations leave them
-                        // where they are.
-                        used = self.rotations(pairs);
-                        self.bind_draws(draws, Moved::Nothing, false);
-                        let gaussian = draws.values().flatten().any(|draw| draw.gaussian);
-                        let fails = !used.is_empty()
-                            && !self.forward_holds(tested, wide, objective, &used, measured)?;
-                        if used.is_empty() || (fails && gaussian) {
-                            let reason =
-                                "no way was found in which the random draws move with the group: the \
-                                          gradients in train mode cannot be judged"
-                                    .to_owned();
-                            rows.push(not_judged(objective, reason));
-                            self.calls.replay = None;
-                            continue;
-                        }
-                    }
-                }
-            }
+            let wide = trained_double.is_some();
+            let tested: &mut dyn Model = match &mut trained_double {
+                Some(double) => double.as_mut(),
+                None => trained.as_mut(),
+            };
+            let Some(used) = self.trained_pairs(tested, wide, objective, pairs, &drawn, measured)? else {
+                let reason = "no way was found in which the random draws move with the group: the gradients in train \
+                              mode cannot be judged";
+                rows.push(not_judged(objective, reason.to_owned()));
+                self.calls.replay = None;
+                continue;
+            };
             let mut subject = Subject {
                 mode: "train".to_owned(),
                 model: trained.as_mut(),
@@ -122,31 +112,70 @@ impl EndToEnd<'_> {
         Ok(())
     }
 
-    /// The draws that the model makes on each sample; `None` where they cannot be recorded.
-    fn training_draws(
+    /// Pairs on which the gradients can be compared, with the draws set up for their replay; `None` where masks could not
+    /// be moved with the group.
+    fn trained_pairs(
         &mut self,
         model: &mut dyn Model,
+        wide: bool,
+        objective: &Objective,
         pairs: &[Pair],
-    ) -> Result<Option<BTreeMap<usize, Vec<Draw>>>, Error> {
-        if model.replays_draws().is_err() {
+        drawn: &Training,
+        measured: &Measured,
+    ) -> Result<Option<Vec<Pair>>, Error> {
+        let none = drawn.draws.values().all(Vec::is_empty);
+        if none && !drawn.hidden {
+            return Ok(Some(pairs.to_vec()));
+        }
+        if !drawn.hidden && self.move_draws(model, wide, objective, pairs, &drawn.draws, measured)? {
+            return Ok(Some(pairs.to_vec()));
+        }
+        // Masks in an order of the model's own (its edges), or inside a kernel, cannot be moved; rotations leave them
+        // where they are.
+        self.calls.replay = None;
+        if !none {
+            self.bind_draws(&drawn.draws, Moved::Nothing, false);
+        }
+        let used = self.rotations(pairs);
+        if used.is_empty() {
             return Ok(None);
         }
-        let mut draws = BTreeMap::new();
+        // Gaussian noise on vectors would have to turn with them; a mask on their components is a break.
+        let excused = drawn.hidden || drawn.draws.values().flatten().any(|draw| draw.gaussian);
+        let holds = self.forward_holds(model, wide, objective, &used, measured)?;
+        Ok((holds || !excused).then_some(used))
+    }
+
+    /// The draws that the model makes on each sample.
+    fn training_draws(&mut self, model: &mut dyn Model, pairs: &[Pair]) -> Result<Training, Error> {
+        let mut training = Training { draws: BTreeMap::new(), hidden: model.replays_draws().is_err() };
         for pair in pairs {
-            if draws.contains_key(&pair.sample) {
+            if training.hidden || training.draws.contains_key(&pair.sample) {
                 continue;
             }
             let inputs = self.inputs(pair.sample, false);
             let source = self.calls.sources.get(pair.sample).copied().unwrap_or(pair.sample);
             let call = Call { sample: source, inputs: &inputs, reset_generators: true, restore_state: true };
-            let drawn = match model.forward_with_draws(&call, None) {
-                Ok(drawn) => drawn.draws,
-                Err(crate::model::CallError::Interrupted) => return Err(Error::Interrupted),
-                Err(_) => return Ok(None),
-            };
-            draws.insert(pair.sample, drawn);
+            match model.forward_with_draws(&call, None) {
+                Ok(drawn) => {
+                    training.hidden |= !drawn.out_of_reach.is_empty();
+                    training.draws.insert(pair.sample, drawn.draws);
+                }
+                Err(CallError::Interrupted) => return Err(Error::Interrupted),
+                Err(CallError::Raised(_)) => training.hidden = true,
+            }
         }
-        Ok(Some(draws))
+        if training.draws.values().all(Vec::is_empty) {
+            // Draws of generators that nobody records: calls differ from one another.
+            let sample = pairs[0].sample;
+            let inputs = self.inputs(sample, false);
+            let call = Call { sample, inputs: &inputs, reset_generators: false, restore_state: true };
+            let purpose = "gradients, train mode";
+            let first = self.calls.raw(purpose, model, &call)?.map(|(outputs, _)| outputs);
+            let second = self.calls.raw(purpose, model, &call)?.map(|(outputs, _)| outputs);
+            training.hidden |= first != second;
+        }
+        Ok(training)
     }
 
     /// Finds how the draws move, so that the forward keeps the symmetry; whether a way was found.
