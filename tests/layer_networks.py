@@ -1,7 +1,7 @@
 """Networks of eight layers with one bug planted at a chosen depth, and the module that is to be blamed for it.
 
-Each ``*_network`` function returns a ``LayerNetwork``: the model, the keyword arguments of ``equicheck.audit`` that go with it, and
-the qualified name of the module whose own code breaks the symmetry. Kinds of bug, in every library:
+Each ``*_network`` function returns a ``LayerNetwork``: the model, the keyword arguments of ``equicheck.audit`` that go
+with it, and the qualified name of the module whose own code breaks the symmetry. Kinds of bug, in every library:
 
 - ``"nonlinearity"``: a componentwise tanh or SiLU, a module of its own class in place of the right one;
 - ``"norm"``: a plain LayerNorm, or statistics of single components, in place of the right one;

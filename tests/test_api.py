@@ -338,7 +338,6 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"module": Pull()},
         "`module`: the model is an nn.Module itself; `module=` is for callables",
     ),
-    "later": (XS, {"hidden_layouts": {"r": None}}, "`hidden_layouts` is not in this version: leave it out"),
     "no function": (
         XS,
         {"representations": {"r": None}},
@@ -364,13 +363,6 @@ def test_errors_have_one_base() -> None:
     assert issubclass(equicheck.SpecificationError, equicheck.EquicheckError)
     assert issubclass(equicheck.ModelError, equicheck.EquicheckError)
     assert issubclass(equicheck.EquicheckWarning, UserWarning)
-
-
-def test_stages_of_later_versions_are_announced() -> None:
-    for option in ("layers",):
-        with pytest.warns(equicheck.EquicheckWarning, match=f"`{option}`.* will not run") as caught:
-            audit(Pull(), **{option: True})
-        assert caught[0].filename == __file__  # where `audit` was called, not inside the package
 
 
 # Outputs.
@@ -912,9 +904,9 @@ def test_text_has_the_headings_of_the_template() -> None:
         "- RESULT: PASS",
         "LAYER-WISE ANALYSIS:",
         "--------------------",
-        "- Layer: not run",
-        "- Error: not run",
-        "- Result: not run",
+        "- Layer: none loses the symmetry",
+        "- Error: largest own error ",
+        "- Result: PASS",
         "GRADIENT TEST:",
         "--------------",
         "- Gradient equivariance error: not run",

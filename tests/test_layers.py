@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import layer_networks
 import pytest
 import torch
 from torch import nn
 
 import equicheck
+import layer_networks
 
 VECTORS: dict[str, Any] = {"group": "O(3) x S(nodes)", "in_layouts": "nodes vector", "out_layouts": "nodes vector"}
 QUICK: dict[str, Any] = {"samples": 3, "transforms": 4}

@@ -6,14 +6,13 @@ import contextlib
 import logging
 import operator
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from . import _equicheck, _representations, _trees, _words
 from ._custom import CustomAction, Host
-from ._equicheck import Element, EquicheckWarning, Report, SpecificationError
+from ._equicheck import Element, Report, SpecificationError
 from ._model import Adapter, Samples
 
 _LOGGER = logging.getLogger("equicheck")
@@ -394,9 +393,3 @@ def _levels(levels: Any) -> tuple[float, float, float] | None:
     if len(levels) != 3:
         raise SpecificationError("`levels`: expected three bounds (perfect, excellent, approximate)")
     return (float(levels[0]), float(levels[1]), float(levels[2]))
-
-
-def _later(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise SpecificationError(f"`{name}` is not in this version: leave it out")

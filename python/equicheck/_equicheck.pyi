@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Break",
     "Buffer",
     "Element",
     "EquicheckError",

@@ -23,6 +23,7 @@ use crate::host::precision;
 use crate::{CouldNotRun, Host, PythonModel, folder_of};
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command")]
 pub(crate) struct Arguments {
     /// The audit file
     #[arg(default_value = "equicheck.toml")]

@@ -1,7 +1,5 @@
 //! The layer-wise section.
 
-use std::fmt::Write as _;
-
 use super::super::{Break, LayerRow, LayerStage, LayerVerdict, Layers};
 use super::{Align, Block, Document, Inline, Table, figure, item, not_run, optional};
 
@@ -17,11 +15,20 @@ pub(super) fn layers(stage: &LayerStage, blocks: &mut Document) {
         LayerStage::Ran(layers) => layers,
     };
     match layers.breaks.as_slice() {
-        [] => blocks.push(item("First break", "none found")),
-        [first, others @ ..] => {
-            blocks.push(item("First break", described(first)));
-            for other in others {
-                blocks.push(item("Breaks too", described(other)));
+        [] => {
+            let located = layers.notes.is_empty();
+            let errors = layers.rows.iter().filter_map(|row| row.own_error);
+            let largest = errors.reduce(f64::max).map_or_else(|| "none measured".to_owned(), figure);
+            blocks.push(item("Layer", if located { "none loses the symmetry" } else { "not located" }));
+            blocks.push(item("Error", format!("largest own error {largest}")));
+            blocks.push(item("Result", if located { "PASS" } else { "undetermined" }));
+        }
+        breaks => {
+            for broken in breaks {
+                let source = broken.source.as_ref().map_or_else(String::new, |source| format!("; {source}"));
+                blocks.push(item("Layer", broken.place() + &source));
+                blocks.push(item("Error", measured(broken)));
+                blocks.push(item("Result", format!("breaks (confidence {})", broken.confidence)));
             }
         }
     }
@@ -48,23 +55,9 @@ fn looked_at(layers: &Layers) -> String {
     format!("{known} of {} module calls, {} transformed passes{precision}", layers.rows.len(), layers.probes)
 }
 
-fn described(broken: &Break) -> String {
-    let mut text = broken.place();
-    // Writing to a string does not fail.
-    if let Some(own) = broken.own_error {
-        let _ = write!(text, ", own error {}", figure(own));
-    }
-    let _ = write!(
-        text,
-        ", under {}; mended, {} of the model's error is left; confidence {}",
-        broken.factor,
-        figure(broken.remaining),
-        broken.confidence
-    );
-    if let Some(source) = &broken.source {
-        let _ = write!(text, "; {source}");
-    }
-    text
+fn measured(broken: &Break) -> String {
+    let own = broken.own_error.map_or_else(String::new, |own| format!("own error {}, ", figure(own)));
+    format!("{own}under {}; mended, {} of the model's error is left", broken.factor, figure(broken.remaining))
 }
 
 fn named(row: &LayerRow) -> String {
