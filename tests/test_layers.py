@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -260,6 +261,20 @@ def test_the_model_is_left_as_it_was() -> None:
     assert nn.Module.__call__ is call
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_budget_that_cuts_the_pairs_leaves_time_for_layers() -> None:
+    class Slow(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.005)
+            return super().forward(x)
+
+    model = Slow()
+    model.activations[1] = Tanh()
+    report = audited(model, budget=4.0, samples=50, transforms=50)
+    assert report.plan["stop"] == "budget"
+    assert report.first_break is not None
+    assert report.first_break.location == "activations.1"
 
 
 def test_without_a_module_the_stage_says_so() -> None:

@@ -339,6 +339,7 @@ impl<'a> EndToEnd<'a> {
         let plan = if by_law { Vec::new() } else { self.plan(transforms) };
         self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
         self.refine(model, &mut double, &measured.proven, &mut evidence)?;
+        evidence.layers = self.layers(model, &mut double, &evidence)?;
         if self.options.shard.index == 0 {
             evidence.gradients = self.gradients(model, &mut double, &measured, &evidence)?;
         }
@@ -346,7 +347,6 @@ impl<'a> EndToEnd<'a> {
         if beside {
             evidence.stress = self.stress(model, &mut double, ground)?;
         }
-        evidence.layers = self.layers(model, &mut double, &evidence)?;
         for note in std::mem::take(&mut self.notes) {
             if !evidence.notes.contains(&note) {
                 evidence.notes.push(note);

@@ -23,7 +23,7 @@ use super::{Case, DoubleModel, EndToEnd, Noise};
 
 /// Elements of the group per input.
 const ELEMENTS: usize = 4;
-/// Share of the budget that is spent when the plan's pairs end: with stress inputs to come, and without.
+/// Share of the budget that is spent when the plan's pairs end: with other stages to come, and without.
 const PAIRS_BEFORE: f64 = 0.75;
 const PAIRS_ALONE: f64 = 0.93;
 /// Share that is spent when no further stress input is begun.
@@ -50,7 +50,9 @@ const STRESS: u64 = 1 << 33;
 impl EndToEnd<'_> {
     /// Share of the budget that is spent when the pairs end.
     pub(super) fn share_of_pairs(&self) -> f64 {
-        if self.options.stress || self.options.gradients { PAIRS_BEFORE } else { PAIRS_ALONE }
+        let options = self.options;
+        let more = options.stress || options.gradients || options.layers;
+        if more { PAIRS_BEFORE } else { PAIRS_ALONE }
     }
 
     pub(super) fn stress(

@@ -30,8 +30,8 @@ const ELEMENTS: usize = 2;
 const LIMIT: usize = 1 << 30;
 /// How far above what rounding explains an error has to be (METHOD 9).
 const ABOVE_NOISE: f64 = 10.0;
-/// Share of the budget after which the stage does not begin.
-const LATEST: f64 = 0.9;
+/// Share of the budget that is spent when nothing further is looked into.
+const LAST: f64 = 0.9;
 
 /// One traced pass over T x.
 struct Probe {
@@ -123,7 +123,7 @@ impl EndToEnd<'_> {
                 "a custom action says nothing about hidden tensors: give the group by name".to_owned(),
             );
         }
-        if self.spent(LATEST) {
+        if self.spent(LAST) {
             return not_run("the time budget was spent before it: raise `budget`".to_owned());
         }
         // Where a copy in double precision counts, small violations stand clear of rounding.
@@ -158,6 +158,9 @@ impl EndToEnd<'_> {
         let mut seen: Vec<Seen> = Vec::new();
         let mut probes = 0;
         for sample in self.probes().into_iter().take(SAMPLES) {
+            if reference.is_some() && self.spent(LAST) {
+                break;
+            }
             let passes = match self.passes(model, constants.as_deref_mut(), sample, wide)? {
                 Ok(passes) => passes,
                 Err(why) if reference.is_none() => {
@@ -390,7 +393,7 @@ impl EndToEnd<'_> {
         let positions: BTreeMap<(&str, usize), usize> =
             clean.calls.iter().enumerate().map(|(k, call)| ((call.path.as_str(), call.number), k)).collect();
         for (k, call) in reference.trace.calls.iter().enumerate().skip(1) {
-            if self.spent(1.0) {
+            if self.spent(LAST) {
                 break;
             }
             let Some(&position) = positions.get(&(call.path.as_str(), call.number)) else { continue };
@@ -568,7 +571,13 @@ fn rows(
             let (verdict, note) = if blamed {
                 (LayerVerdict::Breaks, None)
             } else if lost {
-                (LayerVerdict::CannotJudge, Some("its calls differ from pass to pass".to_owned()))
+                (
+                    LayerVerdict::CannotJudge,
+                    Some(
+                        "its output is missing in some pass, of another shape, or does not admit an element"
+                            .to_owned(),
+                    ),
+                )
             } else if own_breaks && healthy {
                 (LayerVerdict::RestoredLater, None)
             } else if own_breaks {

@@ -10,7 +10,7 @@ use super::super::super::evidence::Evidence;
 use super::super::EndToEnd;
 use super::hidden;
 use super::timeline::{Status, Suspect, first_suspect};
-use super::{ABOVE_NOISE, Figures, Looked, Probe, error, tracing_of, value};
+use super::{ABOVE_NOISE, Figures, LAST, Looked, Probe, error, tracing_of, value};
 
 /// Causes that are looked for, and suspects that are tried, at most.
 const CAUSES: usize = 8;
@@ -107,7 +107,7 @@ impl EndToEnd<'_> {
         let mut ruled_out: Vec<Suspect> = Vec::new();
         let mut left = scene.before;
         for _ in 0..ROUNDS {
-            if causes.len() == CAUSES {
+            if causes.len() == CAUSES || self.spent(LAST) {
                 break;
             }
             let patches: Vec<Patch> = causes.iter().flat_map(|cause| cause.mend.clone()).collect();
@@ -291,6 +291,9 @@ impl EndToEnd<'_> {
         candidates.extend(self.worst_pairs(evidence, broken));
         let mut best: Option<(bool, usize, Probe, f64)> = None;
         for (sample, probe) in candidates {
+            if best.is_some() && self.spent(LAST) {
+                break;
+            }
             let inputs = self.transformed(sample, &probe.element, wide)?;
             let Some(tracing) = tracing_of(model) else { return Ok(None) };
             let Ok(trace) = self.traced(tracing, sample, &inputs, &[], false)? else { continue };
