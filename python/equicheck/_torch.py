@@ -493,9 +493,14 @@ class TorchAdapter(Adapter):
             [(name, state, _gradients.hosted(gradient)) for name, state, gradient in pull.by_parameter],
         )
 
-    def train_mode(self) -> TorchAdapter:
+    def _known(self) -> nn.Module:
+        """The module; ``Unavailable`` where only a callable was given."""
         if self.module is None:
             raise Unavailable("the module behind the callable is not known: pass it as `module=`")
+        return self.module
+
+    def train_mode(self) -> TorchAdapter:
+        self._known()
         other = self._swapping((), self.default_dtype)
         other.method = self.method
         other.mode, other.training = "train", True
@@ -546,9 +551,7 @@ class TorchAdapter(Adapter):
                         kept.version = _version(kept.tensor)
 
     def check_tracing(self) -> None:
-        if self.module is None:
-            raise Unavailable("the module behind the callable is not known: pass it as `module=`")
-        if isinstance(self.module, torch.jit.ScriptModule):
+        if isinstance(self._known(), torch.jit.ScriptModule):
             raise Unavailable("the model is compiled by torch.jit, and nothing can look inside: audit its source")
 
     def trace(
@@ -699,21 +702,17 @@ class TorchAdapter(Adapter):
         return other
 
     def state(self) -> list[tuple[str, bool, Any]]:
-        if self.module is None:
-            raise Unavailable("the module behind the callable is not known: pass it as `module=`")
+        module = self._known()
         # Thoroughly: tensors that calls added (caches) would shift the positions that `with_state` takes.
         if self.protected is not None:
             self.protected.restore(thoroughly=True)
         swapped = {id(swapped.tensor): swapped.data for swapped in self.swapped}
-        return [
-            (name, trained, host(swapped.get(id(tensor), tensor))) for name, trained, tensor in _readable(self.module)
-        ]
+        return [(name, trained, host(swapped.get(id(tensor), tensor))) for name, trained, tensor in _readable(module)]
 
     def with_state(self, values: list[tuple[int, Buffer]]) -> TorchAdapter:
-        if self.module is None:
-            raise Unavailable("the module behind the callable is not known: pass it as `module=`")
-        module = self._copied()
-        tensors = _readable(self.module)
+        own = self._known()
+        module = self._copied()  # which puts the own one back, too
+        tensors = _readable(own)
         new = {index: from_dlpack(buffer).to(tensors[index][2].device) for index, buffer in values}
         if module is not None:
             copied = _readable(module)

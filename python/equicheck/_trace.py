@@ -196,7 +196,7 @@ class Tracer:
             self._end(position, [])
             raise
         if patches:
-            returned = self._patched_result(returned, patches)
+            returned = _trees.replace(returned, _placing(patches, False))
         self._end(position, self._leaves(returned, known.get("out", {})))
         return returned
 
@@ -238,31 +238,27 @@ class Tracer:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         names = list(_named(signature, args, kwargs))[: len(args)]
 
-        def place(path: str, tensor: Any) -> Any:
-            for patch in patches:
-                if patch[0] == "overwrite" and patch[1] and patch[2] == path:
-                    return _overwritten(tensor, patch[3])
-                if patch[0] == "conjugate":
-                    for leaf, action in patch[1]:
-                        if leaf == path:
-                            return _Acted.apply(tensor, action, "apply")
-            return tensor
-
+        place = _placing(patches, True)
         new = _trees.replace(dict(zip(names, args, strict=True)) | kwargs, place)
         return tuple(new[name] for name in names), {key: new[key] for key in kwargs}
 
-    def _patched_result(self, returned: Any, patches: list[tuple[Any, ...]]) -> Any:
-        def place(path: str, tensor: Any) -> Any:
-            for patch in patches:
-                if patch[0] == "overwrite" and not patch[1] and patch[2] == path:
-                    return _overwritten(tensor, patch[3])
-                if patch[0] == "conjugate":
-                    for leaf, action in patch[2]:
-                        if leaf == path:
-                            return _Acted.apply(tensor, action, "apply")
-            return tensor
 
-        return _trees.replace(returned, place)
+def _placing(patches: list[tuple[Any, ...]], inputs: bool) -> Callable[[str, Any], Any]:
+    """What patches make of the tensors that go into a module, or come out of it."""
+
+    def place(path: str, tensor: Any) -> Any:
+        for kind, *rest in patches:
+            if kind == "overwrite":
+                into, leaf, values = rest
+                if into == inputs and leaf == path:
+                    return _overwritten(tensor, values)
+            else:
+                for leaf, action in rest[0 if inputs else 1]:
+                    if leaf == path:
+                        return _Acted.apply(tensor, action, "apply")
+        return tensor
+
+    return place
 
 
 def _overwritten(tensor: torch.Tensor, buffer: Buffer) -> torch.Tensor:

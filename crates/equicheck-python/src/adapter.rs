@@ -82,11 +82,7 @@ impl PyModel {
         py: Python<'py>,
         call: &Call<'_>,
     ) -> PyResult<(Vec<Output>, Vec<Bound<'py, PyAny>>)> {
-        let tensors = call
-            .inputs
-            .iter()
-            .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
-            .collect::<PyResult<Vec<_>>>()?;
+        let tensors = buffers(py, call.inputs)?;
         let returned = self.adapter.bind(py).call_method1(
             "forward",
             (call.sample, PyList::new(py, tensors)?, call.reset_generators, call.restore_state),
@@ -103,16 +99,10 @@ impl PyModel {
         call: &Call<'_>,
         replayed: Option<&[Draw]>,
     ) -> PyResult<(Drawn, Vec<Bound<'py, PyAny>>)> {
-        let buffers = |tensors: &[Tensor]| {
-            tensors
-                .iter()
-                .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
-                .collect::<PyResult<Vec<_>>>()
-        };
         let replayed = replayed.map(|draws| draws_of(py, draws)).transpose()?;
         let returned = self.adapter.bind(py).call_method1(
             "forward_with_draws",
-            (call.sample, buffers(call.inputs)?, call.reset_generators, call.restore_state, replayed),
+            (call.sample, buffers(py, call.inputs)?, call.reset_generators, call.restore_state, replayed),
         )?;
         py.check_signals()?;
         let (leaves, after, draws, out_of_reach): PyDrawn<'_> = returned.extract()?;
@@ -133,7 +123,7 @@ impl PyModel {
         call: &Call<'_>,
         wanted: &Differentiation<'_>,
     ) -> PyResult<Pullback> {
-        let inputs: Vec<_> = call.inputs.iter().map(|tensor| buffer(py, tensor)).collect::<PyResult<_>>()?;
+        let inputs = buffers(py, call.inputs)?;
         let cotangents = wanted
             .cotangents
             .map(|all| all.iter().map(|(name, w)| Ok((name, buffer(py, w)?))).collect::<PyResult<Vec<_>>>())
@@ -248,6 +238,10 @@ fn buffer<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, Buffer>>
     Bound::new(py, Buffer::new(tensor.clone()))
 }
 
+fn buffers<'py>(py: Python<'py>, tensors: &[Tensor]) -> PyResult<Vec<Bound<'py, Buffer>>> {
+    tensors.iter().map(|tensor| buffer(py, tensor)).collect()
+}
+
 /// Kinds and values of the draws that have values.
 fn draws_of<'a, 'py>(py: Python<'py>, draws: &'a [Draw]) -> PyResult<Vec<(&'a str, Bound<'py, Buffer>)>> {
     let known = draws.iter().filter_map(|draw| Some((draw.kind.as_str(), draw.values.as_ref()?)));
@@ -337,8 +331,7 @@ fn patch<'py>(py: Python<'py>, patch: &Patch) -> PyResult<Bound<'py, PyAny>> {
     };
     Ok(match patch {
         Patch::Overwrite { path, number, input, leaf, values } => {
-            let buffer = Bound::new(py, Buffer::new(values.clone()))?;
-            ("overwrite", path, number, input, leaf, buffer).into_pyobject(py)?.into_any()
+            ("overwrite", path, number, input, leaf, buffer(py, values)?).into_pyobject(py)?.into_any()
         }
         Patch::Conjugate { path, number, inputs, outputs } => {
             ("conjugate", path, number, actions(inputs)?, actions(outputs)?).into_pyobject(py)?.into_any()
@@ -355,11 +348,7 @@ impl PyModel {
         limit: usize,
         keep: bool,
     ) -> PyResult<Trace> {
-        let buffers = call
-            .inputs
-            .iter()
-            .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
-            .collect::<PyResult<Vec<_>>>()?;
+        let buffers = buffers(py, call.inputs)?;
         let patches = patches.iter().map(|given| patch(py, given)).collect::<PyResult<Vec<_>>>()?;
         let traced =
             self.adapter.bind(py).call_method1("trace", (call.sample, buffers, patches, limit, keep))?;
@@ -403,10 +392,7 @@ impl Tracing for PyModel {
                 return Err(CallError::Interrupted);
             }
             let replayed = (|| {
-                let buffers = inputs
-                    .iter()
-                    .map(|tensor| Bound::new(py, Buffer::new(tensor.clone())))
-                    .collect::<PyResult<Vec<_>>>()?;
+                let buffers = buffers(py, inputs)?;
                 let returned = self.adapter.bind(py).call_method1("replay", (position, buffers))?;
                 py.check_signals()?;
                 let returned: Vec<Bound<'_, PyAny>> = returned.extract()?;

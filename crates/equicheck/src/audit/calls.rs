@@ -60,6 +60,16 @@ impl Calls {
         }
     }
 
+    /// One call more for a purpose.
+    pub(crate) fn count(&mut self, purpose: &str) {
+        *self.by_purpose.entry(purpose.to_owned()).or_default() += 1;
+    }
+
+    /// The user's sample that a case is, or is a copy of.
+    pub(crate) fn source(&self, case: usize) -> usize {
+        self.sources.get(case).copied().unwrap_or(case)
+    }
+
     /// Shortest duration of the calls for a purpose, which no warm-up lengthens; 0 of none.
     pub(crate) fn fastest(&self, purpose: &str) -> Duration {
         self.fastest.get(purpose).copied().unwrap_or_default()
@@ -106,10 +116,9 @@ impl Calls {
         element: Option<&Element>,
         call: &Call<'_>,
     ) -> Result<Raw, Error> {
-        *self.by_purpose.entry(purpose.to_owned()).or_default() += 1;
+        self.count(purpose);
         let start = Instant::now();
-        let sample = self.sources.get(call.sample).copied().unwrap_or(call.sample);
-        let call = &Call { sample, ..*call };
+        let call = &Call { sample: self.source(call.sample), ..*call };
         let returned = match &mut self.replay {
             Some(replay) => replay.call(model, call, element),
             None => model.forward(call),

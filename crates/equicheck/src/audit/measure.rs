@@ -290,6 +290,11 @@ fn norm_of(values: &[f64]) -> f64 {
     largest * values.iter().map(|v| (v / largest).powi(2)).sum::<f64>().sqrt()
 }
 
+/// Root mean square; 0 of nothing.
+pub(crate) fn root_mean_square<S: Data<Elem = f64>>(values: &ArrayBase<S, IxDyn>) -> f64 {
+    norm(values) / (values.len().max(1) as f64).sqrt()
+}
+
 /// Median; 0 of nothing.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     quantile(values, 0.5)

@@ -84,7 +84,7 @@ impl EndToEnd<'_> {
         inputs: Vec<Tensor>,
         model: &mut dyn Model,
     ) -> Result<Case, Error> {
-        let source = self.calls.sources.get(index).copied().unwrap_or(index);
+        let source = self.calls.source(index);
         let layouts = self.bind_inputs(&inputs)?;
         let names: Vec<String> = self.input_names().iter().map(|n| format!("input `{n}`")).collect();
         let grid: BTreeMap<String, usize> = layouts

@@ -471,17 +471,7 @@ impl EndToEnd<'_> {
         let mut moved_state = noise::with_moved_state(model, coarser, &mut draws).ok();
         for round in 0..3 {
             let mut draws = Draws::new(self.options.seed, *sample, id * 3 + round, Purpose::Rounding);
-            let moved: Vec<Tensor> = inputs
-                .iter()
-                .enumerate()
-                .map(|(k, tensor)| {
-                    if self.holds_labels(*sample, k) {
-                        tensor.clone()
-                    } else {
-                        noise::moved_by_one_ulp(tensor, coarser, &mut draws)
-                    }
-                })
-                .collect();
+            let moved = self.nudged(*sample, &inputs, &|_| coarser, &mut draws);
             let cotangent = cotangent.map(|w| {
                 let dtype = self.cotangent_type(*sample, objective, wide);
                 noise::moved_by_one_ulp(&Tensor::from_real(w.clone(), dtype), coarser, &mut draws).to_real()
@@ -530,17 +520,7 @@ impl EndToEnd<'_> {
         for round in 0..2 {
             let index = (1 << 20) | (pair.id * 2 + round);
             let mut draws = Draws::new(self.options.seed, pair.sample, index, Purpose::Rounding);
-            let moved: Vec<Tensor> = inputs
-                .iter()
-                .enumerate()
-                .map(|(k, tensor)| {
-                    if self.holds_labels(pair.sample, k) {
-                        tensor.clone()
-                    } else {
-                        noise::moved_by_one_ulp(tensor, coarser, &mut draws)
-                    }
-                })
-                .collect();
+            let moved = self.nudged(pair.sample, &inputs, &|_| coarser, &mut draws);
             let cotangent =
                 noise::moved_by_one_ulp(&Tensor::from_real(back.clone(), dtype), coarser, &mut draws);
             if let Ok(pulled) =

@@ -74,7 +74,8 @@ impl EndToEnd<'_> {
     }
 }
 
-fn outcome(decision: &Decision) -> Outcome {
+/// What a decision says of a row.
+pub(super) fn outcome(decision: &Decision) -> Outcome {
     match decision.classification {
         Classification::Exact | Classification::Consistent if decision.level <= Level::Excellent => {
             Outcome::Holds

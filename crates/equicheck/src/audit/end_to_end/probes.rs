@@ -86,6 +86,25 @@ impl EndToEnd<'_> {
         noise::holds_labels(&case.inputs[input], turned)
     }
 
+    /// The inputs of a sample, transformed or not, moved by one unit in the last place, but for labels. `precision` is by
+    /// input, as in [`noise::moved_by_one_ulp`].
+    pub(super) fn nudged(
+        &self,
+        sample: usize,
+        inputs: &[Tensor],
+        precision: &dyn Fn(usize) -> Option<f64>,
+        draws: &mut Draws,
+    ) -> Vec<Tensor> {
+        let nudge = |(k, tensor): (usize, &Tensor)| {
+            if self.holds_labels(sample, k) {
+                tensor.clone()
+            } else {
+                noise::moved_by_one_ulp(tensor, precision(k), draws)
+            }
+        };
+        inputs.iter().enumerate().map(nudge).collect()
+    }
+
     /// How many samples are probed: a model so slow that the probes of three would eat a quarter of the budget is
     /// probed on one. Decided once, so that all probes see the same samples.
     pub(super) fn decide_probed(&mut self) {
@@ -479,17 +498,12 @@ impl EndToEnd<'_> {
             };
             for round in 0..3 {
                 let mut draws = Draws::new(self.options.seed, *sample, id * 3 + round, Purpose::Rounding);
-                let moved: Vec<Tensor> = inputs
-                    .iter()
-                    .enumerate()
-                    .map(|(k, t)| {
-                        if self.holds_labels(*sample, k) {
-                            t.clone()
-                        } else {
-                            noise::moved_by_one_ulp(t, kept.get(k).copied().flatten().or(coarser), &mut draws)
-                        }
-                    })
-                    .collect();
+                let moved = self.nudged(
+                    *sample,
+                    &inputs,
+                    &|k| kept.get(k).copied().flatten().or(coarser),
+                    &mut draws,
+                );
                 let target: &mut dyn Model = match &mut moved_state {
                     Some(copy) if round > 0 => copy.as_mut(),
                     _ => &mut *model,

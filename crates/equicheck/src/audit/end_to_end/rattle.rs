@@ -7,8 +7,7 @@ use crate::Error;
 use crate::model::{Model, Tensor};
 use crate::symmetry::BoundLayout;
 
-use super::super::measure::{Scales, norm};
-use super::super::noise;
+use super::super::measure::{Scales, norm, root_mean_square};
 use super::super::sampling::{Draws, Purpose};
 use super::cases::spread_of_points;
 use super::{EndToEnd, PROBED_SAMPLES};
@@ -98,16 +97,7 @@ impl EndToEnd<'_> {
             return Ok(None);
         }
         let mut draws = Draws::new(self.options.seed, sample, 1, Purpose::Rattling);
-        let moved: Vec<Tensor> = (0..self.cases[sample].inputs.len())
-            .map(|k| {
-                let tensor = &self.cases[sample].inputs[k];
-                if self.holds_labels(sample, k) {
-                    tensor.clone()
-                } else {
-                    noise::moved_by_one_ulp(tensor, self.computes_in, &mut draws)
-                }
-            })
-            .collect();
+        let moved = self.nudged(sample, &self.cases[sample].inputs, &|_| self.computes_in, &mut draws);
         let Ok(values) = self.calls.evaluate("rattled", model, sample, &moved)? else { return Ok(None) };
         let pairs = self.cases[sample].base.iter().zip(&values).map(|(base, after)| {
             let noise = if base.comparable(after) { norm(&(&after.values - &base.values)) } else { 0.0 };
@@ -134,7 +124,7 @@ impl EndToEnd<'_> {
             let points = layout.as_ref().is_some_and(|layout| layout.point_axis().is_some());
             let size = match spread.filter(|_| points) {
                 Some(spread) => spread,
-                None => norm(&real) / (real.len().max(1) as f64).sqrt(),
+                None => root_mean_square(&real),
             };
             let deviation = RATTLED * if size.is_finite() { size } else { 0.0 };
             if displacement == 0.0 {

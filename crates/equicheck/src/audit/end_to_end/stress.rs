@@ -11,7 +11,6 @@ use crate::symmetry::Element;
 use super::super::calls::Value;
 use super::super::composition::Batch;
 use super::super::measure::Scales;
-use super::super::noise::moved_by_one_ulp;
 use super::super::sampling::{Draws, Part, Purpose};
 use super::super::stress::{self, NEAR_CUTOFF, OFF_CUTOFF, Source};
 use super::super::subset::Sample;
@@ -308,17 +307,7 @@ impl EndToEnd<'_> {
         let mut largest = vec![None; count];
         for round in 0..3 {
             let mut draws = Draws::new(self.options.seed, sample, 2 << 32 | round, Purpose::Stress);
-            let moved: Vec<Tensor> = inputs
-                .iter()
-                .enumerate()
-                .map(|(k, tensor)| {
-                    if self.holds_labels(sample, k) {
-                        tensor.clone()
-                    } else {
-                        moved_by_one_ulp(tensor, None, &mut draws)
-                    }
-                })
-                .collect();
+            let moved = self.nudged(sample, &inputs, &|_| None, &mut draws);
             let Ok(after) = self.calls.evaluate(PURPOSE, copy.as_mut(), sample, &wide(&moved))? else {
                 continue;
             };

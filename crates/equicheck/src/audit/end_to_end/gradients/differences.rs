@@ -7,7 +7,7 @@ use crate::model::{Model, StateKind, StateTensor, Tensor};
 use crate::report::{GradientCheck, GradientRow, Outcome};
 use crate::symmetry::Element;
 
-use super::super::super::measure::norm;
+use super::super::super::measure::{norm, root_mean_square};
 use super::super::super::precision::Proof;
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::super::verdict::MARGIN;
@@ -106,10 +106,6 @@ impl Checked {
 
 fn inner(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn size_of(values: &ArrayD<f64>) -> f64 {
-    norm(values) / (values.len().max(1) as f64).sqrt()
 }
 
 /// Parameters that ask for a gradient: positions in the state and among the gradients.
@@ -252,7 +248,7 @@ impl EndToEnd<'_> {
     ) -> Result<Checked, Error> {
         let mut checked = Checked::default();
         let real = inputs[input].to_real();
-        let size = size_of(&real);
+        let size = root_mean_square(&real);
         let size = if size > 0.0 && size.is_finite() { size } else { 1.0 };
         let gradient = pulled.inputs[input].as_ref();
         let scale = gradient.map_or(0.0, norm) * size;
@@ -294,11 +290,11 @@ impl EndToEnd<'_> {
     ) -> Result<Checked, Error> {
         let mut checked = Checked::default();
         let reals: Vec<ArrayD<f64>> = set.iter().map(|(k, _)| state[*k].tensor.to_real()).collect();
-        let typical = reals.iter().map(size_of).fold(0.0, f64::max);
+        let typical = reals.iter().map(root_mean_square).fold(0.0, f64::max);
         // Tensors of zeros (biases) move too.
         let sizes: Vec<f64> = reals
             .iter()
-            .map(|r| size_of(r).max(0.1 * typical))
+            .map(|r| root_mean_square(r).max(0.1 * typical))
             .map(|s| if s > 0.0 { s } else { 1.0 })
             .collect();
         let scale = set

@@ -171,9 +171,9 @@ impl EndToEnd<'_> {
         parameters: bool,
         directions: Option<&[Option<Tensor>]>,
     ) -> Result<Result<Pulled, Failure>, Error> {
-        *self.calls.by_purpose.entry(PURPOSE.to_owned()).or_default() += 1;
+        self.calls.count(PURPOSE);
         let start = Instant::now();
-        let source = self.calls.sources.get(place.sample).copied().unwrap_or(place.sample);
+        let source = self.calls.source(place.sample);
         let draws = self.calls.replay.as_ref().and_then(|replay| replay.acted(source, place.element));
         let call = Call { sample: source, inputs, reset_generators: true, restore_state: true };
         let wanted = Differentiation { cotangents, parameters, directions, draws: draws.as_deref() };

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::model::{Model, Tensor};
 use crate::report::{GradientCheck, GradientRow, Outcome};
 
-use super::super::super::measure::norm;
+use super::super::super::measure::{norm, root_mean_square};
 use super::super::super::precision::Proof;
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::super::verdict::MARGIN;
@@ -97,7 +97,7 @@ impl EndToEnd<'_> {
                 return None;
             }
             let real = tensor.to_real();
-            let size = norm(&real) / (real.len().max(1) as f64).sqrt();
+            let size = root_mean_square(&real);
             let size = if size > 0.0 && size.is_finite() { size } else { 1.0 };
             Some(Tensor::from_real(real.mapv(|_| size * draws.normal()), tensor.dtype()))
         };

@@ -1,14 +1,12 @@
 //! A parameter whose gradient breaks the symmetry although forward and backward are right: the symmetry holds at these
 //! values alone. A step along it shows so (METHOD 16).
 
-use ndarray::ArrayD;
-
 use crate::Error;
 use crate::model::{Model, Tensor};
 use crate::report::{GradientCheck, GradientRow, Outcome, Verdict};
 
 use super::super::super::evidence::Evidence;
-use super::super::super::measure::norm;
+use super::super::super::measure::root_mean_square;
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::super::verdict::MARGIN;
 use super::super::EndToEnd;
@@ -124,8 +122,4 @@ impl EndToEnd<'_> {
         }
         Ok(Some(worst))
     }
-}
-
-fn root_mean_square(values: &ArrayD<f64>) -> f64 {
-    norm(values) / (values.len().max(1) as f64).sqrt()
 }

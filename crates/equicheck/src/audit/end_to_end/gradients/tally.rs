@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
 
-use crate::report::{Classification, GradientCheck, GradientRow, Level, Outcome, Verdict};
+use crate::report::{GradientCheck, GradientRow, Outcome, Verdict};
 
 use super::super::super::evidence::Noise;
 use super::super::super::measure::norm;
 use super::super::super::precision::Proof;
 use super::super::super::statistics::{maximum, quantile};
 use super::super::super::verdict::{self, Decision, MARGIN, decide};
+use super::super::judgement::outcome;
 use super::super::{EndToEnd, Measured};
 use super::pull::Failure;
 use super::{Objective, Subject};
@@ -400,16 +401,5 @@ impl EndToEnd<'_> {
         };
         let levels = Self::gradient_levels(&measured.levels);
         (decide(&evidence, &levels, self.options.levels.approximate), evidence.noise)
-    }
-}
-
-fn outcome(decision: &Decision) -> Outcome {
-    match decision.classification {
-        Classification::Exact | Classification::Consistent if decision.level <= Level::Excellent => {
-            Outcome::Holds
-        }
-        Classification::Exact | Classification::Consistent => Outcome::Amplified,
-        Classification::Approximate | Classification::Broken => Outcome::Violated,
-        Classification::Undetermined => Outcome::Undetermined,
     }
 }

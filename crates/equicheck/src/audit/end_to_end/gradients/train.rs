@@ -154,7 +154,7 @@ impl EndToEnd<'_> {
                 continue;
             }
             let inputs = self.inputs(pair.sample, false);
-            let source = self.calls.sources.get(pair.sample).copied().unwrap_or(pair.sample);
+            let source = self.calls.source(pair.sample);
             let call = Call { sample: source, inputs: &inputs, reset_generators: true, restore_state: true };
             match model.forward_with_draws(&call, None) {
                 Ok(drawn) => {
@@ -228,7 +228,7 @@ impl EndToEnd<'_> {
         let mut replay = Replay::empty();
         for (sample, draws) in draws {
             let bound = draws.iter().map(|draw| self.draw_layout(*sample, draw, moved, vectors)).collect();
-            let source = self.calls.sources.get(*sample).copied().unwrap_or(*sample);
+            let source = self.calls.source(*sample);
             replay.put(source, draws.clone(), bound);
         }
         self.calls.replay = Some(replay);

@@ -270,17 +270,7 @@ impl EndToEnd<'_> {
         };
         // Rounding: inputs moved by a unit in the last place; constants that were rounded when the model was built.
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Layers);
-        let nudged: Vec<Tensor> = inputs
-            .iter()
-            .enumerate()
-            .map(|(k, tensor)| {
-                if self.holds_labels(sample, k) {
-                    tensor.clone()
-                } else {
-                    noise::moved_by_one_ulp(tensor, None, &mut draws)
-                }
-            })
-            .collect();
+        let nudged = self.nudged(sample, &inputs, &|_| None, &mut draws);
         let mut quiet = Vec::new();
         quiet.extend(self.traced(tracing, sample, &nudged, &[], false)?.ok());
         if let Some(tracing) = constants.and_then(|copy| copy.tracing().ok()) {
@@ -320,8 +310,8 @@ impl EndToEnd<'_> {
         patches: &[Patch],
         keep: bool,
     ) -> Result<Result<Trace, String>, Error> {
-        *self.calls.by_purpose.entry("layers".to_owned()).or_default() += 1;
-        let source = self.calls.sources.get(sample).copied().unwrap_or(sample);
+        self.calls.count("layers");
+        let source = self.calls.source(sample);
         let call = Call { sample: source, inputs, reset_generators: true, restore_state: true };
         let start = std::time::Instant::now();
         let traced = tracing.trace(&call, patches, LIMIT, keep);
@@ -412,7 +402,7 @@ impl EndToEnd<'_> {
                 continue;
             }
             let mut again = |inputs: &[Tensor]| -> Result<Option<Vec<Tensor>>, Error> {
-                *self.calls.by_purpose.entry("replays of modules".to_owned()).or_default() += 1;
+                self.calls.count("replays of modules");
                 match tracing.replay(position, inputs) {
                     Ok(tensors) if tensors.len() == outputs.len() => Ok(Some(tensors)),
                     Ok(_) | Err(CallError::Raised(_)) => Ok(None),

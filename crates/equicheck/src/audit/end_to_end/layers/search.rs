@@ -314,7 +314,6 @@ impl EndToEnd<'_> {
 
     /// The pairs of the plan with the largest errors: what breaks at rare elements alone shows there.
     fn worst_pairs(&self, evidence: &Evidence, broken: &[usize]) -> Vec<(usize, Probe)> {
-        let parts = self.parts();
         broken
             .iter()
             .filter_map(|o| {
@@ -323,17 +322,10 @@ impl EndToEnd<'_> {
                     .iter()
                     .filter(|record| !record.interpolated && record.failure[*o].is_none())
                     .max_by(|a, b| a.working[*o].scaled.total_cmp(&b.working[*o].scaled))?;
-                let part = parts[record.part].clone();
-                let pair = super::super::Pair {
-                    place: record.place,
-                    sample: record.sample,
-                    index: record.index,
-                    part: part.clone(),
-                    kind: record.kind.clone(),
-                };
-                let element = self.element(&pair);
+                let element = self.element_of(record);
                 let permutes = element.permuted_axes().next().is_some();
-                Some((record.sample, Probe { element, part: part.name(), permutes }))
+                let part = self.parts()[record.part].name();
+                Some((record.sample, Probe { element, part, permutes }))
             })
             .collect()
     }
