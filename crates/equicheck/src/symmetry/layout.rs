@@ -227,6 +227,11 @@ impl Layout {
         Parser { text, group, representations, inputs }.layout()
     }
 
+    /// Of these axes, whatever the language would say of them.
+    pub(crate) fn of(axes: Vec<Axis>) -> Self {
+        Self { axes, values: None, up_to: None }
+    }
+
     /// The axes, in order.
     pub fn axes(&self) -> &[Axis] {
         &self.axes

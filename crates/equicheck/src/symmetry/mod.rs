@@ -21,6 +21,7 @@ mod wigner;
 pub use action::BoundLayout;
 pub(crate) use action::{Sampled, Selection, permuted_lengths};
 pub use element::Element;
+pub(crate) use group::GRID_AXES;
 pub use group::{Factor, Generators, Group, LARGEST_LISTED, Shift, Term};
 pub use irreps::{
     Arrangement, BlockMatrix, Irrep, Irreps, IrrepsBlock, IrrepsError, IrrepsErrorKind, IrrepsMatrices,

@@ -6,13 +6,11 @@ use crate::Error;
 use crate::error::most_alike;
 use crate::model::{Trace, TracedLeaf};
 use crate::report::{HiddenTensor, Origin};
-use crate::symmetry::{BoundLayout, Layout};
+use crate::symmetry::grid::Domain;
+use crate::symmetry::{Axis, BoundLayout, GRID_AXES, Lattice, Layout};
 
 use super::super::EndToEnd;
-use super::{ABOVE_NOISE, Passes, change, error, value};
-
-/// Layouts that are tried on a tensor, at most (METHOD 14: six sufficed).
-const CANDIDATES: usize = 6;
+use super::infer;
 
 /// How a hidden tensor transforms, and who says so.
 #[derive(Debug, Clone)]
@@ -129,7 +127,7 @@ impl EndToEnd<'_> {
         Ok(())
     }
 
-    fn parsed(&self, text: &str) -> Result<Layout, crate::error::ParseError> {
+    pub(super) fn parsed(&self, text: &str) -> Result<Layout, crate::error::ParseError> {
         let names: Vec<&str> = self.specification.inputs().iter().map(|(name, _)| name.as_str()).collect();
         Layout::parse_with(
             text,
@@ -173,86 +171,69 @@ impl EndToEnd<'_> {
             .zip(here)
             .map(|(hidden, at)| {
                 let shape = &trace.tensors[(*at)?].shape;
-                let layout = &hidden.as_ref()?.layout;
-                let group = self.specification.group();
-                let bound = BoundLayout::with_lengths(layout, shape, group, "hidden", &known).ok()?;
-                let bound = self.on_grid("hidden", bound, &case.space.grid);
-                bound.in_lattices(&lattices, &case.space.segments, "hidden").ok()
+                self.bound_knowing(&hidden.as_ref()?.layout, shape, sample, (&known, &lattices))
             })
             .collect()
     }
 
-    /// Layouts for tensors that have none: invariant, or that of another tensor of its shape, where all passes agree.
-    /// Returns by tensor those that were tried in vain.
-    pub(super) fn infer(
-        &self,
-        passes: &Passes,
-        layouts: &mut [Option<Hidden>],
-        sample: usize,
-        roundoff: f64,
-    ) -> Vec<Vec<Layout>> {
-        let clean = &passes.clean;
-        let places = places(clean);
-        let mut by_shape: BTreeMap<&[usize], Vec<Layout>> = BTreeMap::new();
-        for (hidden, tensor) in layouts.iter().zip(&clean.tensors) {
-            let Some(hidden) = hidden else { continue };
-            let of_shape = by_shape.entry(&tensor.shape).or_default();
-            if !of_shape.contains(&hidden.layout) {
-                of_shape.push(hidden.layout.clone());
-            }
-        }
-        let mut in_vain = vec![Vec::new(); layouts.len()];
-        let still = self.parsed("...").ok();
-        let at_places = |trace: &Trace| matched(&places, trace);
-        let quiet: Vec<_> = passes.quiet.iter().map(|trace| (trace, at_places(trace))).collect();
-        let elements: Vec<_> = passes
-            .moved
-            .iter()
-            .filter(|(probe, _)| !probe.permutes)
-            .map(|(probe, trace)| (&probe.element, trace, at_places(trace)))
-            .collect();
-        for t in 0..layouts.len() {
-            let Some(before) = value(clean, Some(t)) else { continue };
-            if layouts[t].is_some() || !before.dtype().is_inexact() || elements.is_empty() {
-                continue;
-            }
-            let fits = |layout: &Layout| {
-                let bound = self.bound_hidden_as(layout, clean, t, sample);
-                let Some(bound) = bound else { return false };
-                let noise = quiet
-                    .iter()
-                    .filter_map(|(trace, at)| change(Some(&bound), None, Some(before), value(trace, at[t])))
-                    .fold(2.0 * roundoff, f64::max);
-                elements.iter().all(|(element, trace, at)| {
-                    error(&bound, None, element, before, value(trace, at[t]))
-                        .is_some_and(|error| error <= ABOVE_NOISE * noise)
-                })
-            };
-            if let Some(layout) = still.clone().filter(|layout| fits(layout)) {
-                layouts[t] = Some(Hidden { layout, origin: Origin::Invariant });
-                continue;
-            }
-            let known = by_shape.get(clean.tensors[t].shape.as_slice()).map_or(&[][..], Vec::as_slice);
-            let tried = &known[..known.len().min(CANDIDATES)];
-            match tried.iter().find(|layout| fits(layout)) {
-                Some(layout) => {
-                    layouts[t] = Some(Hidden { layout: layout.clone(), origin: Origin::Inferred });
-                }
-                None => in_vain[t] = tried.to_vec(),
-            }
-        }
-        in_vain
+    /// A layout bound to the shape of a tensor of a sample's pass.
+    pub(super) fn bound_to(&self, layout: &Layout, shape: &[usize], sample: usize) -> Option<BoundLayout> {
+        let case = &self.cases[sample];
+        let known = self.named_lengths(&case.inputs);
+        let lattices = self.lattices(&case.inputs, &case.layouts).unwrap_or_default();
+        self.bound_knowing(layout, shape, sample, (&known, &lattices))
     }
 
-    /// A layout bound to the shape of a tensor.
-    pub(super) fn bound_hidden_as(
+    fn bound_knowing(
         &self,
         layout: &Layout,
-        trace: &Trace,
-        tensor: usize,
+        shape: &[usize],
         sample: usize,
+        (known, lattices): (&BTreeMap<String, usize>, &BTreeMap<String, Lattice>),
     ) -> Option<BoundLayout> {
-        let hidden = Some(Hidden { layout: layout.clone(), origin: Origin::Inferred });
-        self.bound_hidden(&[hidden], &[Some(tensor)], trace, sample).pop()?
+        let case = &self.cases[sample];
+        let group = self.specification.group();
+        let bound = BoundLayout::with_lengths(layout, shape, group, "hidden", known).ok()?;
+        let bound = if case.space.periodic {
+            bound.on_grid(Domain::Periodic, self.options.interpolation, &case.space.grid)
+        } else {
+            self.on_grid("hidden", bound, &case.space.grid)
+        };
+        // An axis that was taken for another in the first sample.
+        let lengths = &case.space.axes;
+        if bound.permuted_lengths().any(|(name, n)| lengths.get(name).is_some_and(|own| *own != n)) {
+            return None;
+        }
+        bound.in_lattices(lattices, &case.space.segments, "hidden").ok()
+    }
+
+    /// Axes that the group permutes, and their lengths in a sample.
+    pub(super) fn permuted_lengths_of(&self, sample: usize) -> Vec<(String, usize)> {
+        let axes = &self.cases[sample].space.axes;
+        axes.iter().map(|(name, n)| (name.clone(), *n)).collect()
+    }
+
+    /// Where the grid of the inputs may be in a tensor, at this or a coarser or finer resolution: last axes first.
+    pub(super) fn grids_on(&self, shape: &[usize], sample: usize) -> Vec<Vec<Axis>> {
+        let grid = &self.cases[sample].space.grid;
+        let names: Vec<(&str, usize)> =
+            GRID_AXES.iter().filter_map(|name| Some((*name, *grid.get(*name)?))).collect();
+        let Some(last) = shape.len().checked_sub(names.len()).filter(|_| !names.is_empty()) else {
+            return Vec::new();
+        };
+        let fits = |own: usize, of: usize| {
+            own > 0 && of > 0 && (of.div_ceil(own) * own == of || own.div_ceil(of) * of == own)
+        };
+        (0..=last)
+            .rev()
+            .filter(|start| names.iter().zip(&shape[*start..]).all(|((_, of), own)| *own > 1 && fits(*own, *of)))
+            .map(|start| {
+                let mut axes = infer::plain(shape);
+                for (k, (name, _)) in names.iter().enumerate() {
+                    axes[start + k] = Axis::Grid((*name).to_owned());
+                }
+                axes
+            })
+            .collect()
     }
 }

@@ -4,15 +4,18 @@
 //! transformed clean inputs. Where symmetry is lost is settled by intervention (METHOD 14).
 
 mod hidden;
+mod infer;
+mod matching;
 mod search;
+mod segments;
 mod timeline;
 
 use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
-use crate::report::{Classification, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard};
-use crate::symmetry::{BoundLayout, Element, Layout};
+use crate::report::{Classification, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Shard};
+use crate::symmetry::{BoundLayout, Element, Factor, Layout};
 
 use super::super::evidence::Evidence;
 use super::super::measure::{Scales, norm};
@@ -20,12 +23,17 @@ use super::super::noise;
 use super::super::sampling::{Draws, Part, Purpose};
 use super::{DoubleModel, EndToEnd};
 use hidden::Hidden;
+use matching::{Located, Order};
 use timeline::Status;
 
 /// Samples that are traced.
 const SAMPLES: usize = 2;
-/// Elements per sample and factor of the group.
+/// Elements of the whole group for samples after the first, whose factors were looked at one by one; elements of a
+/// factor that has matrices, or is alone (METHOD 14: one sample and one element are not enough).
 const ELEMENTS: usize = 2;
+/// Numbers of the streams for elements of the whole group, and for directions along which entries are told apart.
+const JOINT: u64 = 1 << 32;
+const ORDERS: u64 = JOINT + 1;
 /// Bytes of hidden tensors that are kept in one pass.
 const LIMIT: usize = 1 << 30;
 /// How far above what rounding explains an error has to be (METHOD 9).
@@ -39,6 +47,8 @@ struct Probe {
     /// The part of the group, as reports call it.
     part: String,
     permutes: bool,
+    /// Whether it moves entries, so that some may come in another order.
+    discrete: bool,
 }
 
 /// What was seen of one module call, over all passes.
@@ -79,10 +89,19 @@ impl Figures {
 /// The passes over one sample.
 struct Passes {
     clean: Trace,
-    /// Passes that differ from it by rounding.
-    quiet: Vec<Trace>,
+    /// Passes that differ by rounding from the clean one, or from one of `moved`.
+    quiet: Vec<(Option<usize>, Trace)>,
     /// Passes over T x.
     moved: Vec<(Probe, Trace)>,
+}
+
+/// The pass over T x in which the model's error shows best.
+struct Sighting {
+    sample: usize,
+    probe: Probe,
+    clean: Trace,
+    moved: Trace,
+    error: f64,
 }
 
 /// The first sample's pass.
@@ -92,6 +111,8 @@ struct Reference {
     layouts: Vec<Option<Hidden>>,
     /// By tensor without a layout: those that were tried in vain.
     candidates: Vec<Vec<Layout>>,
+    /// Axes whose order differs from pass to pass.
+    orders: Vec<Order>,
 }
 
 /// Everything that the passes showed.
@@ -152,16 +173,24 @@ impl EndToEnd<'_> {
         evidence: &Evidence,
     ) -> Result<Result<Layers, String>, Error> {
         let roundoff = if wide { 2f64.powi(-53) } else { self.roundoff("") };
+        let broken: Vec<usize> = evidence
+            .decisions()
+            .iter()
+            .enumerate()
+            .filter(|(_, d)| matches!(d.classification, Classification::Approximate | Classification::Broken))
+            .map(|(o, _)| o)
+            .collect();
         let mut constants = self.copy_with_moved_constants(model);
         let mut reference: Option<Reference> = None;
         let mut figures: Vec<Figures> = Vec::new();
         let mut seen: Vec<Seen> = Vec::new();
+        let mut sighted: Option<Sighting> = None;
         let mut probes = 0;
         for sample in self.probes().into_iter().take(SAMPLES) {
             if reference.is_some() && self.spent(LAST) {
                 break;
             }
-            let passes = match self.passes(model, constants.as_deref_mut(), sample, wide)? {
+            let mut passes = match self.passes(model, constants.take().as_deref_mut(), (sample, reference.is_none()), wide)? {
                 Ok(passes) => passes,
                 Err(why) if reference.is_none() => {
                     return Ok(Err(format!("the model fails when it is watched: {why}")));
@@ -178,62 +207,30 @@ impl EndToEnd<'_> {
             let places = hidden::places(&reference.trace);
             let here = hidden::matched(&places, &passes.clean);
             let bound = self.bound_hidden(&reference.layouts, &here, &passes.clean, sample);
-            let at_places = |trace: &Trace| hidden::matched(&places, trace);
-            let quiet: Vec<_> = passes.quiet.iter().map(|trace| (trace, at_places(trace))).collect();
-            let moved: Vec<_> =
-                passes.moved.iter().map(|(probe, trace)| (probe, trace, at_places(trace))).collect();
-            let known = reference.layouts.iter().map(Option::as_ref);
-            for (t, (figure, hidden)) in figures.iter_mut().zip(known).enumerate() {
-                let before = value(&passes.clean, here[t]);
-                let zero = before.is_some_and(|v| v.to_real().iter().all(|x| *x == 0.0));
-                figure.vanishes &= zero;
-                figure.noise = figure.noise.max(2.0 * roundoff);
-                let scales = scales_of(bound[t].as_ref(), before);
-                for (trace, there) in &quiet {
-                    let after = value(trace, there[t]);
-                    let change = change(bound[t].as_ref(), scales.as_ref(), before, after);
-                    figure.noise = figure.noise.max(change.unwrap_or(0.0));
-                }
-                let (Some(layout), Some(hidden), Some(before)) = (&bound[t], hidden, before) else {
-                    continue;
-                };
-                for (probe, trace, there) in &moved {
-                    // Which axis of such a tensor is permuted is not known.
-                    if probe.permutes && matches!(hidden.origin, Origin::Invariant | Origin::Inferred) {
-                        continue;
-                    }
-                    let after = value(trace, there[t]);
-                    match error(layout, scales.as_ref(), &probe.element, before, after) {
-                        Some(error) => {
-                            figure.propagated = Some(figure.propagated.unwrap_or(0.0).max(error));
-                        }
-                        None => figure.lost = true,
-                    }
-                }
+            for k in 0..passes.moved.len() {
+                let element = self.ordered(reference, &bound, (&passes.clean, &here), &passes.moved[k]);
+                passes.moved[k].0.element = element;
             }
+            take_up(&mut figures, &passes, &places, (&here, &bound), roundoff);
             self.own_errors(model, &passes, reference, &here, &bound, &mut seen)?;
             if let Some(tracing) = tracing_of(model) {
                 tracing.forget();
+            }
+            if !broken.is_empty() {
+                sighted = self.sighted(sighted, passes, (sample, wide), &broken)?;
             }
         }
         let Some(reference) = reference else { return Ok(Err("no pass could be traced".to_owned())) };
         for (figure, candidates) in figures.iter_mut().zip(&reference.candidates) {
             figure.unfit = !candidates.is_empty();
         }
-        let broken: Vec<usize> = evidence
-            .decisions()
-            .iter()
-            .enumerate()
-            .filter(|(_, d)| matches!(d.classification, Classification::Approximate | Classification::Broken))
-            .map(|(o, _)| o)
-            .collect();
         let mut notes = Vec::new();
         let breaks = if broken.is_empty() {
             Vec::new()
         } else {
             let looked =
                 Looked { reference: &reference, figures: &figures, seen: &seen, broken: &broken, wide };
-            self.breaks(model, evidence, &looked, &mut notes)?
+            self.breaks(model, evidence, &looked, sighted, &mut notes)?
         };
         let rows = rows(&reference, &figures, &seen, &breaks, broken.is_empty());
         let trace = &reference.trace;
@@ -259,7 +256,7 @@ impl EndToEnd<'_> {
         &mut self,
         model: &mut dyn Model,
         constants: Option<&mut (dyn Model + 'static)>,
-        sample: usize,
+        (sample, first): (usize, bool),
         wide: bool,
     ) -> Result<Result<Passes, String>, Error> {
         let inputs = self.inputs(sample, wide);
@@ -268,31 +265,66 @@ impl EndToEnd<'_> {
             Ok(trace) => trace,
             Err(why) => return Ok(Err(why)),
         };
-        // Rounding: inputs moved by a unit in the last place; constants that were rounded when the model was built.
-        let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Layers);
-        let nudged = self.nudged(sample, &inputs, &|_| None, &mut draws);
         let mut quiet = Vec::new();
-        quiet.extend(self.traced(tracing, sample, &nudged, &[], false)?.ok());
-        if let Some(tracing) = constants.and_then(|copy| copy.tracing().ok()) {
-            quiet.extend(self.traced(tracing, sample, &inputs, &[], false)?.ok());
-        }
         let mut moved = Vec::new();
-        for probe in self.layer_probes(sample) {
+        // Rounding: constants that were rounded when the model was built; inputs moved by a unit in the last place, those
+        // of T x where they may be larger (METHOD 8).
+        if let Some(tracing) = constants.and_then(|copy| copy.tracing().ok()) {
+            quiet.extend(self.traced(tracing, sample, &inputs, &[], false)?.ok().map(|trace| (None, trace)));
+        }
+        let probes = if first { self.layer_probes(sample) } else { self.joint_probes(sample) };
+        let enlarges = |probe: &Probe| {
+            let element = &probe.element;
+            !element.preserves_norms() || element.translation().iter().any(|t| *t != 0.0)
+        };
+        let enlarged = probes.iter().position(|probe| !probe.element.preserves_norms());
+        let mut nudged = enlarged.or_else(|| probes.iter().position(enlarges));
+        for (k, probe) in probes.into_iter().enumerate() {
             let inputs = self.transformed(sample, &probe.element, wide)?;
             let Some(tracing) = tracing_of(model) else { break };
-            if let Ok(trace) = self.traced(tracing, sample, &inputs, &[], false)? {
-                moved.push((probe, trace));
+            match self.traced(tracing, sample, &inputs, &[], false)? {
+                Ok(trace) => moved.push((probe, trace)),
+                // The others have other numbers then.
+                Err(_) => nudged = nudged.filter(|nudged| *nudged < k),
             }
         }
+        let nudged = nudged.filter(|k| *k < moved.len());
+        let inputs = match nudged {
+            Some(k) => self.transformed(sample, &moved[k].0.element, wide)?,
+            None => inputs,
+        };
+        let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Layers);
+        let inputs = self.nudged(sample, &inputs, &|_| None, &mut draws);
+        if let Some(tracing) = tracing_of(model) {
+            quiet.extend(self.traced(tracing, sample, &inputs, &[], false)?.ok().map(|trace| (nudged, trace)));
+        }
         Ok(Ok(Passes { clean, quiet, moved }))
+    }
+
+    /// A probe's element, with the orders in which lists come in its pass.
+    fn ordered(
+        &self,
+        reference: &Reference,
+        bound: &[Option<BoundLayout>],
+        (clean, here): (&Trace, &[Option<usize>]),
+        (probe, moved): &(Probe, Trace),
+    ) -> Element {
+        if reference.orders.is_empty() {
+            return probe.element.clone();
+        }
+        let there = hidden::matched(&hidden::places(&reference.trace), moved);
+        let clean = Located { trace: clean, at: here };
+        let moved = Located { trace: moved, at: &there };
+        let mut draws = Draws::new(self.options.seed, 0, ORDERS, Purpose::Layers);
+        matching::with_orders(&reference.orders, bound, &clean, &moved, &probe.element, &mut draws)
     }
 
     /// The pass that all others are held against, with a layout for every tensor that has one.
     fn first_look(&self, passes: &Passes, sample: usize, roundoff: f64) -> Result<Reference, Error> {
         let trace = passes.clean.clone();
         let mut layouts = self.hidden_layouts(&trace, sample)?;
-        let candidates = self.infer(passes, &mut layouts, sample, roundoff);
-        Ok(Reference { trace, layouts, candidates })
+        let infer::Inferred { candidates, orders } = self.infer(passes, &mut layouts, sample, roundoff);
+        Ok(Reference { trace, layouts, candidates, orders })
     }
 
     /// A copy whose constants are moved by the rounding that they were built with, if it has such.
@@ -331,41 +363,54 @@ impl EndToEnd<'_> {
         for (k, factor) in factors.iter().enumerate() {
             let part = if factors.len() > 1 { Part::Alone(factor.clone()) } else { Part::Joint };
             let permutes = factor.permuted_axis().is_some();
-            let mut draws = Draws::new(self.options.seed, sample, 1 + k as u64, Purpose::Layers);
-            let mut found = 0;
-            let mut determinants = Vec::new();
-            for attempt in 0..64 {
-                let element = self.drawn_element(sample, &part, &mut draws);
-                let case = &self.cases[sample];
-                if element.is_identity() || !case.admits(&element) || case.interpolates(&element) {
-                    continue;
-                }
-                // Both components of a group with reflections.
-                let determinant = element.determinant();
-                if determinants.contains(&(determinant > 0.0)) && found == 1 && attempt < 32 {
-                    continue;
-                }
-                determinants.push(determinant > 0.0);
-                probes.push(Probe { element, part: part.name(), permutes });
-                found += 1;
-                if found == ELEMENTS {
-                    break;
-                }
+            let on_grid = !self.cases[sample].space.grid.is_empty();
+            let discrete = permutes || on_grid || matches!(factor, Factor::Finite(_));
+            let count = if factor.is_linear() || factors.len() == 1 { ELEMENTS } else { 1 };
+            let mut elements = self.exact_elements(sample, &part, 1 + k as u64, count);
+            if elements.is_empty() {
+                let planned = self.planned_elements(sample).into_iter().map(|(_, element)| element);
+                let exact = |element: &Element| !element.is_identity() && !self.cases[sample].interpolates(element);
+                elements = planned.filter(exact).take(count).collect();
             }
-            if found == 0 {
-                let planned = self.planned_elements(sample);
-                let exact = planned
-                    .into_iter()
-                    .map(|(_, element)| element)
-                    .filter(|element| !element.is_identity() && !self.cases[sample].interpolates(element));
-                probes.extend(exact.take(ELEMENTS).map(|element| Probe {
-                    element,
-                    part: part.name(),
-                    permutes,
-                }));
-            }
+            let probe = |element| Probe { element, part: part.name(), permutes, discrete };
+            probes.extend(elements.into_iter().map(probe));
         }
         probes
+    }
+
+    /// Elements of the whole group.
+    fn joint_probes(&self, sample: usize) -> Vec<Probe> {
+        let elements = self.exact_elements(sample, &Part::Joint, JOINT, ELEMENTS);
+        if elements.is_empty() {
+            return self.layer_probes(sample);
+        }
+        let probe = |element: Element| {
+            let permutes = element.permuted_axes().next().is_some();
+            Probe { element, part: Part::Joint.name(), permutes, discrete: true }
+        };
+        elements.into_iter().map(probe).collect()
+    }
+
+    /// Drawn elements that move whole pixels, of both components of a group with reflections.
+    fn exact_elements(&self, sample: usize, part: &Part, index: u64, count: usize) -> Vec<Element> {
+        let mut draws = Draws::new(self.options.seed, sample, index, Purpose::Layers);
+        let case = &self.cases[sample];
+        let mut found: Vec<Element> = Vec::new();
+        for attempt in 0..64 {
+            if found.len() == count {
+                break;
+            }
+            let element = self.drawn_element(sample, part, &mut draws);
+            if element.is_identity() || !case.admits(&element) || case.interpolates(&element) {
+                continue;
+            }
+            let proper = element.determinant() > 0.0;
+            if attempt < 32 && found.first().is_some_and(|other| (other.determinant() > 0.0) == proper) {
+                continue;
+            }
+            found.push(element);
+        }
+        found
     }
 
     /// Each call on exactly transformed clean inputs against its transformed clean output.
@@ -418,7 +463,12 @@ impl EndToEnd<'_> {
                 seen[k].reads_state = true;
                 continue;
             }
-            for (probe, _) in passes.moved.iter().filter(|(probe, _)| !probe.permutes) {
+            let known = |probe: &Probe| {
+                let mut layouts = call.inputs.iter().chain(&call.outputs).filter_map(|leaf| bound[leaf.tensor].as_ref());
+                layouts.all(|layout| matching::is_known(layout, &probe.element))
+            };
+            let probes = passes.moved.iter().map(|(probe, _)| probe);
+            for probe in probes.filter(|probe| !probe.permutes && known(probe)) {
                 let acted: Vec<Tensor> = call
                     .inputs
                     .iter()
@@ -444,6 +494,43 @@ impl EndToEnd<'_> {
     }
 }
 
+/// What the passes over a sample add to the figures.
+fn take_up(
+    figures: &mut [Figures],
+    passes: &Passes,
+    places: &[Option<hidden::Place<'_>>],
+    (here, bound): (&[Option<usize>], &[Option<BoundLayout>]),
+    roundoff: f64,
+) {
+    let at_places = |trace: &Trace| hidden::matched(places, trace);
+    let quiet: Vec<_> = passes.quiet.iter().map(|(base, trace)| (*base, trace, at_places(trace))).collect();
+    let moved: Vec<_> =
+        passes.moved.iter().map(|(probe, trace)| (&probe.element, trace, at_places(trace))).collect();
+    for (t, figure) in figures.iter_mut().enumerate() {
+        let before = value(&passes.clean, here[t]);
+        let zero = before.is_some_and(|v| v.to_real().iter().all(|x| *x == 0.0));
+        figure.vanishes &= zero;
+        figure.noise = figure.noise.max(2.0 * roundoff);
+        let scales = scales_of(bound[t].as_ref(), before);
+        for (base, trace, there) in &quiet {
+            let after = value(trace, there[t]);
+            let before = match base {
+                Some(k) => value(moved[*k].1, moved[*k].2[t]),
+                None => before,
+            };
+            let change = change(bound[t].as_ref(), scales.as_ref(), before, after);
+            figure.noise = figure.noise.max(change.unwrap_or(0.0));
+        }
+        let (Some(layout), Some(before)) = (&bound[t], before) else { continue };
+        for (element, trace, there) in &moved {
+            match error(layout, scales.as_ref(), element, before, value(trace, there[t])) {
+                Some(error) => figure.propagated = Some(figure.propagated.unwrap_or(0.0).max(error)),
+                None => figure.lost = true,
+            }
+        }
+    }
+}
+
 /// What looks inside; `None` cannot happen after it was there once.
 fn tracing_of(model: &mut dyn Model) -> Option<&mut dyn Tracing> {
     model.tracing().ok()
@@ -462,7 +549,9 @@ fn error(
     after: Option<&Tensor>,
 ) -> Option<f64> {
     let after = after?;
-    let exact = layout.admits(element).is_ok() && !layout.interpolates(element);
+    let exact = matching::is_known(layout, element)
+        && layout.admits(element).is_ok()
+        && !layout.interpolates(element);
     if after.shape() != before.shape() || layout.shape() != before.shape() || !exact {
         return None;
     }

@@ -9,8 +9,9 @@ use crate::symmetry::{BoundLayout, Element};
 use super::super::super::evidence::Evidence;
 use super::super::EndToEnd;
 use super::hidden;
+use super::matching::is_known;
 use super::timeline::{Status, Suspect, first_suspect};
-use super::{ABOVE_NOISE, Figures, LAST, Looked, Probe, error, tracing_of, value};
+use super::{ABOVE_NOISE, Figures, LAST, Looked, Passes, Probe, Sighting, error, tracing_of, value};
 
 /// Causes that are looked for, and suspects that are tried, at most.
 const CAUSES: usize = 8;
@@ -32,8 +33,12 @@ struct Scene<'a> {
     probe: Probe,
     inputs: Vec<Tensor>,
     clean: Trace,
+    /// The pass over T x as it is.
+    moved: Trace,
     /// By tensor of `clean`: its layout, or those that it may have.
     layouts: Vec<Vec<BoundLayout>>,
+    /// By tensor of `clean`: whether these fit in no pass.
+    guessed: Vec<bool>,
     /// By tensor of `clean`: what rounding explains.
     noise: Vec<f64>,
     /// Outputs whose error is no rounding.
@@ -60,38 +65,42 @@ impl EndToEnd<'_> {
         model: &mut dyn Model,
         evidence: &Evidence,
         looked: &Looked<'_>,
+        sighted: Option<Sighting>,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Found>, Error> {
         let Looked { reference, figures, broken, wide, .. } = *looked;
         let floor = output_noise(self, &reference.trace, figures, broken);
-        let Some((sample, probe, before)) = self.worst_probe(model, wide, evidence, broken, floor)? else {
+        let shows = |sighting: &Sighting| sighting.error > ABOVE_NOISE * floor;
+        let sighted = match sighted.filter(shows) {
+            Some(sighting) => Some(sighting),
+            None => self.sighted_by_plan(model, looked, evidence)?.filter(shows),
+        };
+        let Some(Sighting { sample, probe, clean, moved, error: before }) = sighted else {
             notes.push(
                 "the error did not show in the passes that were looked into: where it arises is not known"
                     .to_owned(),
             );
             return Ok(Vec::new());
         };
-        let plain = self.inputs(sample, wide);
-        let Some(tracing) = tracing_of(model) else { return Ok(Vec::new()) };
-        let Ok(clean) = self.traced(tracing, sample, &plain, &[], false)? else { return Ok(Vec::new()) };
-        let places = hidden::places(&reference.trace);
-        let here = hidden::matched(&places, &clean);
+        let here = hidden::matched(&hidden::places(&reference.trace), &clean);
         let in_order = self.bound_hidden(&reference.layouts, &here, &clean, sample);
+        let inputs = self.transformed(sample, &probe.element, wide)?;
         let mut layouts = vec![Vec::new(); clean.tensors.len()];
+        let mut guessed = vec![false; clean.tensors.len()];
         let mut noise = vec![0.0; clean.tensors.len()];
         for (t, (layout, at)) in in_order.into_iter().zip(&here).enumerate() {
             let Some(at) = *at else { continue };
             noise[at] = figures[t].noise;
+            guessed[at] = layout.is_none();
             layouts[at] = match layout {
                 Some(layout) => vec![layout],
                 None => reference.candidates[t]
                     .iter()
-                    .filter_map(|layout| self.bound_hidden_as(layout, &clean, at, sample))
+                    .filter_map(|layout| self.bound_to(layout, &clean.tensors[at].shape, sample))
                     .collect(),
             };
         }
-        let inputs = self.transformed(sample, &probe.element, wide)?;
-        let scene = Scene { sample, probe, inputs, clean, layouts, noise, broken, wide, before, floor };
+        let scene = Scene { sample, probe, inputs, clean, moved, layouts, guessed, noise, broken, wide, before, floor };
         let causes = self.search(model, &scene, looked)?;
         self.described(model, &scene, causes, looked)
     }
@@ -106,13 +115,14 @@ impl EndToEnd<'_> {
         let mut causes: Vec<Cause> = Vec::new();
         let mut ruled_out: Vec<Suspect> = Vec::new();
         let mut left = scene.before;
+        // The pass with the causes so far mended.
+        let mut mended: Option<Trace> = None;
         for _ in 0..ROUNDS {
             if causes.len() == CAUSES || self.spent(LAST) {
                 break;
             }
             let patches: Vec<Patch> = causes.iter().flat_map(|cause| cause.mend.clone()).collect();
-            let Some((trace, _)) = self.patched(model, scene, &patches)? else { break };
-            let errors = scene.errors(&trace);
+            let errors = scene.errors(mended.as_ref().unwrap_or(&scene.moved));
             let mut status = scene.statuses(&errors);
             for suspect in causes.iter().map(|cause| &cause.suspect).chain(&ruled_out) {
                 for tensor in tensors_of(&scene.clean, suspect) {
@@ -130,27 +140,30 @@ impl EndToEnd<'_> {
                 }
                 break;
             }
-            let mut best: Option<(Vec<Patch>, f64)> = None;
+            let mut best: Option<(Vec<Patch>, f64, Trace)> = None;
             for mend in scene.mends(&suspect) {
                 let all: Vec<Patch> = patches.iter().cloned().chain(mend.iter().cloned()).collect();
-                let Some((_, error)) = self.patched(model, scene, &all)? else { continue };
-                if best.as_ref().is_none_or(|(_, other)| error < *other) {
-                    best = Some((mend, error));
+                let Some((trace, error)) = self.patched(model, scene, &all)? else { continue };
+                if best.as_ref().is_none_or(|(_, other, _)| error < *other) {
+                    best = Some((mend, error, trace));
                 }
                 if scene.gone(error) {
                     break;
                 }
             }
             match best {
-                Some((mend, error)) if scene.gone(error) => {
+                Some((mend, error, _)) if scene.gone(error) => {
                     causes.push(Cause { suspect, mend, own, left: error });
                     break;
                 }
                 // It takes part if what is left is clearly less, and perhaps if it breaks alone: what breaks later may
                 // hide it.
-                Some((mend, error)) if error < TAKES_PART * left || looked.breaks_alone(scene, &suspect) => {
+                Some((mend, error, trace))
+                    if error < TAKES_PART * left || looked.breaks_alone(scene, &suspect) =>
+                {
                     causes.push(Cause { suspect, mend, own, left: error });
                     left = error;
+                    mended = Some(trace);
                 }
                 _ => ruled_out.push(suspect),
             }
@@ -275,44 +288,61 @@ impl EndToEnd<'_> {
         Ok(broken.iter().map(|o| errors[*o].scaled).fold(0.0, f64::max))
     }
 
-    /// Where the error shows best: elements that permute nothing first, since hidden axes are often not known by name.
-    fn worst_probe(
-        &mut self,
-        model: &mut dyn Model,
-        wide: bool,
-        evidence: &Evidence,
+    /// The better of what was sighted before and of these passes: elements that permute nothing first, since lists of
+    /// whole numbers are not moved back.
+    pub(super) fn sighted(
+        &self,
+        before: Option<Sighting>,
+        passes: Passes,
+        (sample, wide): (usize, bool),
         broken: &[usize],
-        floor: f64,
-    ) -> Result<Option<(usize, Probe, f64)>, Error> {
-        let mut candidates: Vec<(usize, Probe)> = Vec::new();
-        for sample in self.probes().into_iter().take(super::SAMPLES) {
-            candidates.extend(self.layer_probes(sample).into_iter().map(|probe| (sample, probe)));
-        }
-        candidates.extend(self.worst_pairs(evidence, broken));
-        let mut best: Option<(bool, usize, Probe, f64)> = None;
-        for (sample, probe) in candidates {
-            if best.is_some() && self.spent(LAST) {
-                break;
-            }
-            let inputs = self.transformed(sample, &probe.element, wide)?;
-            let Some(tracing) = tracing_of(model) else { return Ok(None) };
-            let Ok(trace) = self.traced(tracing, sample, &inputs, &[], false)? else { continue };
-            let error = self.end_error(sample, &probe.element, &trace, wide, broken)?;
-            if error.is_nan() || error <= ABOVE_NOISE * floor {
-                continue;
-            }
-            let better = best.as_ref().is_none_or(|(permutes, _, _, other)| {
-                (*permutes, error) > (probe.permutes, *other)
-                    && (*permutes != probe.permutes || error > *other)
-            });
-            if better {
-                best = Some((probe.permutes, sample, probe, error));
+    ) -> Result<Option<Sighting>, Error> {
+        let mut best: Option<(usize, bool, f64)> = None;
+        for (k, (probe, trace)) in passes.moved.iter().enumerate() {
+            let error = self.end_error(sample, &probe.element, trace, wide, broken)?;
+            let better = |(_, permutes, other): &(usize, bool, f64)| {
+                error > *other && *permutes >= probe.permutes || error > 0.0 && *permutes && !probe.permutes
+            };
+            if !error.is_nan() && best.as_ref().is_none_or(better) {
+                best = Some((k, probe.permutes, error));
             }
         }
-        Ok(best.map(|(_, sample, probe, error)| (sample, probe, error)))
+        let Some((k, permutes, error)) = best else { return Ok(before) };
+        if let Some(before) = before.filter(|before| (!before.probe.permutes, before.error) >= (!permutes, error)) {
+            return Ok(Some(before));
+        }
+        let Passes { clean, mut moved, .. } = passes;
+        let (probe, moved) = moved.swap_remove(k);
+        Ok(Some(Sighting { sample, probe, clean, moved, error }))
     }
 
-    /// The pairs of the plan with the largest errors: what breaks at rare elements alone shows there.
+    /// The same for the pairs of the plan with the largest errors: what breaks at rare elements alone shows there.
+    fn sighted_by_plan(
+        &mut self,
+        model: &mut dyn Model,
+        looked: &Looked<'_>,
+        evidence: &Evidence,
+    ) -> Result<Option<Sighting>, Error> {
+        let Looked { reference, broken, wide, .. } = *looked;
+        let mut best = None;
+        for (sample, mut probe) in self.worst_pairs(evidence, broken) {
+            let (plain, moved) = (self.inputs(sample, wide), self.transformed(sample, &probe.element, wide)?);
+            let Some(tracing) = tracing_of(model) else { break };
+            let Ok(clean) = self.traced(tracing, sample, &plain, &[], false)? else { continue };
+            let Ok(trace) = self.traced(tracing, sample, &moved, &[], false)? else { continue };
+            let here = hidden::matched(&hidden::places(&reference.trace), &clean);
+            let bound = self.bound_hidden(&reference.layouts, &here, &clean, sample);
+            let moved = (probe, trace);
+            let element = self.ordered(reference, &bound, (&clean, &here), &moved);
+            let trace;
+            (probe, trace) = moved;
+            let passes = Passes { clean, quiet: Vec::new(), moved: vec![(Probe { element, ..probe }, trace)] };
+            best = self.sighted(best, passes, (sample, wide), broken)?;
+        }
+        Ok(best)
+    }
+
+    /// The pairs of the plan with the largest errors.
     fn worst_pairs(&self, evidence: &Evidence, broken: &[usize]) -> Vec<(usize, Probe)> {
         broken
             .iter()
@@ -325,7 +355,7 @@ impl EndToEnd<'_> {
                 let element = self.element_of(record);
                 let permutes = element.permuted_axes().next().is_some();
                 let part = self.parts()[record.part].name();
-                Some((record.sample, Probe { element, part, permutes }))
+                Some((record.sample, Probe { element, part, permutes, discrete: true }))
             })
             .collect()
     }
@@ -387,7 +417,7 @@ impl Scene<'_> {
     }
 
     fn statuses(&self, errors: &[Option<f64>]) -> Vec<Status> {
-        errors
+        let own: Vec<Status> = errors
             .iter()
             .enumerate()
             .map(|(t, error)| match error {
@@ -396,7 +426,21 @@ impl Scene<'_> {
                 None if self.is_plain(t) => Status::Fine,
                 None => Status::Unknown,
             })
-            .collect()
+            .collect();
+        // A tensor whose every use gives what it must does no harm: its layout is one that the language lacks.
+        let is_served = |t: usize| {
+            let mut users = self.clean.calls.iter().filter(|call| call.inputs.iter().any(|leaf| leaf.tensor == t));
+            let mut used = false;
+            let fine = users.all(|call| {
+                used = true;
+                !call.outputs.is_empty() && call.outputs.iter().all(|leaf| own[leaf.tensor] == Status::Fine)
+            });
+            used && fine
+        };
+        let mended = |(t, status): (usize, &Status)| {
+            if *status == Status::Broken && is_served(t) || *status == Status::Unknown && self.guessed[t] && is_served(t) { Status::Fine } else { *status }
+        };
+        own.iter().enumerate().map(mended).collect()
     }
 
     /// Whether the group's action does not matter to a tensor: whole numbers without a layout.
@@ -408,15 +452,13 @@ impl Scene<'_> {
     fn mends(&self, suspect: &Suspect) -> Vec<Vec<Patch>> {
         let choices = tensors_of(&self.clean, suspect).map(|t| self.layouts[t].len()).max().unwrap_or(0);
         (0..choices)
-            .map(|choice| {
-                // Rather than overwritten, where both can be done: it is mended itself, and not what it was given.
-                if suspect.kind == BreakKind::Module {
-                    let conjugated = self.conjugated(suspect, choice);
-                    if !conjugated.is_empty() {
-                        return conjugated;
-                    }
-                }
-                self.overwritten(suspect, &self.probe.element, choice)
+            .flat_map(|choice| {
+                // Mended itself, where that can be done, before what it was given is mended with it.
+                let conjugated = match suspect.kind {
+                    BreakKind::Module => self.conjugated(suspect, choice),
+                    _ => Vec::new(),
+                };
+                [conjugated, self.overwritten(suspect, &self.probe.element, choice)]
             })
             .filter(|mend| !mend.is_empty())
             .collect()
@@ -444,7 +486,7 @@ impl Scene<'_> {
             .flat_map(|call| {
                 let leaves = if input { &call.inputs } else { &call.outputs };
                 leaves.iter().filter_map(move |leaf| {
-                    let layout = self.layout(leaf.tensor, choice)?;
+                    let layout = self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
                     let before = value(&self.clean, Some(leaf.tensor))?;
                     Some(Patch::Overwrite {
                         path: call.path.clone(),
@@ -467,7 +509,8 @@ impl Scene<'_> {
                 .iter()
                 .filter(|leaf| !self.is_plain(leaf.tensor))
                 .map(|leaf| {
-                    let layout = self.layout(leaf.tensor, choice)?.clone();
+                    let layout = self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
+                    let layout = layout.clone();
                     Some((leaf.name.clone(), Action::new(layout, element.clone())))
                 })
                 .collect::<Option<Vec<_>>>()

@@ -1,0 +1,577 @@
+//! Layouts of tensors that nobody describes: hypotheses from the shape, tested on every pass (METHOD 12-14).
+//!
+//! Each pass moves one factor of the group alone, so that the roles of the axes are found factor by factor: which are
+//! permuted, on which a representation acts, which are sampled. A fit is evidence and no proof.
+
+use std::collections::BTreeMap;
+
+use ndarray::ArrayD;
+
+use crate::model::Trace;
+use crate::report::Origin;
+use crate::symmetry::{Axis, BoundLayout, DirectSum, Element, Factor, Layout, Representation};
+
+use super::super::super::measure::{Scales, norm};
+use super::super::super::sampling::{Draws, Purpose};
+use super::super::EndToEnd;
+use super::hidden::{self, Hidden};
+use super::matching::{Entries, Order, Use, is_known, order_of};
+use super::segments::{self, Kind};
+use super::{ABOVE_NOISE, Passes, Probe, value};
+
+/// Layouts that are offered for a tensor which none fits, at most (METHOD 14: six sufficed).
+const CANDIDATES: usize = 6;
+/// Largest charge, or power of a scale, that is tried.
+const POWER: i32 = 4;
+/// A hypothesis that misses by so much is not measured block by block.
+const ROUGH: f64 = 0.05;
+
+/// What was found.
+pub(super) struct Inferred {
+    /// By tensor without a layout: what it may be meant to have.
+    pub(super) candidates: Vec<Vec<Layout>>,
+    pub(super) orders: Vec<Order>,
+}
+
+struct Pass<'a> {
+    probe: &'a Probe,
+    /// That of the probe, with the orders found so far.
+    element: Element,
+    trace: &'a Trace,
+    there: Vec<Option<usize>>,
+}
+
+/// One tensor in all passes.
+struct Values {
+    tensor: usize,
+    shape: Vec<usize>,
+    before: ArrayD<f64>,
+    /// By pass.
+    after: Vec<Option<ArrayD<f64>>>,
+    /// Under rounding alone.
+    quiet: Vec<ArrayD<f64>>,
+    /// The largest change by rounding over the size.
+    noise: f64,
+}
+
+struct Inference<'a> {
+    stage: &'a EndToEnd<'a>,
+    sample: usize,
+    clean: &'a Trace,
+    passes: Vec<Pass<'a>>,
+    /// With the pass that each is compared with.
+    quiet: Vec<(Option<usize>, &'a Trace, Vec<Option<usize>>)>,
+    roundoff: f64,
+    kinds: Vec<Kind>,
+    orders: Vec<Order>,
+    draws: Draws,
+}
+
+type Roles = Vec<Axis>;
+
+fn moves_order(probe: &Probe) -> bool {
+    probe.permutes
+}
+
+fn moves_values(probe: &Probe) -> bool {
+    !probe.permutes
+}
+
+fn any(_: &Probe) -> bool {
+    true
+}
+
+impl EndToEnd<'_> {
+    /// Layouts for tensors that have none, where all passes agree with one.
+    pub(super) fn infer(
+        &self,
+        passes: &Passes,
+        layouts: &mut [Option<Hidden>],
+        sample: usize,
+        roundoff: f64,
+    ) -> Inferred {
+        let clean = &passes.clean;
+        let places = hidden::places(clean);
+        let at = |trace: &Trace| hidden::matched(&places, trace);
+        let group = self.specification.group();
+        let kinds = segments::kinds(group, passes.moved.iter().map(|(probe, _)| &probe.element));
+        let mut inference = Inference {
+            stage: self,
+            sample,
+            clean,
+            passes: passes
+                .moved
+                .iter()
+                .map(|(probe, trace)| Pass { probe, element: probe.element.clone(), trace, there: at(trace) })
+                .collect(),
+            quiet: passes.quiet.iter().map(|(base, trace)| (*base, trace, at(trace))).collect(),
+            roundoff,
+            kinds,
+            orders: Vec::new(),
+            draws: Draws::new(self.options.seed, sample, super::ORDERS, Purpose::Layers),
+        };
+        let mut by_shape: BTreeMap<&[usize], Vec<Layout>> = BTreeMap::new();
+        let mut candidates = vec![Vec::new(); layouts.len()];
+        for t in 0..layouts.len() {
+            let shape = clean.tensors[t].shape.as_slice();
+            if layouts[t].is_none() {
+                let known = by_shape.get(shape).map_or(&[][..], Vec::as_slice);
+                match inference.tensor(t, &known[..known.len().min(CANDIDATES)]) {
+                    Some(Ok((layout, origin))) => layouts[t] = Some(Hidden { layout, origin }),
+                    Some(Err(others)) => candidates[t] = others,
+                    None => {}
+                }
+            }
+            if let Some(hidden) = &layouts[t] {
+                let of_shape = by_shape.entry(shape).or_default();
+                if !of_shape.contains(&hidden.layout) {
+                    of_shape.push(hidden.layout.clone());
+                }
+            }
+        }
+        Inferred { candidates, orders: inference.orders }
+    }
+}
+
+impl Inference<'_> {
+    /// `None` where there is nothing to go by.
+    fn tensor(&mut self, tensor: usize, known: &[Layout]) -> Option<Result<(Layout, Origin), Vec<Layout>>> {
+        let values = self.values(tensor)?;
+        let still = self.stage.parsed("...").ok()?;
+        if self.fits(&values, &still, any) {
+            return Some(Ok((still, Origin::Invariant)));
+        }
+        for layout in known {
+            if self.fits(&values, layout, any) {
+                return Some(Ok((self.used(&values, layout), Origin::Inferred)));
+            }
+        }
+        let permuted = self.permuted(&values);
+        let plain = plain(&values.shape);
+        let fixed = permuted.as_ref().unwrap_or(&plain).clone();
+        let moved = self.moved(&values, &fixed);
+        if let (Ok(permuted), Ok(moved)) = (&permuted, &moved)
+            && let Some(axes) = overlaid(permuted, moved)
+        {
+            let layout = Layout::of(axes);
+            if self.fits(&values, &layout, any) {
+                return Some(Ok((self.used(&values, &layout), Origin::Inferred)));
+            }
+        }
+        let listed = |roles: Result<Roles, Vec<Roles>>| roles.map_or_else(|several| several, |one| vec![one]);
+        let (permuted, moved) = (listed(permuted), listed(moved));
+        let mut candidates = known.to_vec();
+        for moved in &moved {
+            for permuted in &permuted {
+                let Some(axes) = overlaid(permuted, moved) else { continue };
+                let layout = Layout::of(axes);
+                if !candidates.contains(&layout) && self.bound(&layout, &values.shape).is_some() {
+                    candidates.push(layout);
+                }
+            }
+        }
+        candidates.truncate(CANDIDATES);
+        Some(Err(candidates))
+    }
+
+    fn values(&self, tensor: usize) -> Option<Values> {
+        let before = value(self.clean, Some(tensor))?;
+        if !before.dtype().is_inexact() || self.passes.is_empty() {
+            return None;
+        }
+        let shape = before.shape().to_vec();
+        let before = before.to_real();
+        let real = |trace: &Trace, at: Option<usize>| {
+            value(trace, at).map(crate::model::Tensor::to_real).filter(|after| after.shape() == before.shape())
+        };
+        let after: Vec<Option<ArrayD<f64>>> =
+            self.passes.iter().map(|pass| real(pass.trace, pass.there[tensor])).collect();
+        let quiet: Vec<ArrayD<f64>> = self
+            .quiet
+            .iter()
+            .filter_map(|(base, trace, at)| {
+                let unmoved = base.map_or(Some(&before), |k| after[k].as_ref());
+                Some(real(trace, at[tensor])? - unmoved?)
+            })
+            .collect();
+        let size = norm(&before);
+        let rounded = quiet.iter().map(norm).fold(0.0, f64::max);
+        let noise = (2.0 * self.roundoff).max(if size > 0.0 { rounded / size } else { 0.0 });
+        Some(Values { tensor, shape, before, after, quiet, noise })
+    }
+
+    fn bound(&self, layout: &Layout, shape: &[usize]) -> Option<BoundLayout> {
+        self.stage.bound_to(layout, shape, self.sample)
+    }
+
+    /// Whether the tensor transforms by this layout in all passes over what `which` tells.
+    fn fits(&self, values: &Values, layout: &Layout, which: fn(&Probe) -> bool) -> bool {
+        let Some(bound) = self.bound(layout, &values.shape) else { return false };
+        let mut differences = Vec::new();
+        for (pass, after) in self.passes.iter().zip(&values.after).filter(|(pass, _)| which(pass.probe)) {
+            let (Some(after), true) = (after, is_known(&bound, &pass.element)) else { return false };
+            if bound.admits(&pass.element).is_err() || bound.interpolates(&pass.element) {
+                return false;
+            }
+            let expected = bound.act_on_real(&pass.element, &values.before);
+            let difference = bound.difference(&pass.element, after, &expected);
+            let (missed, size) = (norm(&difference), norm(&expected).max(norm(&values.before)));
+            if missed.is_nan() || missed > size * ROUGH.max(ABOVE_NOISE * values.noise) {
+                return false;
+            }
+            differences.push((difference, expected));
+        }
+        let scales = Scales::new([(&bound, &values.before)].into_iter());
+        let noise = values
+            .quiet
+            .iter()
+            .map(|change| scales.measure(&bound, change, &values.before).scaled)
+            .fold(2.0 * self.roundoff, f64::max);
+        differences.iter().all(|(difference, expected)| {
+            scales.measure(&bound, difference, expected).scaled <= ABOVE_NOISE * noise
+        })
+    }
+
+    /// Notes that the tensor has these axes.
+    fn used(&mut self, values: &Values, layout: &Layout) -> Layout {
+        for (at, axis) in layout.axes().iter().enumerate() {
+            if let Axis::Permuted(name) = axis
+                && let Some(order) = self.orders.iter_mut().find(|order| order.name == *name)
+                && order.uses.iter().all(|known| (known.tensor, known.axis) != (values.tensor, at))
+            {
+                order.uses.push(Use { tensor: values.tensor, axis: at, noise: values.noise });
+            }
+        }
+        layout.clone()
+    }
+
+    /// Which axes the permutations of the group move; else what seems likely.
+    fn permuted(&mut self, values: &Values) -> Result<Roles, Vec<Roles>> {
+        let nothing = plain(&values.shape);
+        let lengths = self.stage.permuted_lengths_of(self.sample);
+        if lengths.is_empty() || !self.passes.iter().any(|pass| moves_order(pass.probe)) {
+            return Ok(nothing);
+        }
+        let mut likely: Vec<Roles> = Vec::new();
+        let mut roles = vec![nothing.clone()];
+        for (name, n) in &lengths {
+            // Axes that several permutations move are found together.
+            let mut next = Vec::new();
+            for option in options(&values.shape, name, *n) {
+                next.extend(roles.iter().filter_map(|so_far| overlaid(so_far, &option)));
+            }
+            roles = next;
+        }
+        for axes in roles {
+            if self.fits(values, &Layout::of(axes.clone()), moves_order) {
+                return Ok(axes);
+            }
+            if likely.len() < 2 && axes != nothing {
+                likely.push(axes);
+            }
+        }
+        if let Some(axes) = self.ordered(values, &nothing, moves_order) {
+            return Ok(axes);
+        }
+        // Axes of other tensors of this length.
+        for (at, length) in values.shape.iter().enumerate() {
+            for order in self.orders.iter().filter(|order| order.length == *length) {
+                let mut axes = nothing.clone();
+                axes[at] = Axis::Permuted(order.name.clone());
+                likely.push(axes);
+            }
+        }
+        likely.push(nothing);
+        likely.truncate(3);
+        Err(likely)
+    }
+
+    /// What acts on the values, and on the grid; else what seems likely. `fixed` says which axes are permuted.
+    fn moved(&mut self, values: &Values, fixed: &[Axis]) -> Result<Roles, Vec<Roles>> {
+        let nothing = plain(&values.shape);
+        if !self.passes.iter().any(|pass| moves_values(pass.probe)) {
+            return Ok(nothing);
+        }
+        let mut bases = self.stage.grids_on(&values.shape, self.sample);
+        bases.retain(|axes| overlaid(axes, fixed).is_some());
+        bases.push(nothing.clone());
+        for weight in self.weights() {
+            let mut axes = nothing.clone();
+            axes.push(Axis::of(weight));
+            bases.push(axes);
+        }
+        for base in &bases {
+            if self.fits(values, &Layout::of(base.clone()), moves_values) {
+                return Ok(base.clone());
+            }
+        }
+        let mut likely: Vec<(f64, Roles)> = Vec::new();
+        for base in &bases {
+            for at in (0..values.shape.len()).rev() {
+                if !is_plain(&base[at]) || matches!(fixed[at], Axis::Permuted(_)) {
+                    continue;
+                }
+                let Some(found) = self.segmented(values, base, at) else { continue };
+                let mut axes = base.clone();
+                axes[at] = found.axis;
+                if found.unexplained == 0 && self.fits(values, &Layout::of(axes.clone()), moves_values) {
+                    return Ok(axes);
+                }
+                likely.push((found.unexplained as f64 / values.shape[at] as f64, axes));
+            }
+            for axes in self.vectors(values, base, fixed) {
+                if self.fits(values, &Layout::of(axes.clone()), moves_values) {
+                    return Ok(axes);
+                }
+                likely.push((1.0, axes));
+            }
+        }
+        if self.passes.iter().any(|pass| moves_values(pass.probe) && pass.probe.discrete) {
+            for base in &bases {
+                if let Some(axes) = self.ordered(values, base, moves_values) {
+                    return Ok(axes);
+                }
+            }
+        }
+        likely.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut likely: Vec<Roles> =
+            likely.into_iter().filter(|(share, axes)| *share < 1.0 || *axes != nothing).map(|(_, axes)| axes).collect();
+        likely.extend(bases);
+        likely.truncate(CANDIDATES);
+        Err(likely)
+    }
+
+    /// Numbers that a whole tensor may be multiplied by.
+    fn weights(&self) -> Vec<Representation> {
+        let factors = self.stage.specification.group().factors();
+        let powers = || (1..=POWER).flat_map(|k| [k, -k]);
+        let mut weights = Vec::new();
+        for word in [Representation::Pseudoscalar, Representation::Sign] {
+            weights.extend(self.kinds.iter().any(|kind| kind.is(&word)).then_some(word));
+        }
+        if factors.contains(&Factor::Phase) {
+            weights.extend(powers().map(Representation::Charge));
+        }
+        if factors.contains(&Factor::Scale) {
+            weights.extend(powers().map(Representation::Scale));
+        }
+        weights
+    }
+
+    fn segmented(&self, values: &Values, base: &[Axis], at: usize) -> Option<segments::Segmented> {
+        let bound = self.bound(&Layout::of(base.to_vec()), &values.shape)?;
+        let passes: Option<Vec<segments::Moved<'_>>> = self
+            .passes
+            .iter()
+            .zip(&values.after)
+            .filter(|(pass, _)| moves_values(pass.probe))
+            .map(|(pass, after)| {
+                let element = &pass.element;
+                if bound.admits(element).is_err() || bound.interpolates(element) {
+                    return None;
+                }
+                let before = bound.act_on_real(element, &values.before);
+                Some(segments::Moved { element, before, after: after.as_ref()? })
+            })
+            .collect();
+        let passes = passes?;
+        let found = segments::along(at, &passes, &values.quiet, self.roundoff, &self.kinds)?;
+        let copies = if found.unexplained > 0 {
+            segments::copies_last(&self.kinds, values.shape[at])
+        } else {
+            Vec::new()
+        };
+        if copies.is_empty() {
+            return Some(found);
+        }
+        let kinds: Vec<Kind> = self.kinds.iter().cloned().chain(copies).collect();
+        segments::along(at, &passes, &values.quiet, self.roundoff, &kinds)
+    }
+
+    /// Vectors that lie otherwise than along one axis: tensors of higher rank, and components before their channels.
+    fn vectors(&self, values: &Values, base: &[Axis], fixed: &[Axis]) -> Vec<Roles> {
+        let Some(d) = self.stage.specification.group().dimension().filter(|d| *d > 1) else { return Vec::new() };
+        let mut words = vec![Representation::Vector];
+        if self.kinds.iter().any(|kind| kind.is(&Representation::Pseudovector)) {
+            words.push(Representation::Pseudovector);
+        }
+        if self.kinds.iter().any(|kind| kind.is(&Representation::Covector)) {
+            words.push(Representation::Covector);
+        }
+        let free = |at: &usize| is_plain(&base[*at]) && !matches!(fixed[*at], Axis::Permuted(_));
+        let along: Vec<usize> =
+            (0..values.shape.len()).filter(|at| values.shape[*at] == d).filter(free).collect();
+        let mut found = Vec::new();
+        for word in &words {
+            for rank in (2..=along.len().min(3)).rev() {
+                for first in 0..=along.len() - rank {
+                    let mut axes = base.to_vec();
+                    for (k, at) in along[first..first + rank].iter().enumerate() {
+                        axes[*at] = Axis::of(if k == 0 { word.clone() } else { Representation::Vector });
+                    }
+                    found.push(axes);
+                }
+            }
+            let several = |at: &usize| values.shape[*at] > d && values.shape[*at].is_multiple_of(d);
+            for at in (0..values.shape.len()).filter(several).filter(free) {
+                let mut axes = base.to_vec();
+                let copies = Axis::Plain { name: "copies".to_owned(), marked: true };
+                axes[at] = Axis::Flattened(vec![Axis::of(word.clone()), copies.clone()]);
+                found.push(axes);
+                if values.shape[at].is_multiple_of(d * d) {
+                    let mut axes = base.to_vec();
+                    let pair = [Axis::of(word.clone()), Axis::of(Representation::Vector)];
+                    axes[at] = Axis::Flattened([copies].into_iter().chain(pair).collect());
+                    found.push(axes);
+                }
+            }
+        }
+        found
+    }
+
+    /// One axis whose entries come in another order.
+    fn ordered(&mut self, values: &Values, base: &[Axis], which: fn(&Probe) -> bool) -> Option<Roles> {
+        for at in (0..values.shape.len()).filter(|at| values.shape[*at] > 1 && is_plain(&base[*at])) {
+            let length = values.shape[at];
+            let here = Use { tensor: values.tensor, axis: at, noise: values.noise };
+            let with = |name: &str| {
+                let mut axes = base.to_vec();
+                axes[at] = Axis::Permuted(name.to_owned());
+                axes
+            };
+            let names: Vec<usize> =
+                (0..self.orders.len()).filter(|k| self.orders[*k].length == length).collect();
+            for k in &names {
+                let axes = with(&self.orders[*k].name);
+                if self.fits(values, &Layout::of(axes.clone()), which) {
+                    return Some(axes);
+                }
+            }
+            // Entries that another tensor cannot tell apart this one may, and the other way round.
+            for k in names.into_iter().map(Some).chain([None]) {
+                let Some(found) = self.orders_of(values, base, at, k, which) else { continue };
+                let name = k.map_or_else(|| Order::name(self.orders.len()), |k| self.orders[k].name.clone());
+                let before: Vec<Element> = self.passes.iter().map(|pass| pass.element.clone()).collect();
+                for (pass, order) in self.passes.iter_mut().zip(found) {
+                    pass.element = pass.element.clone().with_permutation(&name, order);
+                }
+                let axes = with(&name);
+                if self.fits(values, &Layout::of(axes.clone()), which) {
+                    match k {
+                        Some(k) => self.orders[k].uses.push(here),
+                        None => self.orders.push(Order { name, length, uses: vec![here] }),
+                    }
+                    return Some(axes);
+                }
+                for (pass, element) in self.passes.iter_mut().zip(before) {
+                    pass.element = element;
+                }
+            }
+        }
+        None
+    }
+
+    /// By pass, the order of this axis, together with what tensors of a known one say; that of the others unmoved.
+    fn orders_of(
+        &mut self,
+        values: &Values,
+        base: &[Axis],
+        at: usize,
+        known: Option<usize>,
+        which: fn(&Probe) -> bool,
+    ) -> Option<Vec<Vec<usize>>> {
+        let bound = self.bound(&Layout::of(base.to_vec()), &values.shape)?;
+        let length = values.shape[at];
+        let uses = known.map_or_else(Vec::new, |k| self.orders[k].uses.clone());
+        let others: Vec<(Values, usize)> =
+            uses.into_iter().filter_map(|known| Some((self.values(known.tensor)?, known.axis))).collect();
+        let mut found = Vec::new();
+        for (k, pass) in self.passes.iter().enumerate() {
+            if !which(pass.probe) {
+                found.push((0..length).collect());
+                continue;
+            }
+            if bound.admits(&pass.element).is_err() || bound.interpolates(&pass.element) {
+                return None;
+            }
+            let expected = bound.act_on_real(&pass.element, &values.before);
+            let mut entries = vec![Entries::new(&expected, values.after[k].as_ref()?, at, values.noise)?];
+            for (other, axis) in &others {
+                // Orders are found where nothing but the order moves.
+                entries.push(Entries::new(&other.before, other.after[k].as_ref()?, *axis, other.noise)?);
+            }
+            found.push(order_of(&entries, &mut self.draws)?);
+        }
+        Some(found)
+    }
+}
+
+/// Axes that nothing moves.
+pub(super) fn plain(shape: &[usize]) -> Roles {
+    let name = |k: usize| if k + 1 == shape.len() && k > 0 { "channel".to_owned() } else { format!("axis{k}") };
+    (0..shape.len()).map(|k| Axis::Plain { name: name(k), marked: k + 1 != shape.len() || k == 0 }).collect()
+}
+
+fn is_plain(axis: &Axis) -> bool {
+    matches!(axis, Axis::Plain { .. })
+}
+
+/// Where an axis of the group of this length may be: all axes of it, each alone, flattened, or nowhere.
+fn options(shape: &[usize], name: &str, n: usize) -> Vec<Roles> {
+    let nothing = plain(shape);
+    let permuted = || Axis::Permuted(name.to_owned());
+    let with = |places: &[(usize, Axis)]| {
+        let mut axes = nothing.clone();
+        for (at, axis) in places {
+            axes[*at] = axis.clone();
+        }
+        axes
+    };
+    let places: Vec<usize> = (0..shape.len()).filter(|at| shape[*at] == n).collect();
+    let mut found = Vec::new();
+    if places.len() > 1 {
+        let all: Vec<(usize, Axis)> = places.iter().map(|at| (*at, permuted())).collect();
+        found.push(with(&all));
+    }
+    found.extend(places.iter().map(|at| with(&[(*at, permuted())])));
+    for at in (0..shape.len()).filter(|at| n > 1 && shape[*at] > n && shape[*at].is_multiple_of(n)) {
+        let rest = || Axis::Plain { name: "rest".to_owned(), marked: true };
+        if shape[at] == n * n {
+            found.push(with(&[(at, Axis::Flattened(vec![permuted(), permuted()]))]));
+        }
+        found.push(with(&[(at, Axis::Flattened(vec![permuted(), rest()]))]));
+        found.push(with(&[(at, Axis::Flattened(vec![rest(), permuted()]))]));
+    }
+    found.push(nothing);
+    found
+}
+
+/// Roles of different factors together; `None` where they contradict each other.
+fn overlaid(a: &[Axis], b: &[Axis]) -> Option<Roles> {
+    // Weights have no axis, and come after those that have one.
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let weights = long[short.len()..].iter().map(|axis| Some(axis.clone()));
+    a.iter().zip(b).map(|(a, b)| one_axis(a, b)).chain(weights).collect()
+}
+
+fn one_axis(a: &Axis, b: &Axis) -> Option<Axis> {
+    match (a, b) {
+        (a, b) if a == b || is_plain(b) => Some(a.clone()),
+        (a, b) if is_plain(a) => Some(b.clone()),
+        (Axis::Flattened(first), Axis::Flattened(second)) if first.len() == second.len() => {
+            Some(Axis::Flattened(overlaid(first, second)?))
+        }
+        // `(nodes rest!)` with `6*vector` along it.
+        (Axis::Flattened(parts), Axis::Components(sum)) | (Axis::Components(sum), Axis::Flattened(parts)) => {
+            match (&parts[..], &sum.0[..]) {
+                ([first, rest], [summand]) if is_plain(rest) => Some(Axis::Flattened(vec![
+                    first.clone(),
+                    Axis::Plain { name: "copies".to_owned(), marked: true },
+                    Axis::Components(DirectSum::from(summand.representation.clone())),
+                ])),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

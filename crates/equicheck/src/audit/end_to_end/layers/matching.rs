@@ -1,0 +1,169 @@
+//! Axes whose entries come in another order in another pass, and nobody says in which: lists of edges or pairs that the
+//! model makes itself, tokens, coarser grids, channels of a regular representation (METHOD 14). The order is found by
+//! comparing the entries.
+
+use ndarray::{Array2, ArrayD, Axis};
+
+use super::super::super::sampling::Draws;
+use super::{ABOVE_NOISE, value};
+use crate::model::Trace;
+use crate::symmetry::{BoundLayout, Element};
+
+/// Marks names of such axes; no word of the layout language holds it.
+const MARK: char = '#';
+/// Directions along which entries are told apart.
+const ATTEMPTS: usize = 3;
+
+/// An axis that several tensors share.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    /// Its name in layouts.
+    pub(super) name: String,
+    pub(super) length: usize,
+    /// Where it is, in the order of the pass.
+    pub(super) uses: Vec<Use>,
+}
+
+/// An axis of a tensor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    /// In the first sample's pass.
+    pub(super) tensor: usize,
+    pub(super) axis: usize,
+    /// Change of the tensor by rounding over its size.
+    pub(super) noise: f64,
+}
+
+impl Order {
+    pub(super) fn name(k: usize) -> String {
+        format!("order{MARK}{}", k + 1)
+    }
+}
+
+/// Whether an element says how every permuted axis of the layout moves.
+pub(super) fn is_known(layout: &BoundLayout, element: &Element) -> bool {
+    layout.permuted_lengths().all(|(name, length)| match element.permutation(name) {
+        Some(order) => order.len() == length,
+        None => !name.contains(MARK),
+    })
+}
+
+/// One tensor's entries along an axis, before and after, and how far apart equal ones may be.
+pub(super) struct Entries {
+    before: Array2<f64>,
+    after: Array2<f64>,
+    tolerance: f64,
+}
+
+impl Entries {
+    /// `noise` is relative to the root mean square entry; `None` where shapes differ.
+    pub(super) fn new(before: &ArrayD<f64>, after: &ArrayD<f64>, axis: usize, noise: f64) -> Option<Self> {
+        if before.shape() != after.shape() || axis >= before.ndim() {
+            return None;
+        }
+        let (before, after) = (along(before, axis), along(after, axis));
+        let size = (before.iter().map(|v| v * v).sum::<f64>() / before.nrows().max(1) as f64).sqrt();
+        let tolerance = ABOVE_NOISE * noise;
+        (size > 0.0 && size.is_finite()).then(|| Self { before: before / size, after: after / size, tolerance })
+    }
+
+    fn agree(&self, order: &[usize]) -> bool {
+        order.iter().enumerate().all(|(i, from)| {
+            let difference = &self.after.row(i) - &self.before.row(*from);
+            difference.iter().map(|v| v * v).sum::<f64>().sqrt() <= self.tolerance
+        })
+    }
+}
+
+fn along(values: &ArrayD<f64>, axis: usize) -> Array2<f64> {
+    let mut rows: Vec<f64> = Vec::with_capacity(values.len());
+    for row in values.axis_iter(Axis(axis)) {
+        rows.extend(row.iter());
+    }
+    let length = values.shape()[axis];
+    let width = values.len().checked_div(length).unwrap_or(0);
+    Array2::from_shape_vec((length, width), rows).unwrap_or_default()
+}
+
+/// The one order `after[i] = before[order[i]]` in which the entries of all these tensors agree.
+pub(super) fn order_of(tensors: &[Entries], draws: &mut Draws) -> Option<Vec<usize>> {
+    let length = tensors.first()?.before.nrows();
+    if tensors.iter().any(|entries| entries.before.nrows() != length) {
+        return None;
+    }
+    let agree = |order: &[usize]| tensors.iter().all(|entries| entries.agree(order));
+    let unmoved: Vec<usize> = (0..length).collect();
+    if agree(&unmoved) {
+        return Some(unmoved);
+    }
+    for _ in 0..ATTEMPTS {
+        let (mut before, mut after) = (vec![0.0; length], vec![0.0; length]);
+        for entries in tensors {
+            let direction: Vec<f64> = (0..entries.before.ncols()).map(|_| draws.normal()).collect();
+            let add = |sums: &mut [f64], rows: &Array2<f64>| {
+                for (sum, row) in sums.iter_mut().zip(rows.outer_iter()) {
+                    *sum += row.iter().zip(&direction).map(|(a, b)| a * b).sum::<f64>();
+                }
+            };
+            add(&mut before, &entries.before);
+            add(&mut after, &entries.after);
+        }
+        let sorted = |sums: &[f64]| {
+            let mut order: Vec<usize> = (0..sums.len()).collect();
+            order.sort_by(|a, b| sums[*a].total_cmp(&sums[*b]));
+            order
+        };
+        let mut order = vec![0; length];
+        for (to, from) in sorted(&after).into_iter().zip(sorted(&before)) {
+            order[to] = from;
+        }
+        if agree(&order) {
+            return Some(order);
+        }
+    }
+    None
+}
+
+/// A pass, and where the first sample's tensors are in it.
+pub(super) struct Located<'a> {
+    pub(super) trace: &'a Trace,
+    pub(super) at: &'a [Option<usize>],
+}
+
+/// The element with the orders in which entries come in the pass over T x. Where tensors contradict each other, the
+/// earlier ones count.
+pub(super) fn with_orders(
+    orders: &[Order],
+    bound: &[Option<BoundLayout>],
+    clean: &Located<'_>,
+    moved: &Located<'_>,
+    element: &Element,
+    draws: &mut Draws,
+) -> Element {
+    let mut result = element.clone();
+    for order in orders {
+        let mut known: Vec<Entries> = Vec::new();
+        let mut found = None;
+        for Use { tensor, axis, noise } in &order.uses {
+            let before = value(clean.trace, clean.at[*tensor]);
+            let after = value(moved.trace, moved.at[*tensor]);
+            let (Some(before), Some(after), Some(layout)) = (before, after, &bound[*tensor]) else { continue };
+            if layout.admits(element).is_err() {
+                continue;
+            }
+            let expected = layout.act_on_real(element, &before.to_real());
+            let Some(entries) = Entries::new(&expected, &after.to_real(), *axis, *noise) else { continue };
+            known.push(entries);
+            match order_of(&known, draws) {
+                Some(order) => found = Some(order),
+                None => {
+                    known.pop();
+                }
+            }
+        }
+        if let Some(found) = found {
+            result = result.with_permutation(&order.name, found);
+        }
+    }
+    result
+}
