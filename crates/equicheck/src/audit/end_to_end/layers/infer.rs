@@ -15,12 +15,14 @@ use super::super::super::measure::{Scales, norm};
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::EndToEnd;
 use super::hidden::{self, Hidden};
-use super::matching::{Entries, Order, Use, is_known, order_of};
+use super::matching::{Entries, Order, Use, is_known, nearest, order_of};
 use super::segments::{self, Kind};
 use super::{ABOVE_NOISE, Passes, Probe, value};
 
 /// Layouts that are offered for a tensor which none fits, at most (METHOD 14: six sufficed).
 const CANDIDATES: usize = 6;
+/// Axes of one length that are told apart.
+const MOST_PLACES: usize = 4;
 /// Largest charge, or power of a scale, that is tried.
 const POWER: i32 = 4;
 /// A hypothesis that misses by so much is not measured block by block.
@@ -239,7 +241,7 @@ impl Inference<'_> {
                 && let Some(order) = self.orders.iter_mut().find(|order| order.name == *name)
                 && order.uses.iter().all(|known| (known.tensor, known.axis) != (values.tensor, at))
             {
-                order.uses.push(Use { tensor: values.tensor, axis: at, noise: values.noise });
+                order.uses.push(Use { tensor: values.tensor, axis: at, noise: values.noise, layout: None });
             }
         }
         layout.clone()
@@ -326,12 +328,15 @@ impl Inference<'_> {
                 likely.push((1.0, axes));
             }
         }
-        if self.passes.iter().any(|pass| moves_values(pass.probe) && pass.probe.discrete) {
-            for base in &bases {
-                if let Some(axes) = self.ordered(values, base, moves_values) {
-                    return Ok(axes);
-                }
+        for base in &bases {
+            if let Some(axes) = self.ordered(values, base, moves_values) {
+                return Ok(axes);
             }
+        }
+        if self.passes.iter().any(|pass| moves_values(pass.probe) && pass.probe.discrete) {
+            let guesses: Vec<Roles> =
+                bases.iter().flat_map(|base| self.nearly_ordered(values, base, moves_values)).collect();
+            likely.extend(guesses.into_iter().map(|axes| (0.0, axes)));
         }
         likely.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut likely: Vec<Roles> =
@@ -433,7 +438,7 @@ impl Inference<'_> {
     fn ordered(&mut self, values: &Values, base: &[Axis], which: fn(&Probe) -> bool) -> Option<Roles> {
         for at in (0..values.shape.len()).filter(|at| values.shape[*at] > 1 && is_plain(&base[*at])) {
             let length = values.shape[at];
-            let here = Use { tensor: values.tensor, axis: at, noise: values.noise };
+            let here = Use { tensor: values.tensor, axis: at, noise: values.noise, layout: None };
             let with = |name: &str| {
                 let mut axes = base.to_vec();
                 axes[at] = Axis::Permuted(name.to_owned());
@@ -458,8 +463,8 @@ impl Inference<'_> {
                 let axes = with(&name);
                 if self.fits(values, &Layout::of(axes.clone()), which) {
                     match k {
-                        Some(k) => self.orders[k].uses.push(here),
-                        None => self.orders.push(Order { name, length, uses: vec![here] }),
+                        Some(k) => self.orders[k].uses.push(here.clone()),
+                        None => self.orders.push(Order { name, length, uses: vec![here.clone()] }),
                     }
                     return Some(axes);
                 }
@@ -469,6 +474,48 @@ impl Inference<'_> {
             }
         }
         None
+    }
+
+    /// Axes whose entries seem to come in another order, but for an error in some of them.
+    fn nearly_ordered(&mut self, values: &Values, base: &[Axis], which: fn(&Probe) -> bool) -> Vec<Roles> {
+        let Some(bound) = self.bound(&Layout::of(base.to_vec()), &values.shape) else { return Vec::new() };
+        let mut found = Vec::new();
+        for at in (0..values.shape.len()).filter(|at| values.shape[*at] > 1 && is_plain(&base[*at])) {
+            let mut orders = Vec::new();
+            let (mut before, mut after) = (0f64, 0f64);
+            let unmoved: Vec<usize> = (0..values.shape[at]).collect();
+            for (pass, value) in self.passes.iter().zip(&values.after) {
+                if !which(pass.probe) {
+                    orders.push(unmoved.clone());
+                    continue;
+                }
+                if bound.admits(&pass.element).is_err() || bound.interpolates(&pass.element) {
+                    break;
+                }
+                let expected = bound.act_on_real(&pass.element, &values.before);
+                let entries = value.as_ref().and_then(|value| Entries::new(&expected, value, at, values.noise));
+                let Some(entries) = entries else { break };
+                let Some(order) = nearest(std::slice::from_ref(&entries)) else { break };
+                before = before.max(entries.missed(&unmoved));
+                after = after.max(entries.missed(&order));
+                orders.push(order);
+            }
+            if orders.len() < self.passes.len() || after >= 0.5 * before {
+                continue;
+            }
+            let name = Order::name(self.orders.len());
+            for (pass, order) in self.passes.iter_mut().zip(orders) {
+                pass.element = pass.element.clone().with_permutation(&name, order);
+            }
+            let noise = 2.0 * after / ABOVE_NOISE;
+            let layout = Some(Layout::of(base.to_vec()));
+            let uses = vec![Use { tensor: values.tensor, axis: at, noise, layout }];
+            self.orders.push(Order { name: name.clone(), length: values.shape[at], uses });
+            let mut axes = base.to_vec();
+            axes[at] = Axis::Permuted(name);
+            found.push(axes);
+        }
+        found
     }
 
     /// By pass, the order of this axis, together with what tensors of a known one say; that of the others unmoved.
@@ -516,7 +563,7 @@ fn is_plain(axis: &Axis) -> bool {
     matches!(axis, Axis::Plain { .. })
 }
 
-/// Where an axis of the group of this length may be: all axes of it, each alone, flattened, or nowhere.
+/// Where an axis of the group of this length may be: on several axes or one, flattened, or nowhere.
 fn options(shape: &[usize], name: &str, n: usize) -> Vec<Roles> {
     let nothing = plain(shape);
     let permuted = || Axis::Permuted(name.to_owned());
@@ -528,12 +575,17 @@ fn options(shape: &[usize], name: &str, n: usize) -> Vec<Roles> {
         axes
     };
     let places: Vec<usize> = (0..shape.len()).filter(|at| shape[*at] == n).collect();
-    let mut found = Vec::new();
-    if places.len() > 1 {
-        let all: Vec<(usize, Axis)> = places.iter().map(|at| (*at, permuted())).collect();
-        found.push(with(&all));
-    }
-    found.extend(places.iter().map(|at| with(&[(*at, permuted())])));
+    // Every subset of them, since a channel may be as long: larger ones first.
+    let count = places.len().min(MOST_PLACES);
+    let mut subsets: Vec<u32> = (1..1u32 << count).collect();
+    subsets.sort_by_key(|subset| std::cmp::Reverse(subset.count_ones()));
+    let mut found: Vec<Roles> = subsets
+        .into_iter()
+        .map(|subset| {
+            let chosen = (0..count).filter(|k| subset >> k & 1 == 1);
+            with(&chosen.map(|k| (places[k], permuted())).collect::<Vec<_>>())
+        })
+        .collect();
     for at in (0..shape.len()).filter(|at| n > 1 && shape[*at] > n && shape[*at].is_multiple_of(n)) {
         let rest = || Axis::Plain { name: "rest".to_owned(), marked: true };
         if shape[at] == n * n {

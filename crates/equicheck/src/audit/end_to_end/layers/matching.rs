@@ -7,10 +7,12 @@ use ndarray::{Array2, ArrayD, Axis};
 use super::super::super::sampling::Draws;
 use super::{ABOVE_NOISE, value};
 use crate::model::Trace;
-use crate::symmetry::{BoundLayout, Element};
+use crate::symmetry::{BoundLayout, Element, Layout};
 
 /// Marks names of such axes; no word of the layout language holds it.
 const MARK: char = '#';
+/// Longest axis on which entries are compared each with each.
+const LONGEST_COMPARED: usize = 128;
 /// Directions along which entries are told apart.
 const ATTEMPTS: usize = 3;
 
@@ -25,13 +27,15 @@ pub(super) struct Order {
 }
 
 /// An axis of a tensor.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Use {
     /// In the first sample's pass.
     pub(super) tensor: usize,
     pub(super) axis: usize,
     /// Change of the tensor by rounding over its size.
     pub(super) noise: f64,
+    /// How the other axes move, where the tensor has no layout because some entries are wrong.
+    pub(super) layout: Option<Layout>,
 }
 
 impl Order {
@@ -65,6 +69,15 @@ impl Entries {
         let size = (before.iter().map(|v| v * v).sum::<f64>() / before.nrows().max(1) as f64).sqrt();
         let tolerance = ABOVE_NOISE * noise;
         (size > 0.0 && size.is_finite()).then(|| Self { before: before / size, after: after / size, tolerance })
+    }
+
+    /// The farthest that an entry is from what it would be in this order, over the noise that would explain it.
+    pub(super) fn missed(&self, order: &[usize]) -> f64 {
+        let miss = |(i, from): (usize, &usize)| {
+            let difference = &self.after.row(i) - &self.before.row(*from);
+            difference.iter().map(|v| v * v).sum::<f64>().sqrt()
+        };
+        order.iter().enumerate().map(miss).fold(0.0, f64::max)
     }
 
     fn agree(&self, order: &[usize]) -> bool {
@@ -121,7 +134,29 @@ pub(super) fn order_of(tensors: &[Entries], draws: &mut Draws) -> Option<Vec<usi
             return Some(order);
         }
     }
-    None
+    nearest(tensors).filter(|order| agree(order))
+}
+
+/// Each entry after takes the nearest before; `None` where two take the same.
+pub(super) fn nearest(tensors: &[Entries]) -> Option<Vec<usize>> {
+    let length = tensors.first()?.before.nrows();
+    if length > LONGEST_COMPARED {
+        return None;
+    }
+    let distance = |i: usize, j: usize| -> f64 {
+        let of = |entries: &Entries| {
+            let rows = entries.after.row(i).into_iter().zip(entries.before.row(j));
+            rows.map(|(a, b)| (a - b).powi(2)).sum::<f64>()
+        };
+        tensors.iter().map(of).sum()
+    };
+    let mut taken = vec![false; length];
+    (0..length)
+        .map(|i| {
+            let nearest = (0..length).min_by(|a, b| distance(i, *a).total_cmp(&distance(i, *b)))?;
+            (!std::mem::replace(&mut taken[nearest], true)).then_some(nearest)
+        })
+        .collect()
 }
 
 /// A pass, and where the first sample's tensors are in it.
@@ -134,7 +169,7 @@ pub(super) struct Located<'a> {
 /// earlier ones count.
 pub(super) fn with_orders(
     orders: &[Order],
-    bound: &[Option<BoundLayout>],
+    bound: &dyn Fn(&Use) -> Option<BoundLayout>,
     clean: &Located<'_>,
     moved: &Located<'_>,
     element: &Element,
@@ -144,10 +179,11 @@ pub(super) fn with_orders(
     for order in orders {
         let mut known: Vec<Entries> = Vec::new();
         let mut found = None;
-        for Use { tensor, axis, noise } in &order.uses {
+        for place in &order.uses {
+            let Use { tensor, axis, noise, .. } = place;
             let before = value(clean.trace, clean.at[*tensor]);
             let after = value(moved.trace, moved.at[*tensor]);
-            let (Some(before), Some(after), Some(layout)) = (before, after, &bound[*tensor]) else { continue };
+            let (Some(before), Some(after), Some(layout)) = (before, after, bound(place)) else { continue };
             if layout.admits(element).is_err() {
                 continue;
             }

@@ -23,7 +23,7 @@ use super::super::noise;
 use super::super::sampling::{Draws, Part, Purpose};
 use super::{DoubleModel, EndToEnd};
 use hidden::Hidden;
-use matching::{Located, Order};
+use matching::{Located, Order, Use};
 use timeline::Status;
 
 /// Samples that are traced.
@@ -208,7 +208,7 @@ impl EndToEnd<'_> {
             let here = hidden::matched(&places, &passes.clean);
             let bound = self.bound_hidden(&reference.layouts, &here, &passes.clean, sample);
             for k in 0..passes.moved.len() {
-                let element = self.ordered(reference, &bound, (&passes.clean, &here), &passes.moved[k]);
+                let element = self.ordered(reference, &bound, (&passes.clean, &here), &passes.moved[k], sample);
                 passes.moved[k].0.element = element;
             }
             take_up(&mut figures, &passes, &places, (&here, &bound), roundoff);
@@ -308,15 +308,20 @@ impl EndToEnd<'_> {
         bound: &[Option<BoundLayout>],
         (clean, here): (&Trace, &[Option<usize>]),
         (probe, moved): &(Probe, Trace),
+        sample: usize,
     ) -> Element {
         if reference.orders.is_empty() {
             return probe.element.clone();
         }
         let there = hidden::matched(&hidden::places(&reference.trace), moved);
+        let bound = |place: &Use| match &place.layout {
+            Some(layout) => self.bound_to(layout, &clean.tensors[here[place.tensor]?].shape, sample),
+            None => bound[place.tensor].clone(),
+        };
         let clean = Located { trace: clean, at: here };
         let moved = Located { trace: moved, at: &there };
         let mut draws = Draws::new(self.options.seed, 0, ORDERS, Purpose::Layers);
-        matching::with_orders(&reference.orders, bound, &clean, &moved, &probe.element, &mut draws)
+        matching::with_orders(&reference.orders, &bound, &clean, &moved, &probe.element, &mut draws)
     }
 
     /// The pass that all others are held against, with a layout for every tensor that has one.

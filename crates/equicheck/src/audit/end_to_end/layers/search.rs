@@ -10,12 +10,14 @@ use super::super::super::evidence::Evidence;
 use super::super::EndToEnd;
 use super::hidden;
 use super::matching::is_known;
-use super::timeline::{Status, Suspect, first_suspect};
+use super::timeline::{Status, Suspect, first_suspect, name};
 use super::{ABOVE_NOISE, Figures, LAST, Looked, Passes, Probe, Sighting, error, tracing_of, value};
 
 /// Causes that are looked for, and suspects that are tried, at most.
 const CAUSES: usize = 8;
 const ROUNDS: usize = 16;
+/// Layouts that are tried on a suspect.
+const CHOICES: usize = 4;
 /// A suspect takes part in the break if no more than this is left of the error when it is mended.
 const TAKES_PART: f64 = 0.9;
 /// What may be left of the model's error when its cause is mended (METHOD 14; at 0.05 a healthy module was blamed).
@@ -100,9 +102,41 @@ impl EndToEnd<'_> {
                     .collect(),
             };
         }
+        rank(&mut layouts, &clean, &moved, &probe.element);
         let scene = Scene { sample, probe, inputs, clean, moved, layouts, guessed, noise, broken, wide, before, floor };
         let causes = self.search(model, &scene, looked)?;
+        let causes = self.of_another_type(model, &scene, causes)?;
         self.described(model, &scene, causes, looked)
+    }
+
+    /// Code that adds tensors of different types breaks, and the module to blame is the one whose output has another type
+    /// than the rest (METHOD 14): where mending that output by the type of the sum mends the model, it is named instead.
+    fn of_another_type(
+        &mut self,
+        model: &mut dyn Model,
+        scene: &Scene<'_>,
+        mut causes: Vec<Cause>,
+    ) -> Result<Vec<Cause>, Error> {
+        for k in 0..causes.len() {
+            let Cause { suspect, mend, .. } = &causes[k];
+            if suspect.kind != BreakKind::Functional || self.spent(LAST) {
+                continue;
+            }
+            let others: Vec<Patch> =
+                causes.iter().enumerate().filter(|(j, _)| *j != k).flat_map(|(_, c)| c.mend.clone()).collect();
+            let Some(layout) = scene.mended_by(suspect, mend) else { continue };
+            for child in scene.of_shape_before(suspect, &layout) {
+                let patches = scene.overwritten_by(&child, &layout);
+                let all: Vec<Patch> = others.iter().chain(&patches).cloned().collect();
+                let Some((_, error)) = self.patched(model, scene, &all)? else { continue };
+                if scene.gone(error) {
+                    let own = causes[k].own;
+                    causes[k] = Cause { suspect: child, mend: patches, own, left: error };
+                    break;
+                }
+            }
+        }
+        Ok(causes)
     }
 
     /// Suspects in the order of the pass, each mended in turn, until the model's error is gone.
@@ -151,6 +185,23 @@ impl EndToEnd<'_> {
                     break;
                 }
             }
+            if std::env::var_os("EQ_DEBUG").is_some() {
+                eprintln!(
+                    "suspect {} #{} {:?} at {} {} input {}: own {own:.2e} best {:?} left {left:.2e} floor {:.1e}",
+                    scene.clean.calls[suspect.call].path,
+                    scene.clean.calls[suspect.call].number,
+                    suspect.kind,
+                    scene.clean.calls[suspect.seen_at].path,
+                    scene.probe.part,
+                    suspect.input,
+                    best.as_ref().map(|b| (b.1, b.0.iter().map(|p| matches!(p, Patch::Conjugate { .. })).collect::<Vec<_>>())),
+                    scene.floor
+                );
+                for t in tensors_of(&scene.clean, &suspect) {
+                    eprintln!("   tensor {t} {:?} layouts {:?} err {:?}", scene.clean.tensors[t].shape, scene.layouts[t].iter().map(|l| l.layout().to_string()).collect::<Vec<_>>(), errors[t]);
+                }
+            }
+            let suspect = scene.behind_private(suspect, &ruled_out);
             match best {
                 Some((mend, error, _)) if scene.gone(error) => {
                     causes.push(Cause { suspect, mend, own, left: error });
@@ -297,18 +348,18 @@ impl EndToEnd<'_> {
         (sample, wide): (usize, bool),
         broken: &[usize],
     ) -> Result<Option<Sighting>, Error> {
-        let mut best: Option<(usize, bool, f64)> = None;
+        // How well it serves: one that permutes has to show much more of the error.
+        let worth = |permutes: bool, error: f64| if permutes { GONE * error } else { error };
+        let mut best: Option<(usize, f64, f64)> = None;
         for (k, (probe, trace)) in passes.moved.iter().enumerate() {
             let error = self.end_error(sample, &probe.element, trace, wide, broken)?;
-            let better = |(_, permutes, other): &(usize, bool, f64)| {
-                error > *other && *permutes >= probe.permutes || error > 0.0 && *permutes && !probe.permutes
-            };
-            if !error.is_nan() && best.as_ref().is_none_or(better) {
-                best = Some((k, probe.permutes, error));
+            let worth = worth(probe.permutes, error);
+            if !error.is_nan() && best.as_ref().is_none_or(|(_, _, other)| worth > *other) {
+                best = Some((k, error, worth));
             }
         }
-        let Some((k, permutes, error)) = best else { return Ok(before) };
-        if let Some(before) = before.filter(|before| (!before.probe.permutes, before.error) >= (!permutes, error)) {
+        let Some((k, error, own)) = best else { return Ok(before) };
+        if let Some(before) = before.filter(|before| worth(before.probe.permutes, before.error) >= own) {
             return Ok(Some(before));
         }
         let Passes { clean, mut moved, .. } = passes;
@@ -333,7 +384,7 @@ impl EndToEnd<'_> {
             let here = hidden::matched(&hidden::places(&reference.trace), &clean);
             let bound = self.bound_hidden(&reference.layouts, &here, &clean, sample);
             let moved = (probe, trace);
-            let element = self.ordered(reference, &bound, (&clean, &here), &moved);
+            let element = self.ordered(reference, &bound, (&clean, &here), &moved, sample);
             let trace;
             (probe, trace) = moved;
             let passes = Passes { clean, quiet: Vec::new(), moved: vec![(Probe { element, ..probe }, trace)] };
@@ -374,6 +425,23 @@ impl Looked<'_> {
                 seen.own.is_some_and(|own| own > ABOVE_NOISE * noise)
             })
     }
+}
+
+/// Puts the layouts that a tensor may have in the order of what they miss.
+fn rank(layouts: &mut [Vec<BoundLayout>], clean: &Trace, moved: &Trace, element: &Element) {
+    let there = hidden::matched(&hidden::places(clean), moved);
+    for (t, layouts) in layouts.iter_mut().enumerate().filter(|(_, layouts)| layouts.len() > 1) {
+        let Some(before) = value(clean, Some(t)) else { continue };
+        let missed = |layout: &BoundLayout| {
+            error(layout, None, element, before, value(moved, there[t])).unwrap_or(f64::INFINITY)
+        };
+        layouts.sort_by_cached_key(|layout| ordered_float(missed(layout)));
+    }
+}
+
+/// Not negative numbers sort as their bits do.
+fn ordered_float(value: f64) -> u64 {
+    value.abs().to_bits()
 }
 
 /// What rounding explains of the outputs' errors.
@@ -438,7 +506,8 @@ impl Scene<'_> {
             used && fine
         };
         let mended = |(t, status): (usize, &Status)| {
-            if *status == Status::Broken && is_served(t) || *status == Status::Unknown && self.guessed[t] && is_served(t) { Status::Fine } else { *status }
+            let harmless = *status != Status::Fine && (*status == Status::Broken || self.guessed[t]) && is_served(t);
+            if harmless { Status::Fine } else { *status }
         };
         own.iter().enumerate().map(mended).collect()
     }
@@ -451,17 +520,90 @@ impl Scene<'_> {
     /// Ways to mend a suspect: one for each layout that its tensors may have.
     fn mends(&self, suspect: &Suspect) -> Vec<Vec<Patch>> {
         let choices = tensors_of(&self.clean, suspect).map(|t| self.layouts[t].len()).max().unwrap_or(0);
-        (0..choices)
+        (0..choices.min(CHOICES))
             .flat_map(|choice| {
                 // Mended itself, where that can be done, before what it was given is mended with it.
-                let conjugated = match suspect.kind {
-                    BreakKind::Module => self.conjugated(suspect, choice),
-                    _ => Vec::new(),
-                };
+                let conjugated = if suspect.input { Vec::new() } else { self.conjugated(suspect, choice) };
                 [conjugated, self.overwritten(suspect, &self.probe.element, choice)]
             })
             .filter(|mend| !mend.is_empty())
             .collect()
+    }
+
+    /// The layout by which a suspect's tensor was mended.
+    fn mended_by(&self, suspect: &Suspect, mend: &[Patch]) -> Option<BoundLayout> {
+        let element = &self.probe.element;
+        tensors_of(&self.clean, suspect).find_map(|t| {
+            let before = value(&self.clean, Some(t))?;
+            let values = mend.iter().find_map(|patch| match patch {
+                Patch::Overwrite { values, .. } if values.shape() == before.shape() => Some(values),
+                _ => None,
+            });
+            let by = |layout: &&BoundLayout| {
+                is_known(layout, element)
+                    && values.is_none_or(|values| layout.act(element, before).same_bits(values))
+            };
+            self.layouts[t].iter().find(by).cloned()
+        })
+    }
+
+    /// The modules that the code called before its own wrong tensor, and whose output has its shape and another type.
+    fn of_shape_before(&self, suspect: &Suspect, layout: &BoundLayout) -> Vec<Suspect> {
+        let seen = &self.clean.calls[suspect.seen_at];
+        let end = if suspect.input { seen.began } else { seen.ended };
+        let moved = &self.moved;
+        let there = hidden::matched(&hidden::places(&self.clean), moved);
+        let differs = |t: usize| {
+            let Some(before) = value(&self.clean, Some(t)) else { return false };
+            error(layout, None, &self.probe.element, before, value(moved, there[t]))
+                .is_some_and(|error| error > ABOVE_NOISE * self.noise[t])
+        };
+        let calls = self.clean.calls.iter().enumerate();
+        calls
+            .filter(|(_, call)| call.parent == Some(suspect.call) && call.ended < end)
+            .filter(|(_, call)| {
+                let [leaf] = &call.outputs[..] else { return false };
+                self.clean.tensors[leaf.tensor].shape == layout.shape() && differs(leaf.tensor)
+            })
+            .map(|(k, _)| Suspect { call: k, kind: BreakKind::Module, between: None, seen_at: k, input: false })
+            .collect()
+    }
+
+    fn overwritten_by(&self, suspect: &Suspect, layout: &BoundLayout) -> Vec<Patch> {
+        let element = &self.probe.element;
+        let of = |call: &ModuleCall| {
+            let [leaf] = &call.outputs[..] else { return None };
+            let before = value(&self.clean, Some(leaf.tensor)).filter(|before| before.shape() == layout.shape())?;
+            Some(Patch::Overwrite {
+                path: call.path.clone(),
+                number: call.number,
+                input: false,
+                leaf: leaf.name.clone(),
+                values: layout.act(element, before),
+            })
+        };
+        self.calls_of(suspect).filter_map(of).collect()
+    }
+
+    /// A module whose inputs come from others that fit nothing, and whose mending mended nothing, is where a basis of its
+    /// own ends: what lies between is not known (METHOD 14).
+    fn behind_private(&self, suspect: Suspect, ruled_out: &[Suspect]) -> Suspect {
+        if suspect.kind != BreakKind::Module {
+            return suspect;
+        }
+        let inputs = &self.clean.calls[suspect.seen_at].inputs;
+        let made = |other: &&Suspect| {
+            !other.input
+                && tensors_of(&self.clean, other)
+                    .any(|t| self.guessed[t] && inputs.iter().any(|leaf| leaf.tensor == t))
+        };
+        if !ruled_out.iter().any(|other| made(&other)) {
+            return suspect;
+        }
+        let Some(first) = ruled_out.iter().find(|other| other.kind == BreakKind::Module) else { return suspect };
+        let names = (name(&self.clean, first.seen_at), name(&self.clean, suspect.seen_at));
+        let parent = self.clean.calls[suspect.call].parent.unwrap_or(0);
+        Suspect { call: parent, kind: BreakKind::Bracket, between: Some(names), ..suspect }
     }
 
     /// The layout of a tensor, where it is known, or the one of its candidates that is tried.
