@@ -55,6 +55,20 @@ def slightly(dtype):
     return Network(1e-4).to(dtype)
 
 
+class Table(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(100, 6)
+
+    def forward(self, numbers, mask):
+        rows = self.rows(numbers)
+        return rows[:, :3], rows.argmax(-1)
+
+
+def larger_table(dtype):
+    return Table().to(dtype)
+
+
 def without_dtype():
     return Network()
 
@@ -457,6 +471,25 @@ def test_an_export_is_audited_and_compared_with_its_source(exported: Path) -> No
     assert command(exported, "parity", "net.onnx", "models:broken").returncode == 1
     assert command(exported, "parity", "net.onnx", "models:slightly").returncode == 2
     assert "no weights here" in failed(command(exported, "parity", "net.onnx", "models:raises"))
+
+
+def test_an_export_that_cannot_be_run_is_not_said_to_differ(folder: Path) -> None:
+    """Rows beyond the export's table: its source has them, and the runtime stops."""
+    shutil.copy(ONNX / "embedding.onnx", folder / "net.onnx")
+    text = (
+        'spec_version = 1\ngroup = "S(nodes)"\n[model]\nonnx = "net.onnx"\n'
+        '[inputs.numbers]\nlayout = "nodes"\n'
+        'generate = { kind = "integers", shape = ["nodes"], dtype = "int64", low = 50, high = 99 }\n'
+        '[inputs.mask]\nlayout = "nodes"\n'
+        'generate = { kind = "integers", shape = ["nodes"], dtype = "bool", low = 0, high = 2 }\n'
+        '[outputs]\nscores = "nodes channel"\nbest = false\n[sizes]\nnodes = 4\n'
+    )
+    (folder / "equicheck.toml").write_text(text)
+    options = ["--inputs", "equicheck.toml", "--backend", "onnxruntime"]
+    message = failed(command(folder, "parity", "net.onnx", "models:larger_table", *options))
+    for said in ("could not be run on sample 0", "Runtime fails at `Gather`, node `", "--backend tract may run it"):
+        assert said in message
+    assert "FAIL" not in message
 
 
 def test_an_onnx_file_is_described_on_a_terminal(folder: Path) -> None:

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use equicheck::audit::Parity;
 use equicheck::model::Samples;
-use equicheck::report::ExitStatus;
+use equicheck::report::{ExitStatus, Verdict};
 use equicheck::spec::AuditFile;
 use equicheck_onnx::OnnxModel;
 
@@ -93,6 +93,14 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
         (error, _) => error.into(),
     })?;
     print(host, &rendered(arguments, &export, &parity))?;
+    // A difference on other samples is one, whatever the runtime lacks.
+    if let (Some((sample, why)), true) = (parity.failures.first(), parity.verdict != Verdict::Fail) {
+        return Err(CouldNotRun::Failed(format!(
+            "the export could not be run on {} of {} samples, which its source answers; on sample {sample}: {why}",
+            parity.failures.len(),
+            parity.failures.len() + parity.samples
+        )));
+    }
     Ok(ExitStatus::of(parity.verdict, arguments.allow_attention))
 }
 
@@ -122,5 +130,14 @@ fn rendered(arguments: &Arguments, export: &OnnxModel, parity: &Parity) -> Strin
         }
         let _ = writeln!(text, "  {}: {}", row.verdict, row.reason);
     }
-    text + &format!("\nOVERALL VERDICT: {}\n", parity.verdict)
+    if !parity.failures.is_empty() {
+        let _ = writeln!(text, "\nNot compared, since the export could not be run");
+    }
+    for (sample, why) in &parity.failures {
+        let _ = writeln!(text, "  sample {sample}: {why}");
+    }
+    if parity.failures.is_empty() || parity.verdict == Verdict::Fail {
+        let _ = writeln!(text, "\nOVERALL VERDICT: {}", parity.verdict);
+    }
+    text
 }

@@ -144,10 +144,12 @@ pub enum OnnxError {
     },
 
     /// The backend failed on inputs that fit the graph.
-    #[error("{}: {}{}", backend.title(), shortened(why), backend.other_may())]
+    #[error("{}{}: {}{}", backend.title(), at.as_ref().map_or(String::new(), at_node), shortened(why), backend.other_may())]
     Run {
         /// The backend.
         backend: Backend,
+        /// The operator and the node that it failed at, where its message names a node of the graph.
+        at: Option<(String, String)>,
         /// Its own message, in one line.
         why: String,
     },
@@ -178,6 +180,10 @@ pub enum OnnxError {
         /// The nearest of those that are made.
         nearest: Option<String>,
     },
+}
+
+fn at_node((operator, node): &(String, String)) -> String {
+    format!(" fails at `{operator}`, node `{node}`")
 }
 
 /// The beginning of a runtime's own message: some print half of the graph.

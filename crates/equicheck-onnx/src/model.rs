@@ -8,7 +8,7 @@ use equicheck::model::{
     Call, CallError, DType, Model, ModelInfo, Output, Returned, StateKind, StateTensor, Tensor, Unavailable,
 };
 
-use crate::backend::{Backend, Runner, start};
+use crate::backend::{Backend, Runner, located, start};
 use crate::graph::{Holder, constants_mut, draws, graph_mut, graph_of, nodes_mut, try_nodes};
 use crate::guard::one_line;
 use crate::port::{self, Description, Dim, Port};
@@ -163,7 +163,7 @@ impl OnnxModel {
     /// The inputs do not fit the graph, or the backend fails on them.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Option<Tensor>>, OnnxError> {
         self.check(inputs)?;
-        self.runner.run(inputs)
+        self.runner.run(inputs).map_err(|error| located(&self.model, error))
     }
 
     /// Numbers of inputs, their types and axes, before a backend says it less clearly.
@@ -388,10 +388,11 @@ impl Model for OnnxModel {
         self.check(call.inputs).map_err(raised)?;
         let outputs = if call.reset_generators && !self.random.is_empty() {
             // Backends go on with their random numbers from call to call: only a new copy draws the same ones.
-            self.reseeded().and_then(|mut fresh| fresh.run(call.inputs)).map_err(raised)?
+            self.reseeded().and_then(|mut fresh| fresh.run(call.inputs))
         } else {
-            self.runner.run(call.inputs).map_err(raised)?
+            self.runner.run(call.inputs)
         };
+        let outputs = outputs.map_err(|error| raised(located(&self.model, error)))?;
         if self.first.is_none() {
             self.first = Some(call.inputs.to_vec());
         }

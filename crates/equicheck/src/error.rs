@@ -144,6 +144,15 @@ pub enum Error {
         why: String,
     },
 
+    /// An export fails on every sample that its source answers, so there is nothing to compare.
+    #[error("the export could not be run on sample {sample}, which its source answers: {why}")]
+    ExportFails {
+        /// The sample.
+        sample: usize,
+        /// The export's own error.
+        why: String,
+    },
+
     /// A function of a custom action raised, or what it returns does not fit or breaks the laws of a group.
     #[error("custom action: {what}: {why}")]
     CustomAction {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use equicheck::audit::{Options, Specification, audit};
+use equicheck::audit::{Options, Specification, audit, parity};
 use equicheck::model::{
     Call, CallError, CustomAction, CustomElement, Model, ModelInfo, Output, Returned, Samples, Tensor,
 };
@@ -120,7 +120,7 @@ fn error_of(
     }
 }
 
-const VARIANTS: usize = 13;
+const VARIANTS: usize = 14;
 
 /// Without a wildcard: a new variant does not compile before it stands here and has an example below.
 fn covered(error: &Error) -> usize {
@@ -138,6 +138,7 @@ fn covered(error: &Error) -> usize {
         Error::Interrupted => 10,
         Error::CustomAction { .. } => 11,
         Error::Representation { .. } => 12,
+        Error::ExportFails { .. } => 13,
     }
 }
 
@@ -325,6 +326,17 @@ fn failures() -> Vec<Example> {
             )
             .unwrap_err(),
             "custom action: `input(x, T)`: the shape of `pos` changes from [4, 3] to [3, 3]",
+        ),
+        (
+            parity(
+                &mut Function(echo),
+                &mut Function(|_: &[Tensor]| Err(CallError::Raised("no such operator".to_owned()))),
+                &mut Always(points.to_vec()),
+                1,
+                0,
+            )
+            .unwrap_err(),
+            "the export could not be run on sample 0, which its source answers: no such operator",
         ),
     ]
 }

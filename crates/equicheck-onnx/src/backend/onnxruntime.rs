@@ -178,7 +178,7 @@ fn because(model: &ModelProto, why: &str) -> OnnxError {
 
 impl Runner for Runtime {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Option<Tensor>>, OnnxError> {
-        let failed = |why: String| OnnxError::Run { backend: Backend::OnnxRuntime, why };
+        let failed = |why: String| OnnxError::Run { backend: Backend::OnnxRuntime, at: None, why };
         let result = caught(|| -> ort::Result<Vec<Option<Tensor>>> {
             let values = self
                 .inputs

@@ -152,7 +152,7 @@ impl Tract {
 
 impl Runner for Tract {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Option<Tensor>>, OnnxError> {
-        let failed = |why: String| OnnxError::Run { backend: Backend::Tract, why };
+        let failed = |why: String| OnnxError::Run { backend: Backend::Tract, at: None, why };
         let shapes: Shapes = inputs.iter().map(|t| (t.dtype(), t.shape().to_vec())).collect();
         let result = caught(|| -> TractResult<Vec<Option<Tensor>>> {
             let values = inputs

@@ -21,9 +21,12 @@ pub struct Parity {
     pub rows: Vec<ParityRow>,
     /// Samples that were compared.
     pub samples: usize,
+    /// Samples that the source answers and the export fails on, with its message: they are not compared, since a
+    /// runtime that lacks something says nothing about the graph.
+    pub failures: Vec<(usize, String)>,
     /// Whether the source's rounding was measured in double precision too; else why not.
     pub double: Result<(), String>,
-    /// The worst of the rows.
+    /// The worst of the rows; of samples that could be compared alone.
     pub verdict: Verdict,
 }
 
@@ -51,7 +54,7 @@ pub struct ParityRow {
 /// Compares an export with its source on `count` samples, output by output in their order.
 ///
 /// # Errors
-/// The source fails on a sample, or the user interrupted.
+/// The source fails on a sample, or the export on all of them, or the user interrupted.
 pub fn parity(
     source: &mut dyn Model,
     export: &mut dyn Model,
@@ -63,6 +66,7 @@ pub fn parity(
     let mut double = Err("it was not asked for".to_owned());
     let mut copy: Option<Box<dyn Model>> = None;
     let mut sides: Vec<Vec<Side>> = Vec::new();
+    let mut failures: Vec<(usize, String)> = Vec::new();
     for sample in 0..count {
         let inputs = samples.get(sample)?;
         let fails = |why| Error::ModelFails { sample, why };
@@ -73,7 +77,13 @@ pub fn parity(
                 Err(why) => double = Err(why.0),
             }
         }
-        let other = called(export, sample, &inputs)?;
+        let other = match called(export, sample, &inputs)? {
+            Ok(outputs) => outputs,
+            Err(why) => {
+                failures.push((sample, why));
+                continue;
+            }
+        };
         let wide: Vec<Tensor> = inputs.iter().map(Tensor::double).collect();
         let exact = match &mut copy {
             Some(copy) => called(copy.as_mut(), sample, &wide)?.ok(),
@@ -96,11 +106,14 @@ pub fn parity(
         }
         sides.push(compare(&own, &other, exact.as_deref(), &moved));
     }
+    if let (true, Some((sample, why))) = (sides.is_empty(), failures.first()) {
+        return Err(Error::ExportFails { sample: *sample, why: why.clone() });
+    }
     let rows: Vec<ParityRow> = (0..sides.iter().map(Vec::len).max().unwrap_or(0))
         .map(|o| row(&sides.iter().filter_map(|side| side.get(o)).collect::<Vec<_>>()))
         .collect();
     let verdict = rows.iter().map(|row| row.verdict).max().unwrap_or(Verdict::NeedsAttention);
-    Ok(Parity { rows, samples: count, double, verdict })
+    Ok(Parity { rows, samples: sides.len(), failures, double, verdict })
 }
 
 type Outputs = Vec<(String, Tensor)>;
@@ -137,20 +150,18 @@ struct Figures {
 
 fn compare(
     own: &[(String, Tensor)],
-    other: &Result<Outputs, String>,
+    other: &[(String, Tensor)],
     exact: Option<&[(String, Tensor)]>,
     moved: &[Outputs],
 ) -> Vec<Side> {
-    let others = other.as_ref().map_or(0, Vec::len);
     let name = |side: Option<&(String, Tensor)>| side.map_or_else(String::new, |(name, _)| name.clone());
     let one = |o: usize| {
         let mine = own.get(o);
-        let theirs = other.as_ref().ok().and_then(|other| other.get(o));
-        let figures = match (mine, theirs, other) {
-            (_, _, Err(why)) => Err(format!("the export fails where the source answers: {why}")),
-            (Some(_), None, _) => Err("the export has no such output".to_owned()),
-            (None, _, _) => Err("the source has no such output".to_owned()),
-            (Some((_, mine)), Some((_, theirs)), _) => difference(mine, theirs).map(|error| {
+        let theirs = other.get(o);
+        let figures = match (mine, theirs) {
+            (Some(_), None) => Err("the export has no such output".to_owned()),
+            (None, _) => Err("the source has no such output".to_owned()),
+            (Some((_, mine)), Some((_, theirs))) => difference(mine, theirs).map(|error| {
                 let against = |outputs: &[(String, Tensor)]| {
                     outputs.get(o).and_then(|(_, tensor)| difference(mine, tensor).ok()).unwrap_or(0.0)
                 };
@@ -164,7 +175,7 @@ fn compare(
         };
         Side { source: name(mine), export: name(theirs), figures }
     };
-    (0..own.len().max(others)).map(one).collect()
+    (0..own.len().max(other.len())).map(one).collect()
 }
 
 /// Norm of the difference; in words where there is none.
