@@ -48,6 +48,14 @@ def attention():
     return audit(lambda x: x + 1e-4 * np.tanh(x))
 
 
+def asserts():
+    audit(np.tanh).raise_for_failure()
+
+
+def asserts_attention():
+    attention().raise_for_failure(on="NEEDS_ATTENTION")
+
+
 def raises():
     raise ValueError("no such data set")
 
@@ -113,7 +121,13 @@ def command(
 
 @pytest.mark.parametrize(
     ("function", "status", "verdict"),
-    [("passes", 0, "PASS"), ("fails", 1, "FAIL"), ("attention", 2, "NEEDS_ATTENTION")],
+    [
+        ("passes", 0, "PASS"),
+        ("fails", 1, "FAIL"),
+        ("attention", 2, "NEEDS_ATTENTION"),
+        ("asserts", 1, "FAIL"),
+        ("asserts_attention", 2, "NEEDS_ATTENTION"),
+    ],
 )
 def test_the_verdict_decides_the_status(folder: Path, function: str, status: int, verdict: str) -> None:
     result = command(folder, "run", f"audits.py:{function}")

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
-use equicheck::audit::{Options, Plan, Progress, Specification};
+use equicheck::audit::{Options, Plan, Precision, Progress, Specification};
 use equicheck::model::{
     Call, CallError, Model, ModelInfo, Returned, Samples, StateTensor, Tensor, Unavailable,
 };
@@ -101,13 +101,20 @@ impl Runtime {
             spec::Backend::Tract => Backend::Tract,
             spec::Backend::OnnxRuntime => Backend::OnnxRuntime,
         });
+        if self.onnxruntime.is_some() && self.backend.or(declared) == Some(Backend::Tract) {
+            let who = if self.backend.is_some() {
+                "--backend tract"
+            } else {
+                "backend = \"tract\" of the audit file"
+            };
+            return Err(CouldNotRun::Failed(format!(
+                "--onnxruntime names a library that {who} does not use: leave it out, or add --backend onnxruntime"
+            )));
+        }
+        // Who names the library wants it.
+        let named = self.onnxruntime.as_ref().or(library.as_ref()).map(|_| Backend::OnnxRuntime);
         let options = OpenOptions {
-            // Who names the library wants it.
-            backend: self
-                .backend
-                .or(self.onnxruntime.as_ref().map(|_| Backend::OnnxRuntime))
-                .or(declared)
-                .unwrap_or_default(),
+            backend: self.backend.or(declared).or(named).unwrap_or_default(),
             onnxruntime: self.onnxruntime.clone().or(library),
             search: host.site_packages(),
         };
@@ -121,6 +128,14 @@ struct Ready {
     options: Options,
     model: Box<dyn Model>,
     samples: Shared,
+    file: AuditFile,
+}
+
+impl Ready {
+    /// An error of the engine, marked where it has a place in the audit file.
+    fn marked(&self, error: equicheck::Error, host: &dyn Host) -> CouldNotRun {
+        self.file.located(&error).map_or_else(|| error.into(), |error| marked(&error, host))
+    }
 }
 
 pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<ExitStatus, CouldNotRun> {
@@ -131,7 +146,8 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
             &ready.options,
             ready.model.as_mut(),
             &mut ready.samples,
-        )?;
+        );
+        let plan = plan.map_err(|error| ready.marked(error, host))?;
         print(host, &announced(&plan, &ready.options))?;
         return Ok(ExitStatus::Pass);
     }
@@ -141,7 +157,7 @@ pub(crate) fn execute(arguments: &Arguments, host: &mut dyn Host) -> Result<Exit
 fn ready(arguments: &Arguments, host: &mut dyn Host) -> Result<Ready, CouldNotRun> {
     let file = AuditFile::load(&arguments.file).map_err(|error| marked(&error, host))?;
     let folder = folder_of(&arguments.file).to_owned();
-    let mut ready = prepare(&file, &folder, arguments, host)?;
+    let mut ready = prepare(file, &folder, arguments, host)?;
     let options = &mut ready.options;
     options.seed = arguments.seed.unwrap_or(options.seed);
     options.samples = arguments.samples.or(options.samples);
@@ -160,7 +176,7 @@ fn ready(arguments: &Arguments, host: &mut dyn Host) -> Result<Ready, CouldNotRu
 
 /// Everything that an audit file names.
 fn prepare(
-    file: &AuditFile,
+    file: AuditFile,
     folder: &Path,
     arguments: &Arguments,
     host: &mut dyn Host,
@@ -184,6 +200,10 @@ fn prepare(
         (Some(onnx), _) => {
             let library = file.model.onnxruntime.get().map(|path| folder.join(path));
             let model = runtime.open(&folder.join(onnx), file.model.backend.get().copied(), library, host)?;
+            // A double-precision copy takes what it is given in double precision.
+            if options.precision != Precision::Float64 {
+                check_dtypes(&file, &model, &names, &mut samples.clone(), host)?;
+            }
             Box::new(Ordered::new(model, &names, host.interruption())?)
         }
         (None, Some(target)) => {
@@ -210,7 +230,25 @@ fn prepare(
         }
         (None, None) => return Err(CouldNotRun::Failed("the audit file names no model".to_owned())),
     };
-    Ok(Ready { specification, options, model, samples })
+    Ok(Ready { specification, options, model, samples, file })
+}
+
+/// The first sample must have the element types that the graph takes.
+fn check_dtypes(
+    file: &AuditFile,
+    model: &OnnxModel,
+    names: &[String],
+    samples: &mut Shared,
+    host: &dyn Host,
+) -> Result<(), CouldNotRun> {
+    let sample = samples.get(0)?;
+    let of = |(name, tensor): (&String, &Tensor)| {
+        let port = model.inputs().iter().find(|port| port.name == *name)?;
+        let given = tensor.dtype();
+        (given.name() != port.dtype).then(|| (name.clone(), given, port.dtype.clone()))
+    };
+    let wrong: Vec<_> = names.iter().zip(&sample).filter_map(of).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(marked(&file.wrong_dtypes(&wrong), host)) }
 }
 
 fn audit(arguments: &Arguments, host: &mut dyn Host) -> Result<Report, CouldNotRun> {
@@ -231,7 +269,7 @@ fn audit(arguments: &Arguments, host: &mut dyn Host) -> Result<Report, CouldNotR
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    Ok(report?)
+    report.map_err(|error| ready.marked(error, host))
 }
 
 fn bar() -> ProgressBar {

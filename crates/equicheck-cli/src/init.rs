@@ -84,6 +84,8 @@ pub(crate) struct Draft {
     pub(crate) outputs: Vec<Tensor>,
     /// `periodic` or `open`, where shifts of grids need it.
     pub(crate) domain: Option<String>,
+    /// A permuted axis, and the input that says which graph each entry belongs to.
+    pub(crate) segments: Option<(String, String)>,
     /// Layouts that the library's metadata names, by attribute.
     pub(crate) metadata: Vec<(String, String)>,
     /// Layers by name and type, where they are known.
@@ -208,6 +210,7 @@ fn of_onnx(model: &Description, lines: Vec<String>) -> Draft {
         inputs: model.inputs.iter().map(tensor).collect(),
         outputs: model.outputs.iter().map(tensor).collect(),
         domain: None,
+        segments: None,
         metadata: Vec::new(),
         layers: None,
     }
@@ -221,6 +224,7 @@ fn of_python(target: &str, description: PythonDescription) -> Draft {
         inputs: description.parameters.into_iter().map(tensor).collect(),
         outputs: vec![tensor("output".to_owned())],
         domain: None,
+        segments: None,
         metadata: description.metadata,
         layers: Some(description.layers),
     }
@@ -341,6 +345,9 @@ impl Draft {
         if let Some(domain) = &self.domain {
             let _ = writeln!(text, "domain = {}", quoted(domain));
         }
+        if let Some((axis, labels)) = &self.segments {
+            let _ = writeln!(text, "segments = {{ {} = {} }}", key(axis), quoted(labels));
+        }
         text
     }
 
@@ -355,10 +362,24 @@ impl Draft {
                 quoted(OPEN)
             );
         };
+        let labels = self.segments.as_ref().filter(|(_, labels)| *labels == tensor.name);
+        if let (Some(_), [nodes]) = (labels, dims.as_slice()) {
+            let nodes = match nodes {
+                Length::Fixed(n) => n.to_string(),
+                Length::Named(name) => quoted(name),
+            };
+            return format!(
+                "generate = {{ kind = \"segments\", nodes = {nodes}, count = 3, dtype = {} }}",
+                quoted(&tensor.dtype)
+            );
+        }
         if self.is_edge_list(tensor) {
-            let edges = match &dims[1] {
-                Length::Named(name) => format!(", degree = 4.0, edges = {}", quoted(name)),
-                Length::Fixed(n) => format!(", edges = {n}"),
+            let edges = match (&dims[1], &self.segments) {
+                (Length::Named(name), Some((_, labels))) => {
+                    format!(", degree = 2.0, edges = {}, segments = {}", quoted(name), quoted(labels))
+                }
+                (Length::Named(name), None) => format!(", degree = 4.0, edges = {}", quoted(name)),
+                (Length::Fixed(n), _) => format!(", edges = {n}"),
             };
             return format!(
                 "generate = {{ kind = \"random_graph\", nodes = {}{edges} }}",

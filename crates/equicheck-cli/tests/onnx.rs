@@ -107,6 +107,7 @@ fn a_leak_fails() {
     let done = alone(&["audit", &file(&folder), "--samples", "4", "--transforms", "6"]);
     assert_eq!(done.status, ExitStatus::Fail, "{}", done.stderr);
     assert!(done.stdout.contains("OVERALL VERDICT: FAIL"));
+    assert_eq!(done.stdout.matches("- equicheck: ").count(), 1, "{}", done.stdout);
 }
 
 #[test]
@@ -202,12 +203,44 @@ fn inputs_that_do_not_fit_the_graph_are_named() {
     for (from, to, said) in [
         ("[inputs.pos]", "[inputs.position]", "has no input `position`; its inputs are pos, features, edges"),
         ("x = \"nodes point\"", "y = \"nodes point\"", "returned no output `y`"),
+        ("energy = \"\"", "energy = \"\"\nnothing = false", "returned no output `nothing`"),
+        ("dtype = \"float32\"", "dtype = \"float64\"", "input `pos` is float64, and the model takes float32"),
     ] {
         fs::write(file(&folder), text.replace(from, to)).unwrap();
         let refused = alone(&["audit", &file(&folder)]);
         assert_eq!(refused.status, ExitStatus::CouldNotRun);
         assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        // The place is shown, where the file has one.
+        let line = to.lines().last().unwrap();
+        assert!(said.contains("has no input") || refused.stderr.contains(line), "{}", refused.stderr);
     }
+}
+
+#[test]
+fn a_library_beside_the_backend_that_does_not_use_it_is_refused() {
+    let (folder, model) = directory("library", "egnn.onnx");
+    with_answers(&EGNN, &["init", &model, "--output", &file(&folder), "--backend", "tract"]);
+    for (more, said) in
+        [(&[][..], "backend = \"tract\" of the audit file"), (&["--backend", "tract"], "--backend tract")]
+    {
+        let refused = alone(&[&["audit", &file(&folder), "--onnxruntime", "lib.so"][..], more].concat());
+        assert_eq!(refused.status, ExitStatus::CouldNotRun);
+        assert!(refused.stderr.contains(&format!("that {said} does not use")), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn labels_of_graphs_are_asked_for() {
+    let (folder, model) = directory("segments", "embedding.onnx");
+    let answers = ["S(nodes)", "nodes", "nodes", "y", "nodes channel", "nodes"];
+    let written = with_answers(&answers, &["init", &model, "--output", &file(&folder)]);
+    assert_eq!(written.status, ExitStatus::Pass, "{}", written.stderr);
+    let question = "Does `numbers` say which graph of a batch each entry of `nodes` belongs to?";
+    assert!(written.stderr.contains(question), "{}", written.stderr);
+    let text = fs::read_to_string(file(&folder)).unwrap();
+    assert!(text.contains("segments = { nodes = \"numbers\" }"), "{text}");
+    let done = alone(&["audit", &file(&folder), "--samples", "2", "--transforms", "4"]);
+    assert_ne!(done.status, ExitStatus::CouldNotRun, "{}", done.stderr);
 }
 
 /// The engine knows inputs by their place in the audit file, the graph by its own.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use equicheck::model::Model;
 use equicheck::spec::{Structure, Structures};
 use equicheck_cli::{CouldNotRun, Host, PythonDescription, PythonModel};
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
+use pyo3::exceptions::{PyAssertionError, PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -26,6 +26,13 @@ struct PythonHost<'py> {
 }
 
 impl PythonHost<'_> {
+    /// The report of an audit that `raise_for_failure` ended: an answer, and no accident.
+    fn raised_for_failure(&self, error: &PyErr) -> Option<equicheck::report::Report> {
+        let own = error.is_instance_of::<PyAssertionError>(self.py);
+        let report = error.value(self.py).getattr("report").ok().filter(|_| own)?;
+        Some(report.cast::<Report>().ok()?.borrow().record().clone())
+    }
+
     /// An exception of the user's own code: the traceback says where to look. (`print` would leave the process by a
     /// `SystemExit`, with a status that is not ours.)
     fn failed(&self, target: &str, error: &PyErr) -> CouldNotRun {
@@ -50,7 +57,10 @@ impl Host for PythonHost<'_> {
             let report = report.cast_into::<Report>()?;
             Ok(report.borrow().record().clone())
         });
-        report.map_err(|error| self.failed(target, &error))
+        report.or_else(|error| match self.raised_for_failure(&error) {
+            Some(report) => Ok(report),
+            None => Err(self.failed(target, &error)),
+        })
     }
 
     fn python_model(&mut self, wanted: PythonModel) -> Result<Box<dyn Model>, CouldNotRun> {

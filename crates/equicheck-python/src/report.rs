@@ -311,10 +311,11 @@ impl Report {
         Ok(fs::write(path, text)?)
     }
 
-    /// Raises `AssertionError` with the report if the verdict is `on` or worse; a `NEEDS_ATTENTION` that does not
-    /// raise issues an `EquicheckWarning`.
+    /// Raises `AssertionError` if the verdict is `on` or worse, with the report as text and as its attribute `report`; a
+    /// `NEEDS_ATTENTION` that does not raise issues an `EquicheckWarning`.
     #[pyo3(signature = (on = "FAIL"))]
-    fn raise_for_failure(&self, py: Python<'_>, on: &str) -> PyResult<()> {
+    fn raise_for_failure(slf: &Bound<'_, Self>, on: &str) -> PyResult<()> {
+        let (this, py) = (slf.get(), slf.py());
         let threshold = match on {
             "FAIL" => Verdict::Fail,
             "NEEDS_ATTENTION" => Verdict::NeedsAttention,
@@ -324,17 +325,20 @@ impl Report {
                 )));
             }
         };
-        if self.record.verdict >= threshold {
-            return Err(PyAssertionError::new_err(format!("\n{}", to_text(&self.record))));
+        if this.record.verdict >= threshold {
+            let error = PyAssertionError::new_err(format!("\n{}", to_text(&this.record)));
+            // `equicheck run` takes it from there.
+            error.value(py).setattr("report", slf)?;
+            return Err(error);
         }
-        if self.record.verdict == Verdict::NeedsAttention {
-            let reasons: Vec<String> = self
+        if this.record.verdict == Verdict::NeedsAttention {
+            let reasons: Vec<String> = this
                 .record
                 .outputs
                 .iter()
                 .filter(|output| output.verdict == Verdict::NeedsAttention)
                 .map(|output| format!("{}: {}", output.name, output.reason))
-                .chain(self.record.findings.iter().map(|f| format!("{}: {}", f.location, f.message)))
+                .chain(this.record.findings.iter().map(|f| format!("{}: {}", f.location, f.message)))
                 .collect();
             let message = std::ffi::CString::new(format!(
                 "equivariance audit: NEEDS_ATTENTION ({})",

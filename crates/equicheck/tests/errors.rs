@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use equicheck::audit::{Options, Specification, audit, parity};
+use equicheck::audit::{Options, Specification, audit, parity, plan};
 use equicheck::model::{
-    Call, CallError, CustomAction, CustomElement, Model, ModelInfo, Output, Returned, Samples, Tensor,
+    Call, CallError, CustomAction, CustomElement, DType, Model, ModelInfo, Output, Returned, Samples, Tensor,
+    Unavailable,
 };
 use equicheck::symmetry::{Element, Representations, UserRepresentation};
 use equicheck::{Error, ParseError};
@@ -223,6 +224,10 @@ fn bad_tensors() -> Vec<Example> {
             "no output has a layout, so there is nothing to audit; the model returned `output` [4, 3]",
         ),
         (
+            error_of(ALL, SPACE, &[("output", Some("nodes vector")), ("aux", None)], &points, &options, echo),
+            "the model returned no output `aux`; it returned `output` [4, 3]",
+        ),
+        (
             error_of(ALL, SPACE, &[("0", Some("nodes vector"))], &points, &options, pair),
             "`out_layouts`: output `1` is an entry of a tuple and has no layout: give one, or None to leave it out",
         ),
@@ -351,6 +356,62 @@ fn every_error_says_what_where_and_what_to_do() {
     }
     let all: BTreeSet<usize> = (0..VARIANTS).collect();
     assert_eq!(seen, all, "every variant has an example");
+}
+
+/// What the user's own data hold is not the model's doing.
+#[test]
+fn inputs_that_are_not_finite_are_named() {
+    let mut values = ArrayD::ones(IxDyn(&[4, 3]));
+    values[[1, 2]] = f64::NAN;
+    for (given, wanted) in [
+        (Tensor::Float64(values), ": sample 0 holds NaN or infinity itself, in input `pos`"),
+        (ones(&[4, 3]), "on an input as it was given"),
+    ] {
+        let clean = wanted.starts_with("on");
+        let specification = specification(ALL, SPACE, FORCES).unwrap();
+        let mut model = Function(move |inputs: &[Tensor]| {
+            let Tensor::Float64(x) = &inputs[0] else { panic!("as given") };
+            let y = if clean { x.mapv(|_| f64::INFINITY) } else { x.clone() };
+            Ok(vec![output("output", Some(Tensor::Float64(y)))])
+        });
+        let options = Options::default();
+        let report =
+            audit(&specification, &options, &mut model, &mut Always(vec![given]), &mut |_| {}).unwrap();
+        let reason = &report.outputs[0].reason;
+        assert!(reason.contains(wanted) && reason.contains("itself") != clean, "{reason}");
+    }
+}
+
+/// A copy in double precision takes its own time.
+#[test]
+fn a_plan_counts_calls_of_each_model_at_their_own_cost() {
+    struct Slow(std::time::Duration);
+    impl Model for Slow {
+        fn info(&self) -> ModelInfo {
+            ModelInfo::default()
+        }
+
+        fn environment(&self) -> BTreeMap<String, String> {
+            BTreeMap::new()
+        }
+
+        fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {
+            std::thread::sleep(self.0);
+            let outputs = vec![output("output", Some(call.inputs[0].clone()))];
+            Ok(Returned { outputs, written_inputs: Vec::new() })
+        }
+
+        fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+            Ok(Box::new(Slow(std::time::Duration::from_millis(30))))
+        }
+    }
+    let specification = specification(ALL, SPACE, FORCES).unwrap();
+    let mut model = Slow(std::time::Duration::ZERO);
+    let single = Tensor::from_real(ones(&[4, 3]).to_real(), DType::Float32);
+    let options = Options::default();
+    let plan = plan(&specification, &options, &mut model, &mut Always(vec![single])).unwrap();
+    let each = plan.expected.unwrap() / plan.pairs as u32;
+    assert!(each.as_millis() >= 30, "{each:?}");
 }
 
 /// An interruption stops an audit wherever it is, not only in its first call.

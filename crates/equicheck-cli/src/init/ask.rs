@@ -24,6 +24,9 @@ pub(super) fn everything(draft: &mut Draft, host: &mut dyn Host) -> Result<(), C
         }
         draft.inputs[k] = tensor;
     }
+    if draft.segments.is_none() && !segments(draft, &group, host)? {
+        return Ok(());
+    }
     if draft.domain.is_none() && needs_domain(draft, &group) {
         let question =
             "What lies beyond the edge of the grids: periodic (the opposite edge) or open (nothing known)? ";
@@ -137,6 +140,27 @@ fn source(tensor: &mut Tensor, host: &mut dyn Host) -> Result<bool, CouldNotRun>
     let words = text.split([' ', ',', '[', ']', '(', ')']).filter(|word| !word.is_empty());
     tensor.dims = Some(words.map(length).collect());
     "float32".clone_into(&mut tensor.dtype);
+    Ok(true)
+}
+
+/// Whether whole numbers along a permuted axis say which graph of a batch each entry belongs to. False at the end of
+/// input.
+fn segments(draft: &mut Draft, group: &Group, host: &mut dyn Host) -> Result<bool, CouldNotRun> {
+    for axis in group.permuted_axes() {
+        let may_label = |tensor: &&Tensor| {
+            tensor.dtype.starts_with("int") && tensor.layout == Some(Answer::Layout(axis.to_owned()))
+        };
+        for name in draft.inputs.iter().filter(may_label).map(|tensor| tensor.name.clone()) {
+            let question = format!(
+                "Does `{name}` say which graph of a batch each entry of `{axis}` belongs to? (y or n) "
+            );
+            let Some(answer) = ask(host, &question)? else { return Ok(false) };
+            if answer.starts_with(['y', 'Y']) {
+                draft.segments = Some((axis.to_owned(), name));
+                return Ok(true);
+            }
+        }
+    }
     Ok(true)
 }
 

@@ -17,7 +17,7 @@ mod stress;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ndarray::ArrayD;
 
@@ -167,7 +167,21 @@ pub(super) fn plan(
     let last = stage.cases.len() - 1;
     let inputs = stage.cases[last].inputs.clone();
     let _ = stage.calls.evaluate("plan", model, last, &inputs)?;
-    let per_pair = stage.calls.last * if options.precision == Precision::Both { 2 } else { 1 };
+    let mut per_pair = stage.calls.last;
+    let copy = match options.precision {
+        Precision::AsIs => None,
+        // A model in double precision is its own reference.
+        _ if stage.roundoff("") <= 2f64.powi(-53) => None,
+        _ => model.double().ok(),
+    };
+    if let Some(mut copy) = copy {
+        let inputs: Vec<Tensor> = inputs.iter().map(Tensor::double).collect();
+        let _ = stage.calls.evaluate("plan", copy.as_mut(), last, &inputs)?;
+        if stage.calls.evaluate("plan", copy.as_mut(), last, &inputs)?.is_ok() {
+            let alone = options.precision == Precision::Float64;
+            per_pair = stage.calls.last + if alone { Duration::ZERO } else { per_pair };
+        }
+    }
     let pairs = stage.plan(transforms).len();
     Ok(Plan {
         group: specification.group().to_string(),
@@ -409,6 +423,12 @@ impl<'a> EndToEnd<'a> {
         for (name, _) in self.outputs() {
             if !outputs.iter().any(|o| o.name == name) {
                 return Err(Error::MissingOutput { name: name.to_owned(), returned: returned() });
+            }
+        }
+        for (name, _) in self.specification.outputs().iter().filter(|(_, layout)| layout.is_none()) {
+            let inside = format!("{name}.");
+            if !outputs.iter().any(|o| o.name == *name || o.name.starts_with(&inside)) {
+                return Err(Error::MissingOutput { name: name.clone(), returned: returned() });
             }
         }
         for output in outputs.iter().filter(|o| o.positional && o.tensor.is_some()) {
@@ -754,7 +774,10 @@ impl<'a> EndToEnd<'a> {
             } else if value.dtype != base.dtype {
                 Some(format!("the type changes from {} to {}", base.dtype.name(), value.dtype.name()))
             } else if base.values.iter().any(|v| !v.is_finite()) {
-                Some("the output is not finite on an input as it was given".to_owned())
+                Some(format!(
+                    "the output is not finite on an input as it was given{}",
+                    self.own_fault(sample)
+                ))
             } else if value.values.iter().any(|v| !v.is_finite()) {
                 Some("the output is not finite on a transformed input".to_owned())
             } else {
@@ -779,6 +802,24 @@ impl<'a> EndToEnd<'a> {
             failures.push(failure);
         }
         Ok((errors, failures))
+    }
+}
+
+impl EndToEnd<'_> {
+    /// What the user's own data have to do with outputs that are not finite.
+    fn own_fault(&self, sample: usize) -> String {
+        let names = self.input_names();
+        let not_finite = |tensor: &Tensor| {
+            tensor.dtype().is_inexact() && tensor.to_real().iter().any(|value| !value.is_finite())
+        };
+        let inputs = self.cases[sample].inputs.iter().zip(names);
+        let found: Vec<String> =
+            inputs.filter(|(tensor, _)| not_finite(tensor)).map(|(_, name)| format!("`{name}`")).collect();
+        if found.is_empty() {
+            return String::new();
+        }
+        let noun = if found.len() == 1 { "input" } else { "inputs" };
+        format!(": sample {sample} holds NaN or infinity itself, in {noun} {}", found.join(" and "))
     }
 }
 

@@ -669,7 +669,8 @@ fn environment(report: &Report, blocks: &mut Document) {
     blocks.push(Block::Section("ENVIRONMENT"));
     let version = format!("{} (report format {})", report.equicheck_version, report.format_version);
     blocks.push(item("equicheck", version));
-    blocks.extend(report.environment.iter().map(|(name, value)| Block::Item(name.into(), value.into())));
+    let others = report.environment.iter().filter(|(name, _)| *name != "equicheck");
+    blocks.extend(others.map(|(name, value)| Block::Item(name.into(), value.into())));
 }
 
 fn timing_items(timings: &Timings) -> [Block; 2] {

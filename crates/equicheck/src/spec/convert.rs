@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::audit::{NoiseLayouts, Options, Randomness, Specification};
+use crate::model::DType;
 use crate::symmetry::{Group, Layout, Representations};
 use crate::{Error, ParseError};
 
@@ -98,6 +99,50 @@ impl AuditFile {
             }])
         })?;
         Ok(options)
+    }
+
+    /// An error of an audit at the place of the file that it is about; `None` where there is no such place.
+    pub fn located(&self, error: &Error) -> Option<SpecError> {
+        let span = match error {
+            Error::MissingOutput { name, .. } => self.span_of("output", name),
+            Error::Shape { tensor, .. } | Error::AxisLength { second_tensor: tensor, .. } => {
+                let (kind, name) = tensor.split_once(" `")?;
+                self.span_of(kind, name.trim_end_matches('`'))
+            }
+            Error::Option { option, why } if option == "out_layouts" => {
+                self.span_of("output", why.split('`').nth(1)?)
+            }
+            Error::Option { option, .. } => self.place(&format!("run.{option}")),
+            _ => None,
+        };
+        Some(self.error(vec![Problem::at(span?, error.to_string())]))
+    }
+
+    fn span_of(&self, kind: &str, name: &str) -> Option<Range<usize>> {
+        match kind {
+            "input" => self.inputs.iter().find(|(other, _)| other == name)?.1.layout.span(),
+            "output" => self.outputs.iter().find(|(other, _)| other == name)?.1.layout.span(),
+            _ => None,
+        }
+    }
+
+    /// Inputs of other element types than the model takes: name, type, and the model's by numpy's name.
+    pub fn wrong_dtypes(&self, wrong: &[(String, DType, String)]) -> SpecError {
+        let problem = |(name, given, wanted): &(String, DType, String)| {
+            let input = self.inputs.iter().find(|(other, _)| other == name).map(|(_, input)| input);
+            let place = input.and_then(|input| {
+                input.dtype.span().or_else(|| input.generate.span()).or_else(|| input.file.span())
+            });
+            let message =
+                format!("input `{}` is {}, and the model takes {wanted}", shown(name), given.name());
+            let help = if input.is_some_and(|input| input.generate.is_present()) {
+                format!("write dtype = \"{wanted}\" in `generate`")
+            } else {
+                format!("write dtype = \"{wanted}\" beside `file`")
+            };
+            Problem::maybe_at(place, message).help(help)
+        };
+        self.error(wrong.iter().map(problem).collect())
     }
 
     fn unchecked_options(&self) -> Options {

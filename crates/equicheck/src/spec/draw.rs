@@ -34,7 +34,7 @@ fn number_of(name: &str) -> u64 {
 /// Sizes of one sample by name, those of edges that graphs decide included.
 pub(crate) fn sizes<'a>(
     named: &Named<Size>,
-    graphs: impl Iterator<Item = &'a RandomGraph>,
+    graphs: impl Iterator<Item = (&'a RandomGraph, Option<Labels<'a>>)>,
     seed: u64,
     sample: usize,
 ) -> BTreeMap<String, usize> {
@@ -46,14 +46,14 @@ pub(crate) fn sizes<'a>(
             Some((name.to_owned(), size.smallest + draws.below(size.largest - size.smallest + 1)))
         })
         .collect();
-    for graph in graphs {
+    for (graph, labels) in graphs {
         let name = match graph.edges.get() {
             None => EDGES,
             Some(Length::Name(name)) => name,
             Some(Length::Number(_)) => continue,
         };
         if !result.contains_key(name) {
-            let edges = 2 * pairs(graph, &result);
+            let edges = 2 * pairs(graph, &blocks(graph, labels, &result, seed, sample), &result);
             result.insert(name.to_owned(), edges);
         }
     }
@@ -69,10 +69,32 @@ fn length(said: &Said<Length>, default: &str, sizes: &BTreeMap<String, usize>) -
     }
 }
 
-/// How many pairs of nodes a graph joins.
-pub(crate) fn pairs(graph: &RandomGraph, sizes: &BTreeMap<String, usize>) -> usize {
+/// The input that labels the nodes of a graph: its name and how it is made.
+pub(crate) type Labels<'a> = (&'a str, &'a Segments);
+
+/// How many nodes there are of each label; all of them together where there are no labels.
+fn blocks(
+    graph: &RandomGraph,
+    labels: Option<Labels<'_>>,
+    sizes: &BTreeMap<String, usize>,
+    seed: u64,
+    sample: usize,
+) -> Vec<usize> {
     let n = length(&graph.nodes, NODES, sizes);
-    let all = n * (n - 1) / 2;
+    let Some((name, table)) = labels else { return vec![n] };
+    let labels =
+        segments(table, n, sizes, &mut Draws::new(seed, sample, number_of(name), Purpose::Generated));
+    let mut counts = vec![0; labels.last().map_or(0, |last| *last as usize + 1)];
+    for label in &labels {
+        counts[*label as usize] += 1;
+    }
+    counts
+}
+
+/// How many pairs of nodes of these blocks a graph joins.
+fn pairs(graph: &RandomGraph, blocks: &[usize], sizes: &BTreeMap<String, usize>) -> usize {
+    let n: usize = blocks.iter().sum();
+    let all = blocks.iter().map(|n| n * (n - 1) / 2).sum();
     let given = match graph.edges.get() {
         Some(Length::Number(edges)) => Some(edges / 2),
         Some(Length::Name(name)) => sizes.get(name).map(|edges| edges / 2),
@@ -88,7 +110,8 @@ pub(crate) fn pairs(graph: &RandomGraph, sizes: &BTreeMap<String, usize>) -> usi
 /// The shape that an input has for these sizes.
 pub(crate) fn shape(generate: &Generate, sizes: &BTreeMap<String, usize>) -> Vec<usize> {
     match generate {
-        Generate::RandomGraph(graph) => vec![2, 2 * pairs(graph, sizes)],
+        // It knows its own by what is drawn.
+        Generate::RandomGraph(_) => Vec::new(),
         Generate::Segments(table) => vec![length(&table.nodes, NODES, sizes)],
         other => match other.shape().and_then(Said::get) {
             Some(shape) => shape.0.iter().map(|said| length(said, "", sizes)).collect(),
@@ -105,6 +128,7 @@ pub(crate) fn shape(generate: &Generate, sizes: &BTreeMap<String, usize>) -> Vec
 pub(crate) fn values(
     generate: &Generate,
     name: &str,
+    labels: Option<Labels<'_>>,
     sizes: &BTreeMap<String, usize>,
     seed: u64,
     sample: usize,
@@ -148,8 +172,8 @@ pub(crate) fn values(
         Generate::SmoothImage(t) => smooth(t, &shape, dtype, draws),
         Generate::Integers(t) => return from_integers(&integers(t, &shape, sizes, draws), whole),
         Generate::RandomGraph(t) => {
-            let nodes = length(&t.nodes, NODES, sizes);
-            return from_integers(&graph(nodes, pairs(t, sizes), draws), whole);
+            let blocks = blocks(t, labels, sizes, seed, sample);
+            return from_integers(&graph(&blocks, pairs(t, &blocks, sizes), draws), whole);
         }
         Generate::Segments(t) => return from_integers(&segments(t, shape[0], sizes, draws), whole),
         Generate::OneHot(_) => {
@@ -224,9 +248,9 @@ fn integers(
     ArrayD::from_shape_simple_fn(IxDyn(shape), || low.wrapping_add_unsigned(draws.below(count) as u64))
 }
 
-/// `pairs` pairs of nodes, each once and in both directions, in the order of sources and then targets.
-fn graph(nodes: usize, pairs: usize, draws: &mut Draws) -> ArrayD<i64> {
-    let all = nodes * (nodes - 1) / 2;
+/// `pairs` pairs of nodes of one block, each once and in both directions, in the order of sources and then targets.
+fn graph(blocks: &[usize], pairs: usize, draws: &mut Draws) -> ArrayD<i64> {
+    let all: usize = blocks.iter().map(|n| n * (n - 1) / 2).sum();
     // Every set of so many pairs is equally likely (Floyd's method; Bentley, Communications of the ACM 30, 1987).
     let mut chosen = BTreeSet::new();
     for last in all - pairs..all {
@@ -236,11 +260,19 @@ fn graph(nodes: usize, pairs: usize, draws: &mut Draws) -> ArrayD<i64> {
         }
     }
     let mut edges = Vec::with_capacity(2 * pairs);
-    // Pairs (i, j > i) are numbered row by row.
+    // For each node the end of its block. Pairs (i, j > i) are numbered row by row.
+    let ends: Vec<usize> = blocks
+        .iter()
+        .scan(0, |end, n| {
+            *end += n;
+            Some(vec![*end; *n])
+        })
+        .flatten()
+        .collect();
     let (mut i, mut first) = (0, 0);
     for number in chosen {
-        while number >= first + (nodes - 1 - i) {
-            first += nodes - 1 - i;
+        while number >= first + (ends[i] - 1 - i) {
+            first += ends[i] - 1 - i;
             i += 1;
         }
         let j = i + 1 + (number - first);

@@ -140,6 +140,9 @@ table! {
         /// that decides; if not, `degree` or `complete` decide, and shapes of other inputs can use the name.
         /// "edges" by default.
         edges: Length;
+        /// Name of an input of kind "segments" with as many labels as there are nodes: edges join nodes of one label
+        /// alone, as in a batch of graphs.
+        segments: String;
     }
 }
 

@@ -448,6 +448,18 @@ impl AuditFile {
         };
         let Some(nodes) = self.lengths(&graph.nodes, NODES) else { return };
         let complete = graph.complete.get() == Some(&true);
+        if given.is_some() && graph.segments.is_present() {
+            return refuse(
+                "how many edges fit into the segments depends on their sizes".to_owned(),
+                "write degree = 4, or complete = true, in place of a number of edges",
+            );
+        }
+        if let Some(why) = graph.segments.get().and_then(|name| self.no_labels(graph, name)) {
+            return refuse(
+                why,
+                "name an input whose values are generate = { kind = \"segments\", count = 3 }",
+            );
+        }
         if nodes.largest as u128 > LARGEST_GENERATED {
             return refuse(format!("it has more than {LARGEST_GENERATED} nodes"), "make its sizes smaller");
         }
@@ -471,6 +483,23 @@ impl AuditFile {
             }
             _ => {}
         }
+    }
+
+    /// Why an input cannot label the nodes of a graph.
+    fn no_labels(&self, graph: &RandomGraph, name: &str) -> Option<String> {
+        let names = self.inputs.iter().map(|(name, _)| name.as_str());
+        let Some((_, input)) = self.inputs.iter().find(|(other, _)| other == name) else {
+            let near =
+                nearest(name, names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            return Some(format!("there is no input `{}`{near}", name.escape_debug()));
+        };
+        let Some(Generate::Segments(table)) = input.generate.get() else {
+            return Some(format!("input `{}` is not generated as segments", shown(name)));
+        };
+        let nodes =
+            |said: &Said<Length>| said.get().cloned().unwrap_or_else(|| Length::Name(NODES.to_owned()));
+        (nodes(&graph.nodes) != nodes(&table.nodes))
+            .then(|| format!("input `{}` labels other nodes", shown(name)))
     }
 
     /// The axes that are generated: the name of each, where it has one, and its sizes, where they are known.
@@ -587,7 +616,7 @@ impl SpecSamples {
     fn sizes_of(&self, sample: usize) -> BTreeMap<String, usize> {
         let graphs = self.inputs.iter().filter_map(|(_, origin)| match origin {
             Origin::Generated(generate) => match &**generate {
-                Generate::RandomGraph(graph) => Some(graph),
+                Generate::RandomGraph(graph) => Some((graph, self.labels(generate))),
                 _ => None,
             },
             Origin::Items(..) => None,
@@ -595,10 +624,25 @@ impl SpecSamples {
         draw::sizes(&self.sizes, graphs, self.seed, sample)
     }
 
+    /// What labels the nodes of a generated graph.
+    fn labels(&self, generate: &Generate) -> Option<draw::Labels<'_>> {
+        let Generate::RandomGraph(graph) = generate else { return None };
+        let wanted = graph.segments.get()?;
+        self.inputs.iter().find_map(|(name, origin)| match origin {
+            Origin::Generated(other) if name == wanted => match &**other {
+                Generate::Segments(table) => Some((name.as_str(), table)),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     fn value(&self, input: usize, sample: usize, sizes: &BTreeMap<String, usize>) -> Result<Tensor, String> {
         let (name, origin) = &self.inputs[input];
         match origin {
-            Origin::Generated(generate) => draw::values(generate, name, sizes, self.seed, sample),
+            Origin::Generated(generate) => {
+                draw::values(generate, name, self.labels(generate), sizes, self.seed, sample)
+            }
             Origin::Items(items, reading) => {
                 let index = if items.len() == 1 { 0 } else { sample };
                 let item = items.get(index).ok_or_else(|| format!("there is no sample {sample}"))?;

@@ -167,6 +167,14 @@ fn what_cannot_be_generated_is_refused() {
             "{ kind = 'random_graph', degree = 2, nodes = 'n' }",
             "on `n`",
         ),
+        (nodes, "false", "{ kind = 'random_graph', degree = 2, segments = 'y' }", "there is no input `y`"),
+        (nodes, "false", "{ kind = 'random_graph', edges = 4, segments = 'x' }", "depends on their sizes"),
+        (
+            nodes,
+            "false",
+            "{ kind = 'random_graph', degree = 2, segments = 'x' }",
+            "not generated as segments",
+        ),
         (nodes, "false", "{ kind = 'segments', count = 6 }", "6 labels do not fit 5 entries"),
         (nodes, "false", "{ kind = 'integers', shape = [2], high = 'node' }", "did you mean `nodes`"),
         (

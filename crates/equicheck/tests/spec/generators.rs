@@ -258,6 +258,40 @@ fn segments() {
 }
 
 #[test]
+fn edges_of_a_batch_join_nodes_of_one_graph() {
+    for (edges_key, most) in [("complete = true", f64::INFINITY), ("degree = 1", 1.0)] {
+        let text = generated(
+            "nodes = [6, 12]\ngraphs = [1, 4]",
+            "\"2 edges : nodes\"",
+            &format!("{{ kind = 'random_graph', {edges_key}, segments = 'batch' }}"),
+        );
+        let text = text.replace(
+            "[outputs]",
+            "[inputs.batch]\nlayout = \"nodes\"\ngenerate = { kind = \"segments\", count = \"graphs\" }\n\
+             [inputs.weight]\nlayout = \"edges\"\ngenerate = { kind = \"positive\", shape = [\"edges\"] }\n[outputs]",
+        );
+        let mut samples = samples(&text);
+        for k in 0..40 {
+            let sample = samples.get(k).expect("it is made");
+            let labels = integers(&sample[2]);
+            let listed = edges(&sample[1]);
+            assert_eq!(sample[3].shape(), [listed.len()], "the number of edges is a size");
+            let all = set(listed.clone());
+            assert_eq!(all.len(), listed.len(), "no edge comes twice");
+            // All that there are, or as many as were asked for.
+            let pairs = (0..labels.len()).flat_map(|i| (0..labels.len()).map(move |j| (i, j)));
+            let inside = pairs.filter(|(i, j)| i != j && labels[*i] == labels[*j]).count();
+            let wanted = 2.0 * (most * labels.len() as f64 / 2.0).round();
+            assert_eq!(listed.len() as f64, wanted.min(inside as f64), "{edges_key} {labels:?}");
+            for (i, j) in listed {
+                assert!(i != j && labels[i as usize] == labels[j as usize], "{i} {j} {labels:?}");
+                assert!(all.contains(&(j, i)));
+            }
+        }
+    }
+}
+
+#[test]
 fn lorentz_vectors_are_on_their_shell() {
     let x = one("{ kind = 'lorentz_vectors', shape = [500, 4], mass = [1, 2], std = 5, dtype = 'float64' }")
         .to_real();
