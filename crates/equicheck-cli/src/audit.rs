@@ -10,7 +10,8 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use equicheck::audit::{Options, Plan, Precision, Progress, Specification};
 use equicheck::model::{
-    Call, CallError, Model, ModelInfo, Returned, Samples, StateTensor, Tensor, Unavailable,
+    Call, CallError, Differentiation, Model, ModelInfo, Patch, Pullback, PullbackError, Returned, Samples,
+    StateTensor, Tensor, Trace, Tracing, Unavailable,
 };
 use equicheck::report::{ExitStatus, Report, Shard};
 use equicheck::spec::{self, AuditFile, Budget, SpecError};
@@ -408,5 +409,45 @@ impl Model for Ordered {
 
     fn with_state(&mut self, values: &[(usize, Tensor)]) -> Result<Box<dyn Model>, Unavailable> {
         self.model.with_state(values).map(|model| self.of(model))
+    }
+
+    fn pullback(&mut self, call: &Call<'_>, wanted: &Differentiation<'_>) -> Result<Pullback, PullbackError> {
+        // There are no gradients that would have to be put in order: the reason is what comes back.
+        self.model.pullback(call, wanted)
+    }
+
+    fn tracing(&mut self) -> Result<&mut dyn Tracing, Unavailable> {
+        self.model.tracing()?;
+        Ok(self)
+    }
+}
+
+impl Tracing for Ordered {
+    fn trace(
+        &mut self,
+        call: &Call<'_>,
+        patches: &[Patch],
+        limit: usize,
+        keep: bool,
+    ) -> Result<Trace, CallError> {
+        if (self.interrupted)() {
+            return Err(CallError::Interrupted);
+        }
+        let inputs: Vec<Tensor> = self.places.iter().map(|place| call.inputs[*place].clone()).collect();
+        let tracing = self.model.tracing().map_err(|why| CallError::Raised(why.0))?;
+        tracing.trace(&Call { inputs: &inputs, ..*call }, patches, limit, keep)
+    }
+
+    fn replay(&mut self, position: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, CallError> {
+        if (self.interrupted)() {
+            return Err(CallError::Interrupted);
+        }
+        self.model.tracing().map_err(|why| CallError::Raised(why.0))?.replay(position, inputs)
+    }
+
+    fn forget(&mut self) {
+        if let Ok(tracing) = self.model.tracing() {
+            tracing.forget();
+        }
     }
 }

@@ -8,11 +8,13 @@
     allow(dead_code, reason = "some of it serves one backend alone")
 )]
 
+mod anatomy;
 mod backend;
 mod double;
 mod error;
 mod graph;
 mod guard;
+mod layers;
 mod lower;
 mod model;
 mod port;

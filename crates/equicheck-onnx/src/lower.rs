@@ -4,10 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use equicheck::model::Tensor;
 
+use crate::anatomy::STANDS_FOR;
 use crate::backend::Backend;
 use crate::graph::{constants_mut, is_standard, node_name, nodes_mut, tensor_attribute, try_nodes};
 use crate::guard::one_line;
-use crate::proto::{AttributeProto, AttributeType, ModelProto, NodeProto, TensorProto, data_type};
+use crate::proto::{
+    AttributeProto, AttributeType, ModelProto, NodeProto, StringStringEntryProto, TensorProto, data_type,
+};
 use crate::tensor;
 
 /// Operators that take doubles and compute with less inside: found by comparing every operator of the standard, in
@@ -59,7 +62,18 @@ fn replace_nodes(
         for node in nodes.drain(..) {
             let mut parts = Parts { nodes: Vec::new(), names, base: node_name(&node).to_owned() };
             if is_standard(&node.domain) && replacement(&mut parts, &node) {
-                result.extend(parts.nodes);
+                let original = [node.name.clone(), node.op_type.clone()];
+                let mut metadata = node.metadata_props;
+                metadata.extend(
+                    STANDS_FOR
+                        .iter()
+                        .zip(original)
+                        .map(|(key, value)| StringStringEntryProto { key: (*key).to_owned(), value }),
+                );
+                for mut part in parts.nodes {
+                    part.metadata_props.clone_from(&metadata);
+                    result.push(part);
+                }
             } else {
                 result.push(node);
             }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use equicheck::model::{
-    Call, CallError, DType, Model, ModelInfo, Output, Returned, StateKind, StateTensor, Tensor, Unavailable,
+    Call, CallError, DType, Differentiation, Model, ModelInfo, Output, Pullback, PullbackError, Returned,
+    StateKind, StateTensor, Tensor, Tracing, Unavailable,
 };
 
-use crate::backend::{Backend, Runner, located, start};
+use crate::backend::{Backend, Optimisation, Runner, located, start};
 use crate::graph::{Holder, constants_mut, draws, graph_mut, graph_of, nodes_mut, try_nodes};
 use crate::guard::one_line;
+use crate::layers::Inside;
 use crate::port::{self, Description, Dim, Port};
 use crate::proto::{AttributeProto, AttributeType, ModelProto, ValueInfoProto, data_type};
 use crate::schema::{Doubling, doubling};
@@ -41,6 +43,8 @@ pub struct OnnxModel {
     random: Vec<String>,
     /// Inputs of the first call that gave something, on which a double-precision copy is compared with this.
     first: Option<Vec<Tensor>>,
+    /// What looks into it, once it was asked for.
+    inside: Option<Inside>,
     /// Of a double-precision copy that was made before any call: the model that its first call is compared with.
     origin: Option<Box<OnnxModel>>,
 }
@@ -79,7 +83,7 @@ impl OnnxModel {
             }
             Ok(())
         });
-        let runner = start(&model, options)?;
+        let runner = start(&model, options, Optimisation::Full)?;
         let description = Description::of(&model);
         Ok(Self {
             path: path.to_owned(),
@@ -89,6 +93,7 @@ impl OnnxModel {
             runner,
             random,
             first: None,
+            inside: None,
             origin: None,
         })
     }
@@ -167,7 +172,7 @@ impl OnnxModel {
     }
 
     /// Numbers of inputs, their types and axes, before a backend says it less clearly.
-    fn check(&self, inputs: &[Tensor]) -> Result<(), OnnxError> {
+    pub(crate) fn check(&self, inputs: &[Tensor]) -> Result<(), OnnxError> {
         if inputs.len() != self.inputs().len() {
             let names = self.inputs().iter().map(|port| one_line(&port.to_string())).collect();
             return Err(OnnxError::InputCount { given: inputs.len(), names });
@@ -186,6 +191,15 @@ impl OnnxModel {
             }
         }
         Ok(())
+    }
+
+    /// What looks into it.
+    pub(crate) fn inside(&mut self) -> Result<&mut Inside, OnnxError> {
+        let inside = match self.inside.take() {
+            Some(inside) => inside,
+            None => Inside::of(&self.model, &self.options)?,
+        };
+        Ok(self.inside.insert(inside))
     }
 
     /// Names of tensors whose last digits decide shapes: rounding must not touch them.
@@ -317,7 +331,7 @@ impl OnnxModel {
                 }
             }
         });
-        start(&model, &self.options)
+        start(&model, &self.options, Optimisation::Full)
     }
 }
 
@@ -404,6 +418,25 @@ impl Model for OnnxModel {
             .collect();
         // A backend reads its inputs, and a graph has no state.
         Ok(Returned { outputs, written_inputs: Vec::new() })
+    }
+
+    fn pullback(
+        &mut self,
+        _call: &Call<'_>,
+        _wanted: &Differentiation<'_>,
+    ) -> Result<Pullback, PullbackError> {
+        let why = "an ONNX graph has no gradients: audit the model that it was exported from";
+        Err(PullbackError::Unavailable(why.to_owned()))
+    }
+
+    fn tracing(&mut self) -> Result<&mut dyn Tracing, Unavailable> {
+        if let Some(operator) = self.random.first() {
+            return Err(Unavailable(format!(
+                "the graph draws random numbers (`{operator}`), and a node that is called again would draw others"
+            )));
+        }
+        self.inside().map_err(|error| Unavailable(format!("the graph cannot be watched: {error}")))?;
+        Ok(self)
     }
 
     fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {

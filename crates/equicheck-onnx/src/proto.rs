@@ -99,6 +99,8 @@ pub(crate) struct NodeProto {
     pub(crate) overload: String,
     #[prost(message, repeated, tag = "5")]
     pub(crate) attribute: Vec<AttributeProto>,
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) metadata_props: Vec<StringStringEntryProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -206,6 +206,11 @@ pub(crate) fn read(tensor: &TensorProto) -> Option<Tensor> {
 
 /// Puts the values of a real floating-point tensor into a message, its type with them.
 pub(crate) fn write(tensor: &mut TensorProto, values: &Tensor) {
+    *tensor = TensorProto { name: std::mem::take(&mut tensor.name), ..written(values).expect("it is real") };
+}
+
+/// Values as a message without a name; `None` for complex ones.
+pub(crate) fn written(values: &Tensor) -> Option<TensorProto> {
     fn bytes<T: Copy, const N: usize>(array: &ArrayD<T>, to: impl Fn(T) -> [u8; N]) -> Vec<u8> {
         array.iter().flat_map(|v| to(*v)).collect()
     }
@@ -214,11 +219,39 @@ pub(crate) fn write(tensor: &mut TensorProto, values: &Tensor) {
         Tensor::BFloat16(a) => (data_type::BFLOAT16, bytes(a, bf16::to_le_bytes)),
         Tensor::Float32(a) => (data_type::FLOAT, bytes(a, f32::to_le_bytes)),
         Tensor::Float64(a) => (data_type::DOUBLE, bytes(a, f64::to_le_bytes)),
-        _ => unreachable!("floating-point state alone is written"),
+        Tensor::Bool(a) => (data_type::BOOL, bytes(a, |v| [u8::from(v)])),
+        Tensor::UInt8(a) => (data_type::UINT8, bytes(a, u8::to_le_bytes)),
+        Tensor::Int8(a) => (data_type::INT8, bytes(a, i8::to_le_bytes)),
+        Tensor::Int16(a) => (data_type::INT16, bytes(a, i16::to_le_bytes)),
+        Tensor::Int32(a) => (data_type::INT32, bytes(a, i32::to_le_bytes)),
+        Tensor::Int64(a) => (data_type::INT64, bytes(a, i64::to_le_bytes)),
+        Tensor::Complex64(_) | Tensor::Complex128(_) => return None,
     };
-    tensor.data_type = kind;
-    tensor.dims = values.shape().iter().map(|d| *d as i64).collect();
-    tensor.raw_data = data;
+    let dims = values.shape().iter().map(|d| *d as i64).collect();
+    Some(TensorProto { data_type: kind, dims, raw_data: data, ..TensorProto::default() })
+}
+
+/// The standard's number for an element type of the engine.
+pub(crate) fn kind(dtype: DType) -> i32 {
+    match dtype {
+        DType::Bool => data_type::BOOL,
+        DType::UInt8 => data_type::UINT8,
+        DType::Int8 => data_type::INT8,
+        DType::Int16 => data_type::INT16,
+        DType::Int32 => data_type::INT32,
+        DType::Int64 => data_type::INT64,
+        DType::Float16 => data_type::FLOAT16,
+        DType::BFloat16 => data_type::BFLOAT16,
+        DType::Float32 => data_type::FLOAT,
+        DType::Float64 => data_type::DOUBLE,
+        DType::Complex64 => data_type::COMPLEX64,
+        DType::Complex128 => data_type::COMPLEX128,
+    }
+}
+
+/// Bytes of one element.
+pub(crate) fn size(dtype: DType) -> usize {
+    width(kind(dtype)).unwrap_or(1)
 }
 
 /// The engine's element type.

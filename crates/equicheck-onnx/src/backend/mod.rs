@@ -95,17 +95,30 @@ pub(crate) trait Runner {
     fn version(&self) -> String;
 }
 
+/// How far a backend may change a graph before it runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Optimisation {
+    /// As it likes.
+    Full,
+    /// Not at all: a node computes the same wherever it stands.
+    None,
+}
+
 /// Gives a graph to the backend.
 #[cfg_attr(
     not(any(feature = "tract", feature = "onnxruntime")),
     expect(unused_variables, reason = "there is no backend")
 )]
-pub(crate) fn start(model: &ModelProto, options: &OpenOptions) -> Result<Box<dyn Runner>, OnnxError> {
+pub(crate) fn start(
+    model: &ModelProto,
+    options: &OpenOptions,
+    optimisation: Optimisation,
+) -> Result<Box<dyn Runner>, OnnxError> {
     match options.backend {
         #[cfg(feature = "tract")]
-        Backend::Tract => tract::start(model),
+        Backend::Tract => tract::start(model, optimisation),
         #[cfg(feature = "onnxruntime")]
-        Backend::OnnxRuntime => onnxruntime::start(model, options),
+        Backend::OnnxRuntime => onnxruntime::start(model, options, optimisation),
         #[cfg(not(all(feature = "tract", feature = "onnxruntime")))]
         backend => Err(OnnxError::NotBuilt { backend }),
     }

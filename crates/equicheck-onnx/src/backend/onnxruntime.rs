@@ -10,11 +10,12 @@ use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, Value};
 use prost::Message;
 
-use super::{Backend, Runner, remedy};
+use super::{Backend, Optimisation, Runner, remedy};
 use crate::graph::{node_name, operator_name, try_nodes};
 use crate::guard::{caught, one_line};
 use crate::proto::ModelProto;
@@ -120,7 +121,15 @@ struct Runtime {
     outputs: Vec<String>,
 }
 
-pub(super) fn start(model: &ModelProto, options: &OpenOptions) -> Result<Box<dyn Runner>, OnnxError> {
+pub(super) fn start(
+    model: &ModelProto,
+    options: &OpenOptions,
+    optimisation: Optimisation,
+) -> Result<Box<dyn Runner>, OnnxError> {
+    let level = match optimisation {
+        Optimisation::Full => GraphOptimizationLevel::All,
+        Optimisation::None => GraphOptimizationLevel::Disable,
+    };
     let library = load(options)?;
     let bytes = model.encode_to_vec();
     let session = caught(|| {
@@ -128,6 +137,8 @@ pub(super) fn start(model: &ModelProto, options: &OpenOptions) -> Result<Box<dyn
         let builder = Session::builder(&library.environment)?;
         let builder = builder.with_intra_threads(1).map_err(|error| ort::Error::new(error.message()))?;
         let builder = builder.with_inter_threads(1).map_err(|error| ort::Error::new(error.message()))?;
+        let builder =
+            builder.with_optimization_level(level).map_err(|error| ort::Error::new(error.message()))?;
         let mut builder =
             builder.with_log_level(LogLevel::Fatal).map_err(|error| ort::Error::new(error.message()))?;
         builder.commit_from_memory(&bytes)

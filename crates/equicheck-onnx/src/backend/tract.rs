@@ -12,7 +12,7 @@ use tract_onnx::prelude::{
     Tensor as TractTensor, TractError, TractResult, TypedRunnableModel,
 };
 
-use super::{Backend, Runner, remedy};
+use super::{Backend, Optimisation, Runner, remedy};
 use crate::OnnxError;
 use crate::double::taken;
 use crate::graph::{Holder, constants_mut, is_standard, node_name, nodes_mut, operator_name, try_nodes};
@@ -35,13 +35,13 @@ type Plan = Arc<TypedRunnableModel>;
 
 struct Tract {
     model: InferenceModel,
-    /// Whether floats are doubles.
-    double: bool,
+    /// Whether the graph is run as it is.
+    plain: bool,
     /// Latest last.
     plans: VecDeque<(Shapes, Plan)>,
 }
 
-pub(super) fn start(model: &ModelProto) -> Result<Box<dyn Runner>, OnnxError> {
+pub(super) fn start(model: &ModelProto, optimisation: Optimisation) -> Result<Box<dyn Runner>, OnnxError> {
     let refused = |why: String| OnnxError::Refused { backend: Backend::Tract, why };
     // Exporters write shapes that tract cannot unify with those that it finds itself.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
@@ -71,7 +71,9 @@ pub(super) fn start(model: &ModelProto) -> Result<Box<dyn Runner>, OnnxError> {
     let parsed = parsed.map_err(refused)?.map_err(|error| refused(chain(&error)))?;
     let ports = model.graph.iter().flat_map(|graph| graph.input.iter().chain(&graph.output));
     let double = ports.filter_map(Port::kind).any(|kind| kind == data_type::DOUBLE);
-    Ok(Box::new(Tract { model: parsed, double, plans: VecDeque::new() }))
+    // In its optimised form tract fuses normalisations into one operator that computes in single precision.
+    let plain = double || optimisation == Optimisation::None;
+    Ok(Box::new(Tract { model: parsed, plain, plans: VecDeque::new() }))
 }
 
 /// Gives nodes names of their own: the standard does not ask for them, and tract wants them different from each other
@@ -135,8 +137,7 @@ impl Tract {
                 let kind = datum_type(*dtype).expect("inputs were converted");
                 model.set_input_fact(k, InferenceFact::dt_shape(kind, shape))?;
             }
-            // In its optimised form tract fuses normalisations into one operator that computes in single precision.
-            let plan = if self.double {
+            let plan = if self.plain {
                 model.into_typed()?.into_runnable()?
             } else {
                 model.into_optimized()?.into_runnable()?

@@ -472,6 +472,62 @@ def operators(rng):
     record("old", [([("x", x)], [("y", x + numpy_helper.to_array(old.graph.initializer[0]))])])
 
 
+def layers(rng):
+    """Vectors whose lengths are bent, which is equivariant, and one whose components are: the planted bug."""
+
+    def floats(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    for name, operator, scoped in [("gated", "Neg", False), ("bend", "Tanh", False), ("bend_scoped", "Tanh", True)]:
+        # Each node with the modules around it.
+        nodes = [
+            ("layers.0", helper.make_node("Mul", ["x", "scale"], ["p"], name="first")),
+            ("layers.0.act", helper.make_node("Mul", ["p", "p"], ["q"], name="square")),
+            ("layers.0.act", helper.make_node("ReduceSum", ["q", "axes"], ["r"], name="sum", keepdims=1)),
+            ("layers.0.act", helper.make_node("Sqrt", ["r"], ["s"], name="size")),
+            ("layers.0.act", helper.make_node("Sigmoid", ["s"], ["g"], name="gate")),
+            ("layers.0.act", helper.make_node("Mul", ["p", "g"], ["h"], name="gated")),
+            ("", helper.make_node("Shape", ["x"], ["shape"], name="shape")),
+            ("", helper.make_node("Reshape", ["h", "flat"], ["f"], name="flatten")),
+            ("", helper.make_node("Reshape", ["f", "shape"], ["u"], name="fold")),
+            ("head.bend", helper.make_node(operator, ["u"], ["t"], name="bend")),
+            ("", helper.make_node("Add", ["t", "x"], ["y"], name="last")),
+            ("", helper.make_node("ReduceSum", ["g"], ["energy"], name="total", keepdims=0)),
+        ]
+        classes = {"layers.0": "net.Layer", "layers.0.act": "net.Act", "head": "net.Head", "head.bend": "torch.nn.Tanh"}
+        for scope, node in nodes if scoped else ():
+            inner = scope.split(".")
+            around = [".".join(inner[: k + 1]) for k in range(len(inner)) if ".".join(inner[: k + 1]) in classes]
+            for key, value_ in [
+                ("pkg.torch.onnx.name_scopes", ["", *around, node.name]),
+                ("pkg.torch.onnx.class_hierarchy", ["net.Model", *(classes[n] for n in around), "aten.op"]),
+            ]:
+                node.metadata_props.add(key=key, value=str(value_))
+            stack = (
+                'File "/src/net.py", line 12, in forward\n    x = f(x)\n  File "/lib/site-packages/torch/x.py", line 3'
+            )
+            node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=stack)
+        held = [
+            tensor("scale", np.float32(1.7)),
+            tensor("axes", np.array([-1], dtype=np.int64)),
+            tensor("flat", np.array([-1], dtype=np.int64)),
+        ]
+        outputs = [value("y", FLOAT, ["n", 3]), value("energy", FLOAT, [])]
+        model = build([node for _, node in nodes], [value("x", FLOAT, ["n", 3])], outputs, held, ir=10)
+        written(name, model, [{"x": floats(4, 3)}])
+
+    # A module whose nodes backends make one of, where they may.
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="/block/conv/Conv", pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c", "g", "s", "m", "v"], ["n"], name="/block/norm/BatchNormalization"),
+        helper.make_node("Relu", ["n"], ["r"], name="/block/act/Relu"),
+        helper.make_node("Add", ["r", "r"], ["y"], name="/Add"),
+    ]
+    held = [tensor("w", floats(3, 2, 3, 3)), *(tensor(name, floats(3)) for name in "bgsm"), tensor("v", floats(3) ** 2)]
+    model = build(nodes, [value("x", FLOAT, [1, 2, 5, 5])], [value("y", FLOAT, [1, 3, 5, 5])], held, ir=10)
+    written("block", model, [{"x": floats(1, 2, 5, 5)}])
+
+
 def main():
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -479,6 +535,7 @@ def main():
     rng = np.random.default_rng(7)
     networks(rng)
     operators(rng)
+    layers(np.random.default_rng(8))
     sizes = {p.name: p.stat().st_size for p in sorted(HERE.glob("*.*")) if p.suffix != ".py"}
     print(sum(sizes.values()), "bytes in", len(sizes), "files")
 

@@ -60,7 +60,16 @@ fn an_equivariant_network_passes_and_a_planted_bug_fails() {
             assert!(max_relative < 1e-13, "{} with {backend}: {max_relative:e}", output.name);
         }
 
+        let layers = report.layers.layers().unwrap_or_else(|| panic!("{:?}", report.layers));
+        assert!(layers.breaks.is_empty() && layers.rows.len() > 50, "{:?}", layers.breaks);
+        // Every node was called again by itself, and gave the same.
+        let apart =
+            layers.rows.iter().find(|row| row.note.as_deref().is_some_and(|note| note.contains("alone")));
+        assert_eq!(apart, None);
+
         let report = run("egnn_leak", backend);
         assert_eq!(report.verdict, Verdict::Fail, "{backend}");
+        let layers = report.layers.layers().unwrap_or_else(|| panic!("{:?}", report.layers));
+        assert!(!layers.breaks.is_empty(), "{backend}: {:?}", layers.notes);
     }
 }

@@ -6,7 +6,10 @@ use equicheck_onnx::{Backend, Description, Dim, OnnxModel};
 use crate::files::{call, cases, data, difference, open, options};
 
 /// Every committed model with a reference, and whether tract and ONNX Runtime compute it.
-const MODELS: [(&str, bool, bool); 31] = [
+const MODELS: [(&str, bool, bool); 35] = [
+    ("bend", true, true),
+    ("bend_scoped", true, true),
+    ("block", true, true),
     ("branch", true, true),
     ("celu", false, true),
     ("circular", true, true),
@@ -17,6 +20,7 @@ const MODELS: [(&str, bool, bool); 31] = [
     ("external", true, true),
     ("function", false, true),
     ("functions", true, true),
+    ("gated", true, true),
     ("gemm", true, true),
     ("gemm_turned", true, true),
     ("grid_sample", true, true),

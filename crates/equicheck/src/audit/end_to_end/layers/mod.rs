@@ -617,7 +617,7 @@ fn kind_of(class: &str, container: bool) -> LayerKind {
         LayerKind::Nonlinearity
     } else if container {
         LayerKind::Container
-    } else if any(&["linear", "dense", "tensorproduct"]) {
+    } else if any(&["linear", "dense", "tensorproduct", "gemm", "matmul"]) {
         LayerKind::Linear
     } else {
         LayerKind::Other
