@@ -42,6 +42,9 @@ pub struct Layers {
     pub breaks: Vec<Break>,
     /// Tensors whose values were not kept, for want of room.
     pub skipped: Vec<String>,
+    /// Calls whose local error the budget cut off.
+    #[serde(default)]
+    pub left_out: usize,
     /// Remarks.
     pub notes: Vec<String>,
 }
@@ -173,6 +176,10 @@ pub struct LayerRow {
     /// What rounding explains of either.
     #[serde(with = "figure")]
     pub noise: f64,
+    /// Its Lie derivative on clean inputs, relative to its output: root mean square over the generators of the group's
+    /// continuous factors. `None` without such, for calls that hold others that have one, and where it does not exist.
+    #[serde(default, with = "figure::optional")]
+    pub local_error: Option<f64>,
     /// What follows.
     pub verdict: LayerVerdict,
     /// Why, where the verdict alone does not say it.

@@ -5,6 +5,7 @@
 
 mod sampled;
 mod selection;
+mod tangent;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -6,6 +6,7 @@
 mod action;
 mod element;
 pub mod finite;
+mod generator;
 pub mod grid;
 mod group;
 mod irreps;
@@ -21,6 +22,7 @@ mod wigner;
 pub use action::BoundLayout;
 pub(crate) use action::{Sampled, Selection, permuted_lengths};
 pub use element::Element;
+pub(crate) use generator::Generator;
 pub(crate) use group::GRID_AXES;
 pub use group::{Factor, Generators, Group, LARGEST_LISTED, Shift, Term};
 pub use irreps::{

@@ -42,6 +42,10 @@ pub(super) fn layers(stage: &LayerStage, blocks: &mut Document) {
         }
     }
     blocks.extend(layers.notes.iter().map(|note| Block::Bullet(note.into())));
+    if layers.left_out > 0 {
+        let text = format!("the time budget left out the local errors of {} module calls", layers.left_out);
+        blocks.push(Block::Bullet(text.into()));
+    }
     if !layers.skipped.is_empty() {
         let text = format!("no room for the values of {}", layers.skipped.join(", "));
         blocks.push(Block::Bullet(text.into()));
@@ -65,37 +69,40 @@ fn named(row: &LayerRow) -> String {
 }
 
 fn table(rows: &[LayerRow]) -> Table {
+    let local = rows.iter().any(|row| row.local_error.is_some());
+    let mut columns = vec![
+        ("layer", Align::Left),
+        ("class", Align::Left),
+        ("what is checked", Align::Left),
+        ("output", Align::Left),
+        ("own error", Align::Right),
+    ];
+    columns.extend(local.then_some(("local error", Align::Right)));
+    columns.extend([("propagated", Align::Right), ("rounding", Align::Right), ("result", Align::Left)]);
+    let cells = |row: &LayerRow| {
+        let layouts: Vec<&str> = row
+            .outputs
+            .iter()
+            .map(|tensor| tensor.layout.as_ref().map_or("?", |(layout, _)| layout.as_str()))
+            .collect();
+        let mut cells = vec![
+            Inline::code(named(row)),
+            Inline::from(row.class.rsplit('.').next().unwrap_or(&row.class)),
+            Inline::from(row.kind.checked()),
+            Inline::code(layouts.join("; ")),
+            optional(row.own_error),
+        ];
+        cells.extend(local.then(|| optional(row.local_error)));
+        cells.extend([
+            optional(row.propagated_error),
+            figure(row.noise).into(),
+            row.verdict.to_string().into(),
+        ]);
+        cells
+    };
     Table {
         caption: "Module calls, in the order in which they end",
-        columns: vec![
-            ("layer", Align::Left),
-            ("class", Align::Left),
-            ("what is checked", Align::Left),
-            ("output", Align::Left),
-            ("own error", Align::Right),
-            ("propagated", Align::Right),
-            ("rounding", Align::Right),
-            ("result", Align::Left),
-        ],
-        rows: rows
-            .iter()
-            .map(|row| {
-                let layouts: Vec<&str> = row
-                    .outputs
-                    .iter()
-                    .map(|tensor| tensor.layout.as_ref().map_or("?", |(layout, _)| layout.as_str()))
-                    .collect();
-                vec![
-                    Inline::code(named(row)),
-                    Inline::from(row.class.rsplit('.').next().unwrap_or(&row.class)),
-                    Inline::from(row.kind.checked()),
-                    Inline::code(layouts.join("; ")),
-                    optional(row.own_error),
-                    optional(row.propagated_error),
-                    figure(row.noise).into(),
-                    row.verdict.to_string().into(),
-                ]
-            })
-            .collect(),
+        columns,
+        rows: rows.iter().map(cells).collect(),
     }
 }

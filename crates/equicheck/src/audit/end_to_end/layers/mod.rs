@@ -3,14 +3,14 @@
 //! For each call two numbers: the *propagated* error of its output, and its *own* error, that of its output on exactly
 //! transformed clean inputs. Where symmetry is lost is settled by intervention (METHOD 14).
 
+mod alone;
 mod hidden;
 mod infer;
+mod local;
 mod matching;
 mod search;
 mod segments;
 mod timeline;
-
-use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
@@ -22,7 +22,9 @@ use super::super::measure::{Scales, norm};
 use super::super::noise;
 use super::super::sampling::{Draws, Part, Purpose};
 use super::{DoubleModel, EndToEnd};
+use alone::{Alone, Scene};
 use hidden::Hidden;
+use local::Local;
 use matching::{Located, Order, Use};
 use timeline::Status;
 
@@ -52,11 +54,14 @@ struct Probe {
 }
 
 /// What was seen of one module call, over all passes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Seen {
     own: Option<f64>,
+    /// Whether it gives the same again on its own inputs.
+    repeats: bool,
     reads_state: bool,
     fails: bool,
+    local: Option<Local>,
 }
 
 /// What was seen of one tensor of the first sample's pass, over all passes.
@@ -185,20 +190,21 @@ impl EndToEnd<'_> {
         let mut figures: Vec<Figures> = Vec::new();
         let mut seen: Vec<Seen> = Vec::new();
         let mut sighted: Option<Sighting> = None;
-        let mut probes = 0;
+        let (mut probes, mut left_out) = (0, 0);
         for sample in self.probes().into_iter().take(SAMPLES) {
-            if reference.is_some() && self.spent(LAST) {
+            let first = reference.is_none();
+            if !first && self.spent(LAST) {
                 break;
             }
-            let mut passes = match self.passes(model, constants.take().as_deref_mut(), (sample, reference.is_none()), wide)? {
+            let mut passes = match self.passes(model, constants.take().as_deref_mut(), (sample, first), wide)? {
                 Ok(passes) => passes,
-                Err(why) if reference.is_none() => {
+                Err(why) if first => {
                     return Ok(Err(format!("the model fails when it is watched: {why}")));
                 }
                 Err(_) => break,
             };
             probes += passes.moved.len();
-            if reference.is_none() {
+            if first {
                 figures = vec![Figures { vanishes: true, ..Figures::default() }; passes.clean.tensors.len()];
                 seen = vec![Seen::default(); passes.clean.calls.len()];
                 reference = Some(self.first_look(&passes, sample, roundoff)?);
@@ -212,7 +218,12 @@ impl EndToEnd<'_> {
                 passes.moved[k].0.element = element;
             }
             take_up(&mut figures, &passes, &places, (&here, &bound), roundoff);
-            self.own_errors(model, &passes, reference, &here, &bound, &mut seen)?;
+            let calls = Alone::all(&reference.trace, &passes.clean, &here, &bound);
+            self.own_errors(model, &passes, &calls, &mut seen)?;
+            if first {
+                let scene = Scene { reference, figures: &figures, sample, wide };
+                left_out = self.local_errors(model, &scene, &calls, &mut seen)?;
+            }
             if let Some(tracing) = tracing_of(model) {
                 tracing.forget();
             }
@@ -245,6 +256,7 @@ impl EndToEnd<'_> {
             precision: if wide { "float64".to_owned() } else { String::new() },
             probes,
             skipped: skipped.collect(),
+            left_out,
             rows,
             breaks: breaks.into_iter().map(|found| found.broken).collect(),
             notes,
@@ -423,75 +435,35 @@ impl EndToEnd<'_> {
         &mut self,
         model: &mut dyn Model,
         passes: &Passes,
-        reference: &Reference,
-        here: &[Option<usize>],
-        bound: &[Option<BoundLayout>],
+        calls: &[Alone<'_>],
         seen: &mut [Seen],
     ) -> Result<(), Error> {
         let Some(tracing) = tracing_of(model) else { return Ok(()) };
-        let clean = &passes.clean;
-        let positions: BTreeMap<(&str, usize), usize> =
-            clean.calls.iter().enumerate().map(|(k, call)| ((call.path.as_str(), call.number), k)).collect();
-        for (k, call) in reference.trace.calls.iter().enumerate().skip(1) {
+        for call in calls {
             if self.spent(LAST) {
                 break;
             }
-            let Some(&position) = positions.get(&(call.path.as_str(), call.number)) else { continue };
-            let known =
-                |leaf: &TracedLeaf| here[leaf.tensor].and_then(|at| clean.tensors[at].values.as_ref());
-            let inputs: Option<Vec<&Tensor>> = call.inputs.iter().map(known).collect();
-            let outputs: Option<Vec<&Tensor>> = call.outputs.iter().map(known).collect();
-            let (Some(inputs), Some(outputs)) = (inputs, outputs) else { continue };
-            let judged = |leaves: &[TracedLeaf], values: &[&Tensor]| {
-                leaves
-                    .iter()
-                    .zip(values)
-                    .all(|(leaf, tensor)| bound[leaf.tensor].is_some() || !tensor.dtype().is_inexact())
+            let seen = &mut seen[call.row];
+            let Some(repeated) = self.again(tracing, call, &call.inputs(None))? else {
+                seen.fails = true;
+                continue;
             };
-            if outputs.is_empty() || !judged(&call.inputs, &inputs) || !judged(&call.outputs, &outputs) {
+            if !repeated.iter().zip(&call.outputs).all(|(a, b)| a.same_bits(b.value)) {
+                seen.reads_state = true;
                 continue;
             }
-            let mut again = |inputs: &[Tensor]| -> Result<Option<Vec<Tensor>>, Error> {
-                self.calls.count("replays of modules");
-                match tracing.replay(position, inputs) {
-                    Ok(tensors) if tensors.len() == outputs.len() => Ok(Some(tensors)),
-                    Ok(_) | Err(CallError::Raised(_)) => Ok(None),
-                    Err(CallError::Interrupted) => Err(Error::Interrupted),
-                }
-            };
-            let own: Vec<Tensor> = inputs.iter().map(|tensor| (*tensor).clone()).collect();
-            let Some(repeated) = again(&own)? else {
-                seen[k].fails = true;
-                continue;
-            };
-            if !repeated.iter().zip(&outputs).all(|(a, b)| a.same_bits(b)) {
-                seen[k].reads_state = true;
-                continue;
-            }
-            let known = |probe: &Probe| {
-                let mut layouts = call.inputs.iter().chain(&call.outputs).filter_map(|leaf| bound[leaf.tensor].as_ref());
-                layouts.all(|layout| matching::is_known(layout, &probe.element))
-            };
+            seen.repeats = true;
             let probes = passes.moved.iter().map(|(probe, _)| probe);
-            for probe in probes.filter(|probe| !probe.permutes && known(probe)) {
-                let acted: Vec<Tensor> = call
-                    .inputs
-                    .iter()
-                    .zip(&inputs)
-                    .map(|(leaf, tensor)| match &bound[leaf.tensor] {
-                        Some(layout) => layout.act(&probe.element, tensor),
-                        None => (*tensor).clone(),
-                    })
-                    .collect();
-                let Some(returned) = again(&acted)? else {
-                    seen[k].fails = true;
+            for probe in probes.filter(|probe| !probe.permutes && call.knows(&probe.element)) {
+                let Some(returned) = self.again(tracing, call, &call.inputs(Some(&probe.element)))? else {
+                    seen.fails = true;
                     break;
                 };
-                for ((leaf, before), after) in call.outputs.iter().zip(&outputs).zip(&returned) {
-                    let Some(layout) = &bound[leaf.tensor] else { continue };
-                    let error = error(layout, None, &probe.element, before, Some(after));
+                for (leaf, after) in call.outputs.iter().zip(&returned) {
+                    let Some(layout) = leaf.layout else { continue };
+                    let error = error(layout, None, &probe.element, leaf.value, Some(after));
                     let error = error.unwrap_or(f64::INFINITY);
-                    seen[k].own = Some(seen[k].own.unwrap_or(0.0).max(error));
+                    seen.own = Some(seen.own.unwrap_or(0.0).max(error));
                 }
             }
         }
@@ -689,6 +661,8 @@ fn rows(
                     None
                 }
             });
+            let local = seen.local.and_then(Local::remark);
+            let notes: Vec<String> = note.into_iter().chain(local).collect();
             let container = trace.calls.iter().any(|other| other.parent == Some(k));
             LayerRow {
                 location: call.path.clone(),
@@ -701,8 +675,9 @@ fn rows(
                 own_error: seen.own,
                 propagated_error: propagated,
                 noise,
+                local_error: seen.local.and_then(Local::error),
                 verdict,
-                note,
+                note: (!notes.is_empty()).then(|| notes.join("; ")),
             }
         })
         .collect()

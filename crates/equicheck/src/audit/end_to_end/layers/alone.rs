@@ -1,0 +1,115 @@
+//! Module calls by themselves: those whose tensors all have layouts, to be called again on other inputs.
+
+use std::collections::BTreeMap;
+
+use crate::Error;
+use crate::model::{CallError, Tensor, Trace, TracedLeaf, Tracing};
+use crate::symmetry::{BoundLayout, Element};
+
+use super::super::EndToEnd;
+use super::matching::is_known;
+use super::{Figures, Reference};
+
+/// A tensor of such a call.
+#[derive(Clone, Copy)]
+pub(super) struct Leaf<'a> {
+    /// Its number in the reference's pass.
+    pub(super) tensor: usize,
+    pub(super) value: &'a Tensor,
+    /// How it transforms; whole numbers may lack it.
+    pub(super) layout: Option<&'a BoundLayout>,
+}
+
+impl Leaf<'_> {
+    /// As an element moves it.
+    pub(super) fn acted(&self, element: &Element) -> Tensor {
+        self.layout.map_or_else(|| self.value.clone(), |layout| layout.act(element, self.value))
+    }
+}
+
+/// A module call whose tensors are all known, with values.
+pub(super) struct Alone<'a> {
+    /// Position in the reference's pass.
+    pub(super) row: usize,
+    /// Position in the pass that is kept.
+    pub(super) position: usize,
+    pub(super) inputs: Vec<Leaf<'a>>,
+    pub(super) outputs: Vec<Leaf<'a>>,
+}
+
+impl<'a> Alone<'a> {
+    /// All calls of this kind but the root, in the order in which they began. `here` and `bound` are by tensor of the
+    /// reference's pass: the tensor of the clean pass, and its layout.
+    pub(super) fn all(
+        reference: &Trace,
+        clean: &'a Trace,
+        here: &[Option<usize>],
+        bound: &'a [Option<BoundLayout>],
+    ) -> Vec<Self> {
+        let positions: BTreeMap<(&str, usize), usize> =
+            clean.calls.iter().enumerate().map(|(k, call)| ((call.path.as_str(), call.number), k)).collect();
+        let leaves = |leaves: &[TracedLeaf]| -> Option<Vec<Leaf<'a>>> {
+            let known = leaves.iter().map(|leaf| {
+                let value = clean.tensors[here[leaf.tensor]?].values.as_ref()?;
+                let layout = bound[leaf.tensor].as_ref();
+                let judged = layout.is_some() || !value.dtype().is_inexact();
+                judged.then_some(Leaf { tensor: leaf.tensor, value, layout })
+            });
+            known.collect()
+        };
+        let calls = reference.calls.iter().enumerate().skip(1);
+        calls
+            .filter_map(|(row, call)| {
+                let position = *positions.get(&(call.path.as_str(), call.number))?;
+                let (inputs, outputs) = (leaves(&call.inputs)?, leaves(&call.outputs)?);
+                (!outputs.is_empty()).then_some(Self { row, position, inputs, outputs })
+            })
+            .collect()
+    }
+
+    /// Its own inputs, as they were or acted on.
+    pub(super) fn inputs(&self, element: Option<&Element>) -> Vec<Tensor> {
+        let acted = |leaf: &Leaf<'_>| element.map_or_else(|| leaf.value.clone(), |g| leaf.acted(g));
+        self.inputs.iter().map(acted).collect()
+    }
+}
+
+impl Alone<'_> {
+    /// Whether the element says how every axis of its tensors moves.
+    pub(super) fn knows(&self, element: &Element) -> bool {
+        let mut layouts = self.inputs.iter().chain(&self.outputs).filter_map(|leaf| leaf.layout);
+        layouts.all(|layout| is_known(layout, element))
+    }
+}
+
+/// What the passes over one sample showed of all tensors.
+pub(super) struct Scene<'a> {
+    pub(super) reference: &'a Reference,
+    pub(super) figures: &'a [Figures],
+    pub(super) sample: usize,
+    pub(super) wide: bool,
+}
+
+impl Scene<'_> {
+    /// What rounding explains of a call's outputs, relative.
+    pub(super) fn noise(&self, call: &Alone<'_>) -> f64 {
+        call.outputs.iter().map(|leaf| self.figures[leaf.tensor].noise).fold(0.0, f64::max)
+    }
+}
+
+impl EndToEnd<'_> {
+    /// What the module gives on other inputs; nothing where it raises or gives something else.
+    pub(super) fn again(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        call: &Alone<'_>,
+        inputs: &[Tensor],
+    ) -> Result<Option<Vec<Tensor>>, Error> {
+        self.calls.count("replays of modules");
+        match tracing.replay(call.position, inputs) {
+            Ok(tensors) if tensors.len() == call.outputs.len() => Ok(Some(tensors)),
+            Ok(_) | Err(CallError::Raised(_)) => Ok(None),
+            Err(CallError::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+}
