@@ -36,6 +36,8 @@ pub(crate) enum Purpose {
     Sizes = 61,
     /// Elements and rounding of passes that are looked into.
     Layers = 62,
+    /// Inputs of single modules; the index is that of the call.
+    Generic = 63,
     Analytic = 22,
     /// Elements under which gradients are compared.
     Gradients = 80,

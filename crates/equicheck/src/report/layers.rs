@@ -150,6 +150,52 @@ impl fmt::Display for LayerVerdict {
     }
 }
 
+/// What a module is looked at under, beside its clean activations and elements that permute nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Under {
+    /// Normal noise in place of its inputs, each of its own size.
+    GenericInputs,
+    /// Its clean inputs, permuted along the axes that the group permutes.
+    Permutations,
+    /// Its clean inputs, one half of the batch turned and the other not.
+    EntriesTurnedApart,
+}
+
+/// A check of one module beside its own error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerCheck {
+    /// What it was looked at under.
+    pub under: Under,
+    /// Largest relative error; `None` where it could not be called there, or gave values that are not finite.
+    #[serde(with = "figure::optional")]
+    pub error: Option<f64>,
+    /// What rounding explains of it.
+    #[serde(with = "figure")]
+    pub noise: f64,
+}
+
+impl LayerCheck {
+    /// How far above what rounding explains an error has to be (METHOD 9).
+    const ABOVE_NOISE: f64 = 10.0;
+
+    /// What there is to say of it for a module that is equivariant on its activations.
+    pub(crate) fn remark(&self) -> Option<String> {
+        let fails = |error: &f64| error.is_nan() || *error > Self::ABOVE_NOISE * self.noise;
+        match (self.under, self.error) {
+            (Under::GenericInputs, None) => Some("could not be checked on generic inputs".to_owned()),
+            (Under::GenericInputs, Some(error)) if fails(&error) => {
+                Some(format!("equivariant on these activations, not on generic inputs: error {error:.1e}"))
+            }
+            (Under::EntriesTurnedApart, Some(error)) if fails(&error) => Some(format!(
+                "mixes entries of the batch, which turn each other: error {error:.1e} where half of them is turned"
+            )),
+            // Under permutations it is its own error that is too large.
+            _ => None,
+        }
+    }
+}
+
 /// One call of a module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerRow {
@@ -180,6 +226,9 @@ pub struct LayerRow {
     /// continuous factors. `None` without such, for calls that hold others that have one, and where it does not exist.
     #[serde(default, with = "figure::optional")]
     pub local_error: Option<f64>,
+    /// What else was looked at.
+    #[serde(default)]
+    pub checks: Vec<LayerCheck>,
     /// What follows.
     pub verdict: LayerVerdict,
     /// Why, where the verdict alone does not say it.

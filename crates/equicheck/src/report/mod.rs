@@ -29,7 +29,8 @@ pub use exit::ExitStatus;
 pub use gradients::{GradientCheck, GradientRow};
 pub use json::{from_json, to_json};
 pub use layers::{
-    Break, BreakKind, Confidence, HiddenTensor, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin,
+    Break, BreakKind, Confidence, HiddenTensor, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict,
+    Layers, Origin, Under,
 };
 pub use markdown::to_markdown;
 pub use rows::{CompositionKind, CompositionRow, Outcome, Rows, StressKind, StressRow};

@@ -1,6 +1,6 @@
 //! The layer-wise section.
 
-use super::super::{Break, LayerRow, LayerStage, LayerVerdict, Layers};
+use super::super::{Break, LayerRow, LayerStage, LayerVerdict, Layers, Under};
 use super::{Align, Block, Document, Inline, Table, figure, item, not_run, optional};
 
 pub(super) fn layers(stage: &LayerStage, blocks: &mut Document) {
@@ -35,6 +35,7 @@ pub(super) fn layers(stage: &LayerStage, blocks: &mut Document) {
     blocks.push(item("Looked at", looked_at(layers)));
     if !layers.rows.is_empty() {
         blocks.push(Block::Table(table(&layers.rows)));
+        blocks.extend(looked_at_under(&layers.rows).map(Block::Table));
     }
     for row in &layers.rows {
         if let Some(note) = &row.note {
@@ -73,7 +74,6 @@ fn table(rows: &[LayerRow]) -> Table {
     let mut columns = vec![
         ("layer", Align::Left),
         ("class", Align::Left),
-        ("what is checked", Align::Left),
         ("output", Align::Left),
         ("own error", Align::Right),
     ];
@@ -88,7 +88,6 @@ fn table(rows: &[LayerRow]) -> Table {
         let mut cells = vec![
             Inline::code(named(row)),
             Inline::from(row.class.rsplit('.').next().unwrap_or(&row.class)),
-            Inline::from(row.kind.checked()),
             Inline::code(layouts.join("; ")),
             optional(row.own_error),
         ];
@@ -105,4 +104,38 @@ fn table(rows: &[LayerRow]) -> Table {
         columns,
         rows: rows.iter().map(cells).collect(),
     }
+}
+
+/// What comparing outputs says of each layer that was called alone, and its errors by what it was called under.
+fn looked_at_under(rows: &[LayerRow]) -> Option<Table> {
+    let alone: Vec<&LayerRow> =
+        rows.iter().filter(|row| row.own_error.is_some() || !row.checks.is_empty()).collect();
+    let check = |row: &LayerRow, under: Under| row.checks.iter().find(|check| check.under == under).cloned();
+    let used: Vec<(Under, &'static str)> = [
+        (Under::Permutations, "permutations"),
+        (Under::GenericInputs, "generic inputs"),
+        (Under::EntriesTurnedApart, "a batch turned in part"),
+    ]
+    .into_iter()
+    .filter(|(under, _)| alone.iter().any(|row| check(row, *under).is_some()))
+    .collect();
+    if alone.is_empty() {
+        return None;
+    }
+    let mut columns =
+        vec![("layer", Align::Left), ("what is checked", Align::Left), ("activations", Align::Right)];
+    columns.extend(used.iter().map(|(_, name)| (*name, Align::Right)));
+    let cells = |row: &&LayerRow| {
+        let mut cells = vec![Inline::code(named(row)), row.kind.checked().into(), optional(row.own_error)];
+        cells.extend(used.iter().map(|(under, _)| match check(row, *under) {
+            Some(check) => check.error.map_or_else(|| "not possible".into(), |error| figure(error).into()),
+            None => "-".into(),
+        }));
+        cells
+    };
+    Some(Table {
+        caption: "Layers called alone: largest error by what they were called on",
+        columns,
+        rows: alone.iter().map(cells).collect(),
+    })
 }

@@ -8,7 +8,7 @@ use crate::symmetry::{BoundLayout, Element};
 
 use super::super::EndToEnd;
 use super::matching::is_known;
-use super::{Figures, Reference};
+use super::{Figures, Passes, Reference};
 
 /// A tensor of such a call.
 #[derive(Clone, Copy)]
@@ -72,19 +72,22 @@ impl<'a> Alone<'a> {
         let acted = |leaf: &Leaf<'_>| element.map_or_else(|| leaf.value.clone(), |g| leaf.acted(g));
         self.inputs.iter().map(acted).collect()
     }
-}
 
-impl Alone<'_> {
     /// Whether the element says how every axis of its tensors moves.
     pub(super) fn knows(&self, element: &Element) -> bool {
-        let mut layouts = self.inputs.iter().chain(&self.outputs).filter_map(|leaf| leaf.layout);
-        layouts.all(|layout| is_known(layout, element))
+        self.leaves().filter_map(|leaf| leaf.layout).all(|layout| is_known(layout, element))
+    }
+
+    /// Inputs and outputs.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &Leaf<'a>> {
+        self.inputs.iter().chain(&self.outputs)
     }
 }
 
 /// What the passes over one sample showed of all tensors.
 pub(super) struct Scene<'a> {
     pub(super) reference: &'a Reference,
+    pub(super) passes: &'a Passes,
     pub(super) figures: &'a [Figures],
     pub(super) sample: usize,
     pub(super) wide: bool,

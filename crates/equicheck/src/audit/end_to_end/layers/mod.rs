@@ -4,6 +4,7 @@
 //! transformed clean inputs. Where symmetry is lost is settled by intervention (METHOD 14).
 
 mod alone;
+mod checks;
 mod hidden;
 mod infer;
 mod local;
@@ -14,7 +15,9 @@ mod timeline;
 
 use crate::Error;
 use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
-use crate::report::{Classification, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Shard};
+use crate::report::{
+    Classification, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Shard,
+};
 use crate::symmetry::{BoundLayout, Element, Factor, Layout};
 
 use super::super::evidence::Evidence;
@@ -62,6 +65,7 @@ struct Seen {
     reads_state: bool,
     fails: bool,
     local: Option<Local>,
+    checks: Vec<LayerCheck>,
 }
 
 /// What was seen of one tensor of the first sample's pass, over all passes.
@@ -221,7 +225,8 @@ impl EndToEnd<'_> {
             let calls = Alone::all(&reference.trace, &passes.clean, &here, &bound);
             self.own_errors(model, &passes, &calls, &mut seen)?;
             if first {
-                let scene = Scene { reference, figures: &figures, sample, wide };
+                let scene = Scene { reference, passes: &passes, figures: &figures, sample, wide };
+                self.checks(model, &scene, &calls, &mut seen)?;
                 left_out = self.local_errors(model, &scene, &calls, &mut seen)?;
             }
             if let Some(tracing) = tracing_of(model) {
@@ -661,8 +666,9 @@ fn rows(
                     None
                 }
             });
+            let beside = seen.checks.iter().filter(|_| !own_breaks).filter_map(LayerCheck::remark);
             let local = seen.local.and_then(Local::remark);
-            let notes: Vec<String> = note.into_iter().chain(local).collect();
+            let notes: Vec<String> = note.into_iter().chain(beside).chain(local).collect();
             let container = trace.calls.iter().any(|other| other.parent == Some(k));
             LayerRow {
                 location: call.path.clone(),
@@ -676,6 +682,7 @@ fn rows(
                 propagated_error: propagated,
                 noise,
                 local_error: seen.local.and_then(Local::error),
+                checks: seen.checks.clone(),
                 verdict,
                 note: (!notes.is_empty()).then(|| notes.join("; ")),
             }
