@@ -222,7 +222,10 @@ class Tracer:
         name = str(tensor.dtype).removeprefix("torch.")
         size = tensor.numel() * tensor.element_size()
         values = None
-        if name in DTYPES and tensor.layout is torch.strided and self._held + size <= self._limit:
+        # Within torch.func's transformations a tensor stands for several, whose values cannot be read.
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        strided = name in DTYPES and tensor.layout is torch.strided and not wrapped
+        if strided and self._held + size <= self._limit:
             values = tensor.detach().clone()
             self._held += size
         self.tensors.append((list(tensor.shape), name, values))
