@@ -1,0 +1,143 @@
+"""Audits the networks of ``hidden_networks``: one line each; what the layer stage should have said and did not.
+
+python tests/hidden_audits.py                    # the healthy ones
+python tests/hidden_audits.py -k egnn -v         # those whose name contains it, in detail
+python tests/hidden_audits.py --bugs --depths 0,3,7 [--families painn,gnn] [--strength 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import traceback
+from typing import Any
+
+import torch
+
+import equicheck
+from hidden_networks import HEALTHY
+
+#: As much of a plan as an end-to-end verdict needs here.
+PLAN: dict[str, Any] = {"samples": 3, "transforms": 4, "gradients": False}
+
+
+#: Rows without a layout that a line names.
+SHOWN = 4
+
+
+def audited(model: Any, options: dict[str, Any]) -> tuple[equicheck.Report, float]:
+    """A report, and the seconds that it took."""
+    began = time.perf_counter()
+    double = all(p.dtype == torch.float64 for p in model.parameters())
+    plan = PLAN | {"precision": "as_is" if double else "both"}
+    report = equicheck.audit(model, **(plan | options))
+    return report, time.perf_counter() - began
+
+
+def counts(report: equicheck.Report) -> str:
+    """Forwards and replays of the layer stage."""
+    calls = report.plan["calls_by_purpose"]
+    return f"{calls.get('layers', 0):3d} fw {calls.get('replays of modules', 0):4d} rp"
+
+
+def unknown(report: equicheck.Report) -> tuple[list[str], int]:
+    """Rows whose output has no known layout, and how many rows there are."""
+    rows = report.layers.get("rows", [])
+    return [
+        row["location"] + (f"#{row['call']}" if row["call"] else "")
+        for row in rows
+        if row["verdict"] in ("not_known", "undetermined", "cannot_judge")
+    ], len(rows)
+
+
+def said(report: equicheck.Report) -> list[str]:
+    """Breaks, in short."""
+    return [
+        f"{found.location}#{found.call} {found.kind} {found.confidence} left {found.remaining:.0e}"
+        + (f" between {found.between}" if found.between else "")
+        for found in report.breaks
+    ]
+
+
+def details(report: equicheck.Report) -> None:
+    """The rows of the layer stage."""
+    for name, output in report.outputs.items():
+        print(f"    output {name}: {output.verdict} {output.classification} {output.violation:.1e}")
+    for row in report.layers.get("rows", []):
+        layouts = ", ".join(f"{leaf['shape']} {' / '.join(leaf['layout'] or ['?'])}" for leaf in row["outputs"])
+        errors = " ".join("     -  " if e is None else f"{e:8.1e}" for e in (row["own_error"], row["propagated_error"]))
+        print(f"    {row['location']}#{row['call']:<2} {row['verdict']:14} {errors}  {layouts}  {row['note'] or ''}")
+    for note in report.layers.get("notes", []):
+        print(f"    note: {note}")
+
+
+def healthy(pattern: str, verbose: bool, samples: int) -> int:
+    """Audits healthy networks; the number of those of which a break was named, or that did not pass."""
+    alarms = known = total = 0
+    kinds = {entry.kind for entry in HEALTHY.values()}
+    seconds: list[float] = []
+    for entry in HEALTHY.values():
+        if pattern not in (entry.kind if pattern in kinds else entry.name):
+            continue
+        try:
+            report, took = audited(entry.audited_model(), entry.audit_options(samples))
+        except Exception:  # the run goes on
+            alarms += 1
+            print(f"{entry.name:26} CRASH {traceback.format_exc(limit=-1).strip().splitlines()[-1]}")
+            continue
+        seconds.append(took)
+        missing, count = unknown(report)
+        known, total = known + count - len(missing), total + count
+        wrong = bool(report.breaks) or report.verdict != "PASS" or report.layers["status"] != "ran"
+        alarms += wrong
+        line = f"{entry.name:24} {report.verdict:4.4} {took:4.1f} s {counts(report)} "
+        line += f" known {count - len(missing):3d}/{count:<3d}"
+        if report.breaks:
+            line += f"  BREAK {'; '.join(said(report))}"
+        if missing:
+            line += f"  not: {' '.join(missing[:SHOWN])}" + (f" (+{len(missing) - SHOWN})" if missing[SHOWN:] else "")
+        print(line, flush=True)
+        if verbose:
+            details(report)
+        elif wrong:
+            print(
+                f"    {[(name, output.reason) for name, output in report.outputs.items() if output.verdict != 'PASS']}"
+            )
+            print(f"    {report.layers.get('reason', '')}")
+    if seconds:
+        print(
+            f"{len(seconds)} networks, {alarms} with a break or without PASS; layouts known in {known} of {total} rows;"
+            f" median {statistics.median(seconds):.2f} s, longest {max(seconds):.1f} s"
+        )
+    return alarms
+
+
+def outcome(report: equicheck.Report, accepted: tuple[str, ...], kind: str) -> str:
+    """How what was said compares with the module that is to be blamed."""
+    found = report.first_break
+    if found is None:
+        return "none"
+    if found.location in accepted and found.kind == kind:
+        return "right" if len(report.breaks) == 1 else "right, and more"
+    if found.kind == "bracket":
+        return "bracket"
+    if found.location in accepted:
+        return "other kind"
+    return "neighbour" if found.kind == "functional" else "wrong"
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-k", default="", help="part of a name, or a kind")
+    parser.add_argument("-v", action="store_true", help="all rows of all layers")
+    parser.add_argument("--samples", type=int, default=3)
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    return min(healthy(chosen.k, chosen.v, chosen.samples), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
