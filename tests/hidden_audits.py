@@ -12,12 +12,14 @@ import statistics
 import sys
 import time
 import traceback
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 import equicheck
-from hidden_networks import HEALTHY
+from hidden_networks import BUGS, FAMILIES, HEALTHY, LAYERS, network
 
 #: As much of a plan as an end-to-end verdict needs here.
 PLAN: dict[str, Any] = {"samples": 3, "transforms": 4, "gradients": False}
@@ -128,14 +130,69 @@ def outcome(report: equicheck.Report, accepted: tuple[str, ...], kind: str) -> s
     return "neighbour" if found.kind == "functional" else "wrong"
 
 
+def bugs(families: list[str], kinds: list[str], depths: list[int], strength: float, samples: int, verbose: bool) -> int:
+    """Audits planted bugs; the number of those that were not located. A line per family and bug, a word per depth."""
+    tally: dict[str, Counter[str]] = {family: Counter() for family in families}
+    seconds: list[float] = []
+    for family in families:
+        for bug in BUGS[family]:
+            if kinds and bug not in kinds:
+                continue
+            line, wrong = f"{family:16} {bug:13}", []
+            for depth in depths:
+                model, options, expected = network(family, bug, depth, strength, samples=samples)
+                assert expected is not None
+                try:
+                    report, took = audited(model, options)
+                except Exception:  # the run goes on
+                    word, what = "CRASH", [traceback.format_exc(limit=-1).strip().splitlines()[-1]]
+                else:
+                    word, what = outcome(report, *expected), said(report)
+                    if word == "none":
+                        what = [f"{report.verdict}, layers {report.layers['status']}"]
+                    seconds.append(took)
+                tally[family][word] += 1
+                line += f"  {depth}: {word}"
+                if word != "right":
+                    wrong.append(f"    {depth}: {expected[0][0]} {expected[1]} was to be named; {'; '.join(what)}")
+                    if verbose and word != "CRASH":
+                        print(*wrong[-1:], sep="\n")
+                        details(report)
+            print("\n".join([line, *wrong]), flush=True)
+    total = sum(tally.values(), Counter())
+    for name, counted in [*tally.items(), ("all", total)]:
+        print(f"{name:16} {counted['right']:3d} of {counted.total():3d} right  {dict(counted)}")
+    if seconds:
+        print(f"median {statistics.median(seconds):.2f} s, longest {max(seconds):.1f} s")
+    return total.total() - total["right"]
+
+
+def listed(text: str, known: Iterable[str]) -> list[str]:
+    """Names with commas between; all where there are none."""
+    names = [name for name in text.split(",") if name]
+    if unknown_names := [name for name in names if name not in known]:
+        raise SystemExit(f"no `{unknown_names[0]}`; there are {', '.join(known)}")
+    return names or list(known)
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", default="", help="part of a name, or a kind")
     parser.add_argument("-v", action="store_true", help="all rows of all layers")
     parser.add_argument("--samples", type=int, default=3)
+    parser.add_argument("--bugs", action="store_true", help="planted bugs, and not the healthy networks")
+    parser.add_argument("--depths", default="0,3,7", help="layers of the bugs, 0 to 7, or `all`")
+    parser.add_argument("--families", default="", help=", ".join(FAMILIES))
+    parser.add_argument("--kinds", default="", help="of bugs: " + ", ".join(dict.fromkeys(sum(BUGS.values(), ()))))
+    parser.add_argument("--strength", type=float, default=1.0)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
+    if chosen.bugs:
+        depths = range(LAYERS) if chosen.depths == "all" else [int(depth) for depth in chosen.depths.split(",")]
+        kinds = listed(chosen.kinds, dict.fromkeys(sum(BUGS.values(), ())))
+        families = listed(chosen.families, FAMILIES)
+        return min(bugs(families, kinds, list(depths), chosen.strength, chosen.samples, chosen.v), 1)
     return min(healthy(chosen.k, chosen.v, chosen.samples), 1)
 
 

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from hidden import ENTRIES as HEALTHY
 from hidden import Entry
+from hidden.planted import BUGS, FAMILIES, LAYERS, Planted, network
 
-__all__ = ["HEALTHY", "Entry"]
+__all__ = ["BUGS", "FAMILIES", "HEALTHY", "LAYERS", "Entry", "Planted", "network"]

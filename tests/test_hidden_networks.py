@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hidden import truth
-from hidden_networks import HEALTHY
+from hidden_networks import BUGS, FAMILIES, HEALTHY, LAYERS, network
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +32,47 @@ def test_the_catalogue_is_wide() -> None:
     for entry in HEALTHY.values():
         model = entry.build(0)
         assert any(isinstance(module, nn.Module) for module in model.children())
+
+
+FAMILY = pytest.mark.parametrize("family", FAMILIES)
+
+
+@FAMILY
+def test_a_family_is_healthy_unless_a_bug_is_planted(family: str) -> None:
+    entry = FAMILIES[family].entry
+    assert truth.error(entry, network(family).model, elements=2) < entry.tolerance
+    # What stands in place of a healthy module is wrong by nothing but the bug.
+    for bug in BUGS[family]:
+        model = network(family, bug, strength=0).model
+        assert truth.error(entry, model, samples=1, elements=1) < entry.tolerance
+
+
+@FAMILY
+def test_a_bug_breaks_a_family_wherever_it_is_planted_and_in_proportion(family: str) -> None:
+    entry = FAMILIES[family].entry
+
+    def error(bug: str, at: int, strength: float) -> float:
+        return truth.error(entry, network(family, bug, at, strength).model, samples=1, elements=1)
+
+    for bug in BUGS[family]:
+        for at in (0, LAYERS - 1):
+            assert error(bug, at, 1) > 1e-6, (bug, at)
+        assert 5 < error(bug, 3, 1e-3) / error(bug, 3, 1e-4) < 20, bug
+
+
+@FAMILY
+def test_what_is_to_be_blamed_is_a_module_of_the_family(family: str) -> None:
+    assert network(family).expected is None
+    for bug in BUGS[family]:
+        model, _, expected = network(family, bug, 5)
+        (paths, kind) = expected
+        assert kind == ("functional" if bug == "container" else "module")
+        for path in paths:
+            module = model.get_submodule(path)
+            assert path.startswith("layers.5")
+            # One cannot say of what no module inside a module sees whether it is its code or a child.
+            assert not list(module.children()) or kind == "functional"
+    with pytest.raises(ValueError, match="from 0 to 7"):
+        network(family, "container", 8)
+    with pytest.raises(ValueError, match="no bug"):
+        network(family, "gravity")
