@@ -122,7 +122,7 @@ def outcome(report: equicheck.Report, accepted: tuple[str, ...], kind: str) -> s
     if found is None:
         return "none"
     if found.location in accepted and found.kind == kind:
-        return "right" if len(report.breaks) == 1 else "right, and more"
+        return "right" if len(report.breaks) == 1 else "and more"
     if found.kind == "bracket":
         return "bracket"
     if found.location in accepted:
