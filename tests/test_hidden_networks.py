@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hidden import truth
+from hidden.case import generator
 from hidden_networks import BUGS, FAMILIES, HEALTHY, LAYERS, network
 
 
@@ -24,6 +25,24 @@ def _double() -> Iterator[None]:
 def test_a_healthy_network_is_equivariant_to_rounding(name: str) -> None:
     entry = HEALTHY[name]
     assert truth.error(entry, entry.build(0)) < entry.tolerance
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_inputs_and_outputs_move_as_they_are_declared(name: str) -> None:
+    """Or equivariance would be no news: what transforms changes, and outputs depend on what moves."""
+    entry = HEALTHY[name]
+    inputs, random, model = entry.inputs(0), generator(1), entry.build(0)
+    elements = [truth.draw(entry, inputs, random) for _ in range(4)]
+    moved = [{key: truth.act(entry.in_layouts[key], x, g, inputs) for key, x in inputs.items()} for g in elements]
+    assert any(not torch.equal(x, inputs[key]) for other in moved for key, x in other.items())
+    outputs = truth.outputs(entry.out_layouts, model(**inputs))
+    others = truth.outputs(entry.out_layouts, model(**entry.inputs(3)))  # as many nodes, other values
+    for key, (layout, y) in outputs.items():
+        assert y.isfinite().all()
+        assert y.shape != others[key][1].shape or not torch.allclose(y, others[key][1])
+        # A larger group has larger words: what is moved at all is moved by one of four elements.
+        changes = max((truth.act(layout, y, g, inputs) - y).abs().max().item() for g in elements)
+        assert changes == 0 or changes > 1e-6, (key, changes)
 
 
 def test_the_catalogue_is_wide() -> None:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import clouds, frames, graphs, images, lorentz, sets, tensors
+from . import clouds, frames, graphs, images, lorentz, sets, tensors, unusual
 from .case import ENTRIES, Entry, Inputs
 
-__all__ = ["ENTRIES", "Entry", "Inputs", "clouds", "frames", "graphs", "images", "lorentz", "sets", "tensors"]
+__all__ = [
+    "ENTRIES",
+    "Entry",
+    "Inputs",
+    "clouds",
+    "frames",
+    "graphs",
+    "images",
+    "lorentz",
+    "sets",
+    "tensors",
+    "unusual",
+]

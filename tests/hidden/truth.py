@@ -12,7 +12,10 @@ from torch import nn
 
 from .case import Entry, Inputs, generator
 
-GRIDS = ("length", "height", "width")
+GRIDS = {"1": ("length",), "2": ("height", "width"), "3": ("depth", "height", "width")}
+
+#: Rows and columns of xx, yy, zz, yz, xz, xy.
+VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Element:
     flip: bool = False
     phase: float = 0.0
     sign: float = 1.0
+    scale: float = 1.0
 
 
 def normal(random: torch.Generator, *shape: int) -> torch.Tensor:
@@ -86,9 +90,9 @@ def draw(entry: Entry, inputs: Inputs, random: torch.Generator) -> Element:
                 label = inputs[segments]
                 order = order[torch.argsort(label[order], stable=True)]
             element.permutations[name] = order
-        elif match := re.fullmatch(r"(\d*)T\((\d)\)", factor):
+        elif match := re.fullmatch(r"(\d*)T\((\d)\)(?: @ (\w+))?", factor):
             step = int(match[1] or 1)
-            axes = GRIDS[:1] if match[2] == "1" else GRIDS[1:]
+            axes = (match[3],) if match[3] else GRIDS[match[2]]
             element.shifts = {axis: step * integer(20) for axis in axes}
         elif factor in ("C4", "D4"):
             element.turns, element.flip = integer(4), factor == "D4" and bool(integer(2))
@@ -98,6 +102,8 @@ def draw(entry: Entry, inputs: Inputs, random: torch.Generator) -> Element:
             element.matrix = lorentz(random, factor != "O(1,3)")
         elif factor == "U(1)":
             element.phase = 6.28 * torch.rand(1, generator=random).item()
+        elif factor == "Scale":
+            element.scale = 0.5 + torch.rand(1, generator=random).item()
         elif factor == "Z2":
             element.sign = 1.0 - 2.0 * integer(2)
         else:
@@ -142,6 +148,9 @@ def act(layout: str | None, x: torch.Tensor, g: Element, inputs: Inputs) -> torc
         elif word == "sign":
             x = x * g.sign
             continue
+        elif word.startswith("scale^"):
+            x = x * g.scale ** int(word[6:])
+            continue
         elif word.startswith("charge^"):
             angle = torch.tensor(int(word[7:]) * g.phase, dtype=torch.float64)
             x = x * torch.exp(1j * angle)
@@ -170,6 +179,12 @@ def on_axis(word: str, x: torch.Tensor, axis: int, g: Element, inputs: Inputs) -
     matrix = g.matrix
     if matrix is None and word in ("vector", "point"):
         matrix = turn(g.turns, False)[:2, :2]
+    if word == "voigt":
+        assert matrix is not None
+        i, j = VOIGT
+        full = x.new_zeros(*x.movedim(axis, -1).shape[:-1], 3, 3)
+        full[..., i, j] = full[..., j, i] = x.movedim(axis, -1)
+        return (matrix @ full @ matrix.T)[..., i, j].movedim(-1, axis)
     if word in ("vector", "point", "pseudovector", "covector"):
         assert matrix is not None
         if word == "pseudovector":
