@@ -8,6 +8,7 @@ python tests/hidden_audits.py --bugs --depths 0,3,7 [--families painn,gnn] [--st
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -29,12 +30,17 @@ PLAN: dict[str, Any] = {"samples": 3, "transforms": 4, "gradients": False}
 SHOWN = 4
 
 
-def audited(model: Any, options: dict[str, Any]) -> tuple[equicheck.Report, float]:
-    """A report, and the seconds that it took."""
+def audited(model: Any, options: dict[str, Any]) -> tuple[equicheck.Report | str, float]:
+    """A report, or how the engine failed, and the seconds that it took."""
     began = time.perf_counter()
     double = all(p.dtype == torch.float64 for p in model.parameters())
     plan = PLAN | {"precision": "as_is" if double else "both"}
-    report = equicheck.audit(model, **(plan | options))
+    try:
+        report: equicheck.Report | str = equicheck.audit(model, **(plan | options))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the run goes on, after a panic too, which is no Exception
+        report = traceback.format_exc(limit=-1).strip().splitlines()[-1]
     return report, time.perf_counter() - began
 
 
@@ -83,11 +89,10 @@ def healthy(pattern: str, verbose: bool, samples: int) -> int:
     for entry in HEALTHY.values():
         if pattern not in (entry.kind if pattern in kinds else entry.name):
             continue
-        try:
-            report, took = audited(entry.audited_model(), entry.audit_options(samples))
-        except Exception:  # the run goes on
+        report, took = audited(entry.audited_model(), entry.audit_options(samples))
+        if isinstance(report, str):
             alarms += 1
-            print(f"{entry.name:26} CRASH {traceback.format_exc(limit=-1).strip().splitlines()[-1]}")
+            print(f"{entry.name:24} CRASH {report}", flush=True)
             continue
         seconds.append(took)
         missing, count = unknown(report)
@@ -122,7 +127,7 @@ def outcome(report: equicheck.Report, accepted: tuple[str, ...], kind: str) -> s
     if found is None:
         return "none"
     if found.location in accepted and found.kind == kind:
-        return "right" if len(report.breaks) == 1 else "and more"
+        return "right" if {other.location for other in report.breaks} <= set(accepted) else "and more"
     if found.kind == "bracket":
         return "bracket"
     if found.location in accepted:
@@ -142,20 +147,19 @@ def bugs(families: list[str], kinds: list[str], depths: list[int], strength: flo
             for depth in depths:
                 model, options, expected = network(family, bug, depth, strength, samples=samples)
                 assert expected is not None
-                try:
-                    report, took = audited(model, options)
-                except Exception:  # the run goes on
-                    word, what = "CRASH", [traceback.format_exc(limit=-1).strip().splitlines()[-1]]
+                report, took = audited(model, options)
+                seconds.append(took)
+                if isinstance(report, str):
+                    word, what = "crash", [report]
                 else:
                     word, what = outcome(report, *expected), said(report)
                     if word == "none":
                         what = [f"{report.verdict}, layers {report.layers['status']}"]
-                    seconds.append(took)
                 tally[family][word] += 1
                 line += f"  {depth}: {word}"
                 if word != "right":
                     wrong.append(f"    {depth}: {expected[0][0]} {expected[1]} was to be named; {'; '.join(what)}")
-                    if verbose and word != "CRASH":
+                    if verbose and not isinstance(report, str):
                         print(*wrong[-1:], sep="\n")
                         details(report)
             print("\n".join([line, *wrong]), flush=True)
@@ -186,6 +190,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kinds", default="", help="of bugs: " + ", ".join(dict.fromkeys(sum(BUGS.values(), ()))))
     parser.add_argument("--strength", type=float, default=1.0)
     chosen = parser.parse_args(arguments)
+    os.environ["RUST_BACKTRACE"] = "1" if chosen.v else "0"
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     if chosen.bugs:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -82,16 +82,22 @@ def test_a_fault_in_what_nobody_sees_is_drawn_again(monkeypatch: pytest.MonkeyPa
     assert len(drawn) == 3
 
 
+class Pair(NamedTuple):
+    one: torch.Tensor
+    two: torch.Tensor
+
+
 def test_trees_of_tensors_are_changed_in_one_place() -> None:
     class Tree(nn.Module):
         def forward(self, x: torch.Tensor) -> Any:
-            return {"a": [x, (x + 1, torch.arange(3))], "b": x + 2}
+            return {"a": [x, Pair(x + 1, torch.arange(3))], "b": x + 2}
 
     tree = Tree()
     inject(tree, 1, lambda y: y * 0)
     x = torch.ones(3)
     found = tree(x)
     assert found["a"][0] is x
+    assert isinstance(found["a"][1], Pair)
     assert [t.sum().item() for t in injections.tensors(found)] == [3, 0, 9]
 
 
@@ -113,6 +119,7 @@ START, END = "the start of its forward", "the end of its forward"
     [
         ([], "none"),
         ([("1", "module", None)], "right"),
+        ([("1", "module", None), ("1", "module", None)], "right"),
         ([("1", "module", None), ("2", "module", None)], "and more"),
         ([("2", "module", None), ("1", "module", None)], "wrong"),
         ([("1", "functional", ("1.0", END))], "neighbour"),  # a leaf has no code between calls
