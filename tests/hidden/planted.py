@@ -58,6 +58,7 @@ def components(axis: int, channel: int | None) -> dict[str, Wrong]:
         "half": lambda y, *_: y + first(y, axis) * (y.bfloat16().to(y.dtype) - y),
     }
     if channel is not None:
+        made["parity"] = lambda y, *_: torch.linalg.cross(y, y.roll(1, channel), dim=axis)
         made["channel"] = lambda y, *_: y + first(y, channel) * (y.abs() - y)
     return made
 
@@ -401,17 +402,30 @@ def causal(_: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return 2 * x.cumsum(0) / torch.arange(1, len(x) + 1, dtype=x.dtype)[:, None]
 
 
+class Table(nn.Module):
+    """A learned constant per channel, with as many positions as ``x`` has."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (0.3 * self.value).expand_as(x)
+
+
 class SetLayer(Layer):
     axis = 0
 
     def __init__(self) -> None:
         super().__init__()
+        self.table = Table(1, 8)
         self.attention = SelfAttention()
         self.norm = nn.LayerNorm(8)
         self.up, self.activation, self.down = nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8)
         self.last = nn.LayerNorm(8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.table(x)
         x = self.norm(x + self.between(self.attention(x)))
         return self.last(x + self.down(self.activation(self.up(x))))
 
@@ -435,11 +449,13 @@ class CnnLayer(Layer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.table = Table(1, 5, 1, 1)
         self.conv = nn.Conv2d(5, 5, 3, padding=1, padding_mode="circular")
         self.norm = nn.BatchNorm2d(5)
         self.activation = nn.SiLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.table(x)
         return x + self.activation(self.norm(self.between(self.conv(x))))
 
 
@@ -598,6 +614,7 @@ CLOUD = cloud()
 VECTOR_SLOTS = {
     "nonlinearity": "squash", "linear": "mix", "norm": "norm", "bias": "norm", "sign": "mix", "half": "mix",
     "channel": "squash",
+    "parity": "mix",
 }  # fmt: skip
 
 family(
@@ -634,7 +651,7 @@ family(
         positions(0, 1),
         nonlinearity="activation", leak="up", norm="norm", sign="down", half="down", channel="activation",
     )
-    | {"order": ("attention", causal)},
+    | {"order": ("attention", causal), "table": ("table", lambda y, *_: y + ramp(y, 0))},
 )  # fmt: skip
 family(
     "cnn", "image", Cnn, images((7, 10), (9, 11), (10, 7)), "T(2)",
@@ -643,7 +660,7 @@ family(
         positions(3, 1),
         nonlinearity="activation", leak="conv", norm="norm", sign="norm", half="conv", channel="activation",
     )
-    | {"padding": ("conv", open_edges)},
+    | {"padding": ("conv", open_edges), "table": ("table", lambda y, *_: y + ramp(y, 2) * ramp(y, 3))},
     domain="periodic",
 )  # fmt: skip
 family(
