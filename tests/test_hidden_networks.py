@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import nn
 
 from hidden import truth
 from hidden.case import generator
@@ -49,8 +48,8 @@ def test_the_catalogue_is_wide() -> None:
     assert len(HEALTHY) >= 40
     assert {entry.kind for entry in HEALTHY.values()} == {"point-cloud", "graph", "set", "image", "Lorentz"}
     for entry in HEALTHY.values():
-        model = entry.build(0)
-        assert any(isinstance(module, nn.Module) for module in model.children())
+        # torch alone, from which no layout can be read.
+        assert {type(module).__module__.split(".")[0] for module in entry.build(0).modules()} <= {"torch", "hidden"}
 
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
@@ -73,9 +72,9 @@ def test_a_bug_breaks_a_family_wherever_it_is_planted_and_in_proportion(family: 
     def error(bug: str, at: int, strength: float) -> float:
         return truth.error(entry, network(family, bug, at, strength).model, samples=1, elements=1)
 
-    for bug in BUGS[family]:
-        for at in (0, LAYERS - 1):
-            assert error(bug, at, 1) > 1e-6, (bug, at)
+    for number, bug in enumerate(BUGS[family]):
+        at = (0, LAYERS - 1)[number % 2]
+        assert error(bug, at, 1) > 1e-6, (bug, at)
         assert 5 < error(bug, 3, 1e-3) / error(bug, 3, 1e-4) < 20, bug
 
 

@@ -89,7 +89,7 @@ def plant(module: nn.Module, wrong: Wrong, strength: float) -> None:
 
 
 class Layer(nn.Module):
-    """``ramp``: axis and size of what the layer's own forward does wrong between two modules."""
+    """``strength``: of what the layer's own forward does wrong between two modules, along ``axis``."""
 
     axis = -1
 
