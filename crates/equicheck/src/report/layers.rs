@@ -134,6 +134,8 @@ pub enum LayerVerdict {
     CannotJudge,
     /// The layout of some tensor is not known.
     NotKnown,
+    /// No element moves what goes in or comes out.
+    NotMoved,
 }
 
 impl fmt::Display for LayerVerdict {
@@ -146,6 +148,7 @@ impl fmt::Display for LayerVerdict {
             LayerVerdict::Undetermined => "undetermined",
             LayerVerdict::CannotJudge => "cannot judge",
             LayerVerdict::NotKnown => "not known",
+            LayerVerdict::NotMoved => "not moved by the group",
         })
     }
 }

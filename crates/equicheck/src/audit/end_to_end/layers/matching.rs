@@ -71,7 +71,7 @@ impl Entries {
         (size > 0.0 && size.is_finite()).then(|| Self { before: before / size, after: after / size, tolerance })
     }
 
-    /// The farthest that an entry is from what it would be in this order, over the noise that would explain it.
+    /// The farthest that an entry is from what it would be in this order, over the root mean square entry.
     pub(super) fn missed(&self, order: &[usize]) -> f64 {
         let miss = |(i, from): (usize, &usize)| {
             let difference = &self.after.row(i) - &self.before.row(*from);
@@ -202,4 +202,68 @@ pub(super) fn with_orders(
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, ArrayD, Axis};
+
+    use super::{Entries, nearest, order_of};
+    use crate::audit::sampling::{Draws, Purpose};
+
+    const NOISE: f64 = 1e-15;
+    const ORDER: [usize; 6] = [3, 0, 5, 1, 4, 2];
+
+    fn draws() -> Draws {
+        Draws::new(1, 0, 0, Purpose::Layers)
+    }
+
+    /// Six entries, and the same in another order along the second axis.
+    fn shuffled(width: usize) -> (ArrayD<f64>, ArrayD<f64>) {
+        let mut draws = draws();
+        let before = Array2::from_shape_fn((width, 6), |_| draws.normal()).into_dyn();
+        let after = before.select(Axis(1), &ORDER);
+        (before, after)
+    }
+
+    #[test]
+    fn the_order_of_entries_is_found_by_comparing_them() {
+        let (before, after) = shuffled(4);
+        let entries = Entries::new(&before, &after, 1, NOISE).expect("one shape");
+        assert_eq!(order_of(&[entries], &mut draws()), Some(ORDER.to_vec()));
+        let unmoved = Entries::new(&before, &before, 1, NOISE).expect("one shape");
+        assert_eq!(order_of(&[unmoved], &mut draws()), Some((0..6).collect()));
+    }
+
+    #[test]
+    fn entries_that_one_tensor_cannot_tell_apart_another_does() {
+        let (mut before, _) = shuffled(4);
+        let first = before.index_axis(Axis(1), 0).to_owned();
+        before.index_axis_mut(Axis(1), 4).assign(&first);
+        let after = before.select(Axis(1), &ORDER);
+        let alike = Entries::new(&before, &after, 1, NOISE).expect("one shape");
+        let (before, after) = shuffled(3);
+        let told = Entries::new(&before, &after, 1, NOISE).expect("one shape");
+        assert_eq!(order_of(&[alike, told], &mut draws()), Some(ORDER.to_vec()));
+    }
+
+    #[test]
+    fn a_wrong_entry_has_no_order_but_a_nearest_one() {
+        let (before, mut after) = shuffled(4);
+        after.index_axis_mut(Axis(1), 2).mapv_inplace(|v| 1.1 * v);
+        let entries = [Entries::new(&before, &after, 1, NOISE).expect("one shape")];
+        assert_eq!(order_of(&entries, &mut draws()), None);
+        assert_eq!(nearest(&entries), Some(ORDER.to_vec()));
+        assert!(entries[0].missed(&ORDER) > 0.01);
+    }
+
+    #[test]
+    fn no_order_is_found_where_two_entries_take_the_same() {
+        let (before, mut after) = shuffled(4);
+        let first = after.index_axis(Axis(1), 0).to_owned();
+        after.index_axis_mut(Axis(1), 1).assign(&first);
+        let entries = [Entries::new(&before, &after, 1, NOISE).expect("one shape")];
+        assert_eq!(order_of(&entries, &mut draws()), None);
+        assert_eq!(nearest(&entries), None);
+    }
 }

@@ -16,7 +16,7 @@ mod timeline;
 use crate::Error;
 use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
 use crate::report::{
-    Classification, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Shard,
+    Classification, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard,
 };
 use crate::symmetry::{BoundLayout, Element, Factor, Layout};
 
@@ -610,6 +610,10 @@ fn rows(
 ) -> Vec<LayerRow> {
     let Reference { trace, layouts, .. } = reference;
     let status: Vec<Status> = figures.iter().map(Figures::status).collect();
+    let is_unmoved = |leaf: &TracedLeaf| {
+        let hidden = layouts[leaf.tensor].as_ref();
+        hidden.is_none_or(|hidden| hidden.origin == Origin::Invariant)
+    };
     let mut order: Vec<usize> = (1..trace.calls.len()).collect();
     order.sort_by_key(|k| trace.calls[*k].ended);
     let tensors = |leaves: &[TracedLeaf]| {
@@ -654,6 +658,8 @@ fn rows(
                 (LayerVerdict::NotKnown, None)
             } else if !call.outputs.is_empty() && outputs().all(|f| f.vanishes) {
                 (LayerVerdict::Undetermined, Some("its output is zero".to_owned()))
+            } else if call.inputs.iter().chain(&call.outputs).all(is_unmoved) {
+                (LayerVerdict::NotMoved, None)
             } else {
                 (LayerVerdict::Ok, None)
             };

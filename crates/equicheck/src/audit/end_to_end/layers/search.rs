@@ -125,6 +125,12 @@ impl EndToEnd<'_> {
             let others: Vec<Patch> =
                 causes.iter().enumerate().filter(|(j, _)| *j != k).flat_map(|(_, c)| c.mend.clone()).collect();
             let Some(layout) = scene.mended_by(suspect, mend) else { continue };
+            // Behind it everything is invariant: whatever is put there mends the model.
+            let unmoved = scene.overwritten(suspect, &Element::default(), 0);
+            let all: Vec<Patch> = others.iter().cloned().chain(unmoved).collect();
+            if self.patched(model, scene, &all)?.is_some_and(|(_, error)| scene.gone(error)) {
+                continue;
+            }
             for child in scene.of_shape_before(suspect, &layout) {
                 let patches = scene.overwritten_by(&child, &layout);
                 let all: Vec<Patch> = others.iter().chain(&patches).cloned().collect();
@@ -183,22 +189,6 @@ impl EndToEnd<'_> {
                 }
                 if scene.gone(error) {
                     break;
-                }
-            }
-            if std::env::var_os("EQ_DEBUG").is_some() {
-                eprintln!(
-                    "suspect {} #{} {:?} at {} {} input {}: own {own:.2e} best {:?} left {left:.2e} floor {:.1e}",
-                    scene.clean.calls[suspect.call].path,
-                    scene.clean.calls[suspect.call].number,
-                    suspect.kind,
-                    scene.clean.calls[suspect.seen_at].path,
-                    scene.probe.part,
-                    suspect.input,
-                    best.as_ref().map(|b| (b.1, b.0.iter().map(|p| matches!(p, Patch::Conjugate { .. })).collect::<Vec<_>>())),
-                    scene.floor
-                );
-                for t in tensors_of(&scene.clean, &suspect) {
-                    eprintln!("   tensor {t} {:?} layouts {:?} err {:?}", scene.clean.tensors[t].shape, scene.layouts[t].iter().map(|l| l.layout().to_string()).collect::<Vec<_>>(), errors[t]);
                 }
             }
             let suspect = scene.behind_private(suspect, &ruled_out);
@@ -265,8 +255,11 @@ impl EndToEnd<'_> {
     ) -> Result<Vec<Found>, Error> {
         let mended = causes.last().is_some_and(|cause| scene.gone(cause.left));
         let mut found = Vec::new();
+        let mut before = scene.before;
         for Cause { suspect, own, left, .. } in causes {
-            let confidence = if !mended || suspect.kind == BreakKind::Bracket {
+            let took_part = left < (1.0 - GONE) * before;
+            before = left;
+            let confidence = if !mended || !took_part || suspect.kind == BreakKind::Bracket {
                 Confidence::Low
             } else if suspect.seen_at != 0 && self.is_vacuous(model, scene, &suspect)? {
                 Confidence::Medium
@@ -592,15 +585,12 @@ impl Scene<'_> {
             return suspect;
         }
         let inputs = &self.clean.calls[suspect.seen_at].inputs;
-        let made = |other: &&Suspect| {
-            !other.input
-                && tensors_of(&self.clean, other)
-                    .any(|t| self.guessed[t] && inputs.iter().any(|leaf| leaf.tensor == t))
-        };
-        if !ruled_out.iter().any(|other| made(&other)) {
+        let mut fits_nothing = inputs.iter().map(|leaf| leaf.tensor).filter(|t| self.guessed[*t]);
+        let shows = |other: &Suspect, t: usize| tensors_of(&self.clean, other).any(|tensor| tensor == t);
+        if !fits_nothing.any(|t| ruled_out.iter().any(|other| shows(other, t))) {
             return suspect;
         }
-        let Some(first) = ruled_out.iter().find(|other| other.kind == BreakKind::Module) else { return suspect };
+        let Some(first) = ruled_out.first() else { return suspect };
         let names = (name(&self.clean, first.seen_at), name(&self.clean, suspect.seen_at));
         let parent = self.clean.calls[suspect.call].parent.unwrap_or(0);
         Suspect { call: parent, kind: BreakKind::Bracket, between: Some(names), ..suspect }
