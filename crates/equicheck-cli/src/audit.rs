@@ -201,6 +201,7 @@ fn prepare(
         (Some(onnx), _) => {
             let library = file.model.onnxruntime.get().map(|path| folder.join(path));
             let model = runtime.open(&folder.join(onnx), file.model.backend.get().copied(), library, host)?;
+            check_outputs(&file, &specification, &model, host)?;
             // A double-precision copy takes what it is given in double precision.
             if options.precision != Precision::Float64 {
                 check_dtypes(&file, &model, &names, &mut samples.clone(), host)?;
@@ -232,6 +233,24 @@ fn prepare(
         (None, None) => return Err(CouldNotRun::Failed("the audit file names no model".to_owned())),
     };
     Ok(Ready { specification, options, model, samples, file })
+}
+
+/// Outputs that are left out must be there too: the graph knows all of its own.
+fn check_outputs(
+    file: &AuditFile,
+    specification: &Specification,
+    model: &OnnxModel,
+    host: &dyn Host,
+) -> Result<(), CouldNotRun> {
+    let known: Vec<&str> = model.outputs().iter().map(|port| port.name.as_str()).collect();
+    match specification.outputs().iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let returned = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let error = equicheck::Error::MissingOutput { name: name.clone(), returned };
+            Err(file.located(&error).map_or_else(|| error.into(), |error| marked(&error, host)))
+        }
+    }
 }
 
 /// The first sample must have the element types that the graph takes.

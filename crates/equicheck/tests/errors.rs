@@ -224,10 +224,6 @@ fn bad_tensors() -> Vec<Example> {
             "no output has a layout, so there is nothing to audit; the model returned `output` [4, 3]",
         ),
         (
-            error_of(ALL, SPACE, &[("output", Some("nodes vector")), ("aux", None)], &points, &options, echo),
-            "the model returned no output `aux`; it returned `output` [4, 3]",
-        ),
-        (
             error_of(ALL, SPACE, &[("0", Some("nodes vector"))], &points, &options, pair),
             "`out_layouts`: output `1` is an entry of a tuple and has no layout: give one, or None to leave it out",
         ),

@@ -425,12 +425,6 @@ impl<'a> EndToEnd<'a> {
                 return Err(Error::MissingOutput { name: name.to_owned(), returned: returned() });
             }
         }
-        for (name, _) in self.specification.outputs().iter().filter(|(_, layout)| layout.is_none()) {
-            let inside = format!("{name}.");
-            if !outputs.iter().any(|o| o.name == *name || o.name.starts_with(&inside)) {
-                return Err(Error::MissingOutput { name: name.clone(), returned: returned() });
-            }
-        }
         for output in outputs.iter().filter(|o| o.positional && o.tensor.is_some()) {
             if !self.specification.outputs().iter().any(|(name, _)| *name == output.name) {
                 return Err(Error::Option {
