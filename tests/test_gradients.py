@@ -121,6 +121,16 @@ class Gated(nn.Module):
         return mixed * torch.sigmoid(self.gate(v.square().sum(-1)))[..., None]
 
 
+def test_a_path_that_is_cut_at_x_or_at_its_image_alone_is_a_gradient_of_zero() -> None:
+    class Cut(Gated):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return super().forward(v if v[0, 0, 0] > 0 else v.detach())
+
+    torch.manual_seed(0)
+    (row,) = rows(check_vectors(Cut()), check="input", mode="eval")
+    assert (row["outcome"], row["max_relative_f64"]) == ("violated", pytest.approx(1.0, abs=0.5))
+
+
 def test_invariant_inputs_pass() -> None:
     mlp = nn.Sequential(nn.Linear(CHANNELS, 8), nn.Tanh(), nn.Linear(8, 2))
     report = check(

@@ -122,24 +122,97 @@ def test_two_causes_are_both_named() -> None:
     assert [found.location for found in report.breaks] == ["activations.0", "activations.2"]
 
 
-def test_what_is_restored_later_is_no_break() -> None:
-    class Bias(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + torch.tensor([1.0, 2.0, 3.0], dtype=x.dtype)
+def test_a_weak_cause_behind_a_strong_one_is_named_too() -> None:
+    class Weak(NormTanh):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return super().forward(v) + 0.02 * torch.tanh(v)
 
-    class Cancels(nn.Module):
+    model = Net()
+    model.activations[0] = Tanh()
+    model.activations[2] = Weak()
+    report = audited(model)
+    assert [found.location for found in report.breaks] == ["activations.0", "activations.2"]
+    assert report.breaks[-1].remaining < 1e-10
+
+
+def test_state_is_put_back_before_every_pass() -> None:
+    class Grows(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.bias = Bias()
-            self.net = Net()
+            self.register_buffer("calls", torch.zeros(()))
+            self.calls: torch.Tensor
 
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return v * self.calls
+
+    model = Net(depth=2)
+    model.activations[0] = Grows()
+    report = audited(model)
+    (row,) = [row for row in report.layers["rows"] if row["location"] == "activations.0"]
+    assert row["propagated_error"] < 1e-14
+    assert row["own_error"] < 1e-14
+    assert row["noise"] < 1e-14
+
+
+def test_where_all_behind_a_break_is_invariant_another_place_would_mend_it_too() -> None:
+    class Lengths(Net):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.net(self.bias(x))  # which takes differences
+            return super().forward(x).square().sum(-1)
 
-    report = audited(Cancels(), hidden_layouts={"bias": "nodes vector"})
+    model = Lengths(depth=2)
+    model.activations[0] = Tanh()
+    found = audited(model, out_layouts="nodes").first_break
+    assert found is not None
+    assert (found.location, found.confidence) == ("activations.0", "medium")
+
+
+def test_a_break_is_looked_for_under_elements_that_permute_nothing_first() -> None:
+    class Ramp(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            rows = torch.arange(len(v), dtype=v.dtype)[:, None, None]
+            return v * (1 + rows) + 0.01 * torch.tanh(v)
+
+    model = Net(depth=2)
+    model.activations[0] = Ramp()
+    found = audited(model).first_break
+    assert found is not None
+    assert (found.location, found.factor) == ("activations.0", "O(3)")
+
+
+class Bias(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.tensor([1.0, 2.0, 3.0], dtype=x.dtype)
+
+
+class Cancels(nn.Module):
+    """A bias, and a network that takes differences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = Bias()
+        self.net = Net()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(self.bias(x))
+
+
+CANCELS = {"bias": "nodes vector", "net.first": {"out": "nodes channel vector"}}
+
+
+def test_what_is_restored_later_is_no_break() -> None:
+    report = audited(Cancels(), hidden_layouts=CANCELS)
     assert report.verdict == "PASS"
     assert report.first_break is None
     assert verdicts(report)["bias"] == "restored_later"
+
+
+def test_what_is_restored_later_is_no_part_of_a_break_behind_it() -> None:
+    model = Cancels()
+    model.net.activations[1] = Tanh()
+    report = audited(model, hidden_layouts=CANCELS)
+    assert [found.location for found in report.breaks] == ["net.activations.1"]
+    assert report.breaks[0].confidence == "high"
 
 
 class Forces(nn.Module):
@@ -261,6 +334,18 @@ def test_the_model_is_left_as_it_was() -> None:
     assert nn.Module.__call__ is call
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_compiled_model_is_looked_into_as_it_was() -> None:
+    torch.compiler.reset()
+    model = Net(depth=2)
+    model.activations[1] = Tanh()
+    compiled = audited(torch.compile(model, backend="eager"), samples=2, transforms=2)
+    plain = audited(model, samples=2, transforms=2)
+    assert compiled.first_break is not None
+    assert compiled.first_break.location == "activations.1"
+    assert compiled.first_break.source == plain.first_break.source
+    assert compiled.layers["rows"] == plain.layers["rows"]
 
 
 def test_a_budget_that_cuts_the_pairs_leaves_time_for_layers() -> None:
