@@ -1,5 +1,7 @@
 //! The derivative of the action at the identity: `d rho(X) x`, without differences.
 
+use std::collections::BTreeMap;
+
 use ndarray::{Array2, ArrayD, Axis, Slice};
 
 use super::super::element::Element;
@@ -81,7 +83,11 @@ fn add_segment(
             }
         }
     }
-    let Some(matrix) = derivative(generator, &segment.representation)? else { return Some(()) };
+    if let Representation::Fractional(_) | Representation::User(_) = segment.representation {
+        return None;
+    }
+    let Some(matrix) = generator.matrix() else { return Some(()) };
+    let matrix = derivative(generator, matrix, &segment.representation)?;
     for start in segment.starts() {
         for ((row, column), entry) in matrix.indexed_iter().filter(|(_, entry)| **entry != 0.0) {
             let from = values.index_axis(Axis(at), start + column * segment.stride);
@@ -91,26 +97,24 @@ fn add_segment(
     Some(())
 }
 
-/// The matrix `d rho(X)`; `Some(None)` where it is zero.
-fn derivative(generator: &Generator, representation: &Representation) -> Option<Option<Array2<f64>>> {
-    let Some(matrix) = generator.matrix() else {
-        return match representation {
-            Representation::Fractional(_) | Representation::User(_) => None,
-            _ => Some(None),
-        };
-    };
+/// The matrix `d rho(X)` of a generator that turns vectors by `matrix`.
+fn derivative(
+    generator: &Generator,
+    matrix: Array2<f64>,
+    representation: &Representation,
+) -> Option<Array2<f64>> {
     match representation {
         Representation::Vector
         | Representation::Point
         | Representation::PointModulo(_)
-        | Representation::Pseudovector => Some(Some(matrix)),
-        Representation::Covector => Some(Some(-matrix.reversed_axes())),
-        Representation::Frequency(m) => Some(Some(matrix * *m as f64)),
+        | Representation::Pseudovector => Some(matrix),
+        Representation::Covector => Some(-matrix.reversed_axes()),
+        Representation::Frequency(m) => Some(matrix * *m as f64),
         Representation::Irreps(_) | Representation::Voigt(_) | Representation::Quaternion => {
             let element =
-                generator.element(&Element::identity(matrix.nrows(), &Default::default()), PARAMETER);
+                generator.element(&Element::identity(matrix.nrows(), &BTreeMap::default()), PARAMETER);
             let turned = representation.matrix(&element)?;
-            logarithm(&turned).map(|log| Some(log / PARAMETER))
+            logarithm(&turned).map(|log| log / PARAMETER)
         }
         _ => None,
     }
@@ -136,8 +140,6 @@ fn logarithm(matrix: &Array2<f64>) -> Option<Array2<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::super::{Group, Layout};
     use super::*;
 

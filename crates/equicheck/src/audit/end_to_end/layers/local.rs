@@ -69,7 +69,13 @@ struct Flow {
     generator: Generator,
     step: f64,
     /// `d rho(X)` of inputs and outputs, where that is known of all.
-    tangents: Option<(Vec<Option<ArrayD<f64>>>, Vec<ArrayD<f64>>)>,
+    tangents: Option<Tangents>,
+}
+
+/// `d rho(X)` of a module's tensors; of inputs that have a layout.
+struct Tangents {
+    inputs: Vec<Option<ArrayD<f64>>>,
+    outputs: Vec<ArrayD<f64>>,
 }
 
 /// A module and its clean tensors.
@@ -114,7 +120,7 @@ impl Module<'_> {
                 .iter()
                 .map(|known| if known.layout.is_some() { tangent(known) } else { Some(zero(known)) })
                 .collect();
-            let tangents = outputs.filter(|_| all).map(|outputs| (inputs, outputs));
+            let tangents = outputs.filter(|_| all).map(|outputs| Tangents { inputs, outputs });
             flows.push(Flow { generator: generator.clone(), step, tangents });
         }
         flows
@@ -146,7 +152,7 @@ impl Module<'_> {
                 None => &up[o] - &down[o],
             };
             let slope = difference / (2.0 * h);
-            flow.tangents.as_ref().map_or_else(|| slope.clone(), |(_, turned)| &slope - &turned[o])
+            flow.tangents.as_ref().map_or_else(|| slope.clone(), |tangents| &slope - &tangents.outputs[o])
         };
         Ok(Some((0..self.outputs.len()).map(of).collect()))
     }
@@ -156,7 +162,7 @@ impl Module<'_> {
         let element = flow.generator.element(&self.identity, t);
         let of = |(k, known): (usize, &Known<'_>)| match (&known.layout, &flow.tangents) {
             (None, _) => known.value.clone(),
-            (Some(_), Some((tangents, _))) if known.value.dtype().is_inexact() => match &tangents[k] {
+            (Some(_), Some(tangents)) if known.value.dtype().is_inexact() => match &tangents.inputs[k] {
                 Some(tangent) => Tensor::from_real(known.value.to_real() + tangent * t, known.value.dtype()),
                 None => known.value.clone(),
             },
@@ -258,8 +264,7 @@ impl Module<'_> {
                 let (coarse, fine) = (at(&coarse[o]), at(&fine[o]));
                 let (clean, slope) = (at(&known.value.to_real()), (&fine * 4.0 - &coarse) / 3.0);
                 let apart = norm(&(&fine - &coarse)) / norm(&clean).max(norm(&slope));
-                // Written so that what is not a number is refused.
-                if !(apart <= agree) {
+                if apart.is_nan() || apart > agree {
                     let nothing = norm(&clean) == 0.0 && norm(&slope) == 0.0;
                     if nothing {
                         continue;
@@ -281,8 +286,7 @@ impl Module<'_> {
 }
 
 fn known<'a>(leaves: &[Leaf<'a>]) -> Vec<Known<'a>> {
-    let known =
-        |leaf: &Leaf<'a>| Known { value: leaf.value, layout: leaf.layout.map(|layout| smooth(layout)) };
+    let known = |leaf: &Leaf<'a>| Known { value: leaf.value, layout: leaf.layout.map(smooth) };
     leaves.iter().map(known).collect()
 }
 

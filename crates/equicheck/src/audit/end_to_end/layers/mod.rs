@@ -182,13 +182,7 @@ impl EndToEnd<'_> {
         evidence: &Evidence,
     ) -> Result<Result<Layers, String>, Error> {
         let roundoff = if wide { 2f64.powi(-53) } else { self.roundoff("") };
-        let broken: Vec<usize> = evidence
-            .decisions()
-            .iter()
-            .enumerate()
-            .filter(|(_, d)| matches!(d.classification, Classification::Approximate | Classification::Broken))
-            .map(|(o, _)| o)
-            .collect();
+        let broken = broken(evidence);
         let mut constants = self.copy_with_moved_constants(model);
         let mut reference: Option<Reference> = None;
         let mut figures: Vec<Figures> = Vec::new();
@@ -249,18 +243,10 @@ impl EndToEnd<'_> {
             self.breaks(model, evidence, &looked, sighted, &mut notes)?
         };
         let rows = rows(&reference, &figures, &seen, &breaks, broken.is_empty());
-        let trace = &reference.trace;
-        let skipped = trace.calls.iter().flat_map(|call| {
-            let of = |leaf: &TracedLeaf| {
-                let tensor = &trace.tensors[leaf.tensor];
-                tensor.values.is_none().then(|| format!("{} {}", call.path, leaf.name).trim_end().to_owned())
-            };
-            call.outputs.iter().filter_map(of).collect::<Vec<_>>()
-        });
         Ok(Ok(Layers {
             precision: if wide { "float64".to_owned() } else { String::new() },
             probes,
-            skipped: skipped.collect(),
+            skipped: skipped(&reference.trace),
             left_out,
             rows,
             breaks: breaks.into_iter().map(|found| found.broken).collect(),
@@ -571,6 +557,24 @@ fn change(
 
 fn scales_of(layout: Option<&BoundLayout>, before: Option<&Tensor>) -> Option<Scales> {
     Some(Scales::new([(layout?, &before?.to_real())].into_iter()))
+}
+
+/// Outputs whose error is no rounding.
+fn broken(evidence: &Evidence) -> Vec<usize> {
+    let decisions = evidence.decisions();
+    let breaks = |k: &usize| {
+        matches!(decisions[*k].classification, Classification::Approximate | Classification::Broken)
+    };
+    (0..decisions.len()).filter(breaks).collect()
+}
+
+/// Outputs of modules whose values were not kept.
+fn skipped(trace: &Trace) -> Vec<String> {
+    let leaves = trace.calls.iter().flat_map(|call| call.outputs.iter().map(move |leaf| (call, leaf)));
+    leaves
+        .filter(|(_, leaf)| trace.tensors[leaf.tensor].values.is_none())
+        .map(|(call, leaf)| format!("{} {}", call.path, leaf.name).trim_end().to_owned())
+        .collect()
 }
 
 /// What a module does, as far as its class tells.
