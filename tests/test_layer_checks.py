@@ -154,7 +154,9 @@ def features(seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("bug", [False, True])
-@pytest.mark.parametrize(("build", "output", "kind"), [(Attention, "nodes channel", "attention"), (Pool, "channel", "pooling")])
+@pytest.mark.parametrize(
+    ("build", "output", "kind"), [(Attention, "nodes channel", "attention"), (Pool, "channel", "pooling")]
+)
 def test_attention_and_pooling_are_looked_at_under_permutations(build: Any, output: str, kind: str, bug: bool) -> None:
     report = equicheck.audit(
         Outer(build(bug)), features, group="S(nodes)", in_layouts="nodes channel", out_layouts=output, **QUICK

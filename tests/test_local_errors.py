@@ -92,9 +92,7 @@ def test_turns_of_irreps_and_shifts_of_points_are_generators_too() -> None:
 
     inputs = vectors()
     x = inputs[0].double().numpy()
-    shifts = local_errors(
-        Outer(), inputs, group="T(3)", in_layouts="point", out_layouts="point", translation_scale=0.5
-    )
+    shifts = local_errors(Outer(), inputs, group="T(3)", in_layouts="point", out_layouts="point", translation_scale=0.5)
     derivatives = [(2 * x - 1) * 0.5 * e for e in np.eye(3)]
     wanted = np.sqrt(np.mean([np.sum(d**2) for d in derivatives])) / np.linalg.norm(x**2)
     assert shifts == {"square": pytest.approx(wanted, rel=1e-8)}
@@ -143,7 +141,12 @@ def test_shifts_of_a_torus_by_parts_of_a_pixel() -> None:
     inputs = [torch.randn(2, 8, 8, generator=random) for _ in range(2)]
     layouts = dict.fromkeys(("in_layouts", "out_layouts"), "channel height width")
     found = local_errors(
-        model, inputs, group="T(2)", domain="periodic", hidden_layouts=HIDDEN | {"act": HIDDEN["conv"]["out"]}, **layouts
+        model,
+        inputs,
+        group="T(2)",
+        domain="periodic",
+        hidden_layouts=HIDDEN | {"act": HIDDEN["conv"]["out"]},
+        **layouts,
     )
     assert found["conv"] is not None
     assert found["conv"] < 1e-8
