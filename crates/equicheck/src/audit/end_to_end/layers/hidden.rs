@@ -226,7 +226,9 @@ impl EndToEnd<'_> {
         };
         (0..=last)
             .rev()
-            .filter(|start| names.iter().zip(&shape[*start..]).all(|((_, of), own)| *own > 1 && fits(*own, *of)))
+            .filter(|start| {
+                names.iter().zip(&shape[*start..]).all(|((_, of), own)| *own > 1 && fits(*own, *of))
+            })
             .map(|start| {
                 let mut axes = infer::plain(shape);
                 for (k, (name, _)) in names.iter().enumerate() {

@@ -184,7 +184,9 @@ impl Inference<'_> {
         let shape = before.shape().to_vec();
         let before = before.to_real();
         let real = |trace: &Trace, at: Option<usize>| {
-            value(trace, at).map(crate::model::Tensor::to_real).filter(|after| after.shape() == before.shape())
+            value(trace, at)
+                .map(crate::model::Tensor::to_real)
+                .filter(|after| after.shape() == before.shape())
         };
         let after: Vec<Option<ArrayD<f64>>> =
             self.passes.iter().map(|pass| real(pass.trace, pass.there[tensor])).collect();
@@ -339,8 +341,11 @@ impl Inference<'_> {
             likely.extend(guesses.into_iter().map(|axes| (0.0, axes)));
         }
         likely.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut likely: Vec<Roles> =
-            likely.into_iter().filter(|(share, axes)| *share < 1.0 || *axes != nothing).map(|(_, axes)| axes).collect();
+        let mut likely: Vec<Roles> = likely
+            .into_iter()
+            .filter(|(share, axes)| *share < 1.0 || *axes != nothing)
+            .map(|(_, axes)| axes)
+            .collect();
         likely.extend(bases);
         likely.truncate(CANDIDATES);
         Err(likely)
@@ -395,7 +400,9 @@ impl Inference<'_> {
 
     /// Vectors that lie otherwise than along one axis: tensors of higher rank, and components before their channels.
     fn vectors(&self, values: &Values, base: &[Axis], fixed: &[Axis]) -> Vec<Roles> {
-        let Some(d) = self.stage.specification.group().dimension().filter(|d| *d > 1) else { return Vec::new() };
+        let Some(d) = self.stage.specification.group().dimension().filter(|d| *d > 1) else {
+            return Vec::new();
+        };
         let mut words = vec![Representation::Vector];
         if self.kinds.iter().any(|kind| kind.is(&Representation::Pseudovector)) {
             words.push(Representation::Pseudovector);
@@ -493,7 +500,8 @@ impl Inference<'_> {
                     break;
                 }
                 let expected = bound.act_on_real(&pass.element, &values.before);
-                let entries = value.as_ref().and_then(|value| Entries::new(&expected, value, at, values.noise));
+                let entries =
+                    value.as_ref().and_then(|value| Entries::new(&expected, value, at, values.noise));
                 let Some(entries) = entries else { break };
                 let Some(order) = nearest(std::slice::from_ref(&entries)) else { break };
                 before = before.max(entries.missed(&unmoved));
@@ -555,7 +563,8 @@ impl Inference<'_> {
 
 /// Axes that nothing moves.
 pub(super) fn plain(shape: &[usize]) -> Roles {
-    let name = |k: usize| if k + 1 == shape.len() && k > 0 { "channel".to_owned() } else { format!("axis{k}") };
+    let name =
+        |k: usize| if k + 1 == shape.len() && k > 0 { "channel".to_owned() } else { format!("axis{k}") };
     (0..shape.len()).map(|k| Axis::Plain { name: name(k), marked: k + 1 != shape.len() || k == 0 }).collect()
 }
 

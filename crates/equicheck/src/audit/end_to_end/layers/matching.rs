@@ -68,7 +68,11 @@ impl Entries {
         let (before, after) = (along(before, axis), along(after, axis));
         let size = (before.iter().map(|v| v * v).sum::<f64>() / before.nrows().max(1) as f64).sqrt();
         let tolerance = ABOVE_NOISE * noise;
-        (size > 0.0 && size.is_finite()).then(|| Self { before: before / size, after: after / size, tolerance })
+        (size > 0.0 && size.is_finite()).then(|| Self {
+            before: before / size,
+            after: after / size,
+            tolerance,
+        })
     }
 
     /// The farthest that an entry is from what it would be in this order, over the root mean square entry.

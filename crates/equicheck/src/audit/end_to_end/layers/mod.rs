@@ -194,13 +194,14 @@ impl EndToEnd<'_> {
             if !first && self.spent(LAST) {
                 break;
             }
-            let mut passes = match self.passes(model, constants.take().as_deref_mut(), (sample, first), wide)? {
-                Ok(passes) => passes,
-                Err(why) if first => {
-                    return Ok(Err(format!("the model fails when it is watched: {why}")));
-                }
-                Err(_) => break,
-            };
+            let mut passes =
+                match self.passes(model, constants.take().as_deref_mut(), (sample, first), wide)? {
+                    Ok(passes) => passes,
+                    Err(why) if first => {
+                        return Ok(Err(format!("the model fails when it is watched: {why}")));
+                    }
+                    Err(_) => break,
+                };
             probes += passes.moved.len();
             if first {
                 figures = vec![Figures { vanishes: true, ..Figures::default() }; passes.clean.tensors.len()];
@@ -212,7 +213,8 @@ impl EndToEnd<'_> {
             let here = hidden::matched(&places, &passes.clean);
             let bound = self.bound_hidden(&reference.layouts, &here, &passes.clean, sample);
             for k in 0..passes.moved.len() {
-                let element = self.ordered(reference, &bound, (&passes.clean, &here), &passes.moved[k], sample);
+                let element =
+                    self.ordered(reference, &bound, (&passes.clean, &here), &passes.moved[k], sample);
                 passes.moved[k].0.element = element;
             }
             take_up(&mut figures, &passes, &places, (&here, &bound), roundoff);
@@ -299,7 +301,8 @@ impl EndToEnd<'_> {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Layers);
         let inputs = self.nudged(sample, &inputs, &|_| None, &mut draws);
         if let Some(tracing) = tracing_of(model) {
-            quiet.extend(self.traced(tracing, sample, &inputs, &[], false)?.ok().map(|trace| (nudged, trace)));
+            quiet
+                .extend(self.traced(tracing, sample, &inputs, &[], false)?.ok().map(|trace| (nudged, trace)));
         }
         Ok(Ok(Passes { clean, quiet, moved }))
     }
@@ -377,7 +380,8 @@ impl EndToEnd<'_> {
             let mut elements = self.exact_elements(sample, &part, 1 + k as u64, count);
             if elements.is_empty() {
                 let planned = self.planned_elements(sample).into_iter().map(|(_, element)| element);
-                let exact = |element: &Element| !element.is_identity() && !self.cases[sample].interpolates(element);
+                let exact =
+                    |element: &Element| !element.is_identity() && !self.cases[sample].interpolates(element);
                 elements = planned.filter(exact).take(count).collect();
             }
             let probe = |element| Probe { element, part: part.name(), permutes, discrete };

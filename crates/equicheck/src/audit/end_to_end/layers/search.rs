@@ -103,7 +103,20 @@ impl EndToEnd<'_> {
             };
         }
         rank(&mut layouts, &clean, &moved, &probe.element);
-        let scene = Scene { sample, probe, inputs, clean, moved, layouts, guessed, noise, broken, wide, before, floor };
+        let scene = Scene {
+            sample,
+            probe,
+            inputs,
+            clean,
+            moved,
+            layouts,
+            guessed,
+            noise,
+            broken,
+            wide,
+            before,
+            floor,
+        };
         let causes = self.search(model, &scene, looked)?;
         let causes = self.of_another_type(model, &scene, causes)?;
         self.described(model, &scene, causes, looked)
@@ -122,8 +135,12 @@ impl EndToEnd<'_> {
             if suspect.kind != BreakKind::Functional || self.spent(LAST) {
                 continue;
             }
-            let others: Vec<Patch> =
-                causes.iter().enumerate().filter(|(j, _)| *j != k).flat_map(|(_, c)| c.mend.clone()).collect();
+            let others: Vec<Patch> = causes
+                .iter()
+                .enumerate()
+                .filter(|(j, _)| *j != k)
+                .flat_map(|(_, c)| c.mend.clone())
+                .collect();
             let Some(layout) = scene.mended_by(suspect, mend) else { continue };
             // Behind it everything is invariant: whatever is put there mends the model.
             let unmoved = scene.overwritten(suspect, &Element::default(), 0);
@@ -380,7 +397,8 @@ impl EndToEnd<'_> {
             let element = self.ordered(reference, &bound, (&clean, &here), &moved, sample);
             let trace;
             (probe, trace) = moved;
-            let passes = Passes { clean, quiet: Vec::new(), moved: vec![(Probe { element, ..probe }, trace)] };
+            let passes =
+                Passes { clean, quiet: Vec::new(), moved: vec![(Probe { element, ..probe }, trace)] };
             best = self.sighted(best, passes, (sample, wide), broken)?;
         }
         Ok(best)
@@ -490,7 +508,8 @@ impl Scene<'_> {
             .collect();
         // A tensor whose every use gives what it must does no harm: its layout is one that the language lacks.
         let is_served = |t: usize| {
-            let mut users = self.clean.calls.iter().filter(|call| call.inputs.iter().any(|leaf| leaf.tensor == t));
+            let mut users =
+                self.clean.calls.iter().filter(|call| call.inputs.iter().any(|leaf| leaf.tensor == t));
             let mut used = false;
             let fine = users.all(|call| {
                 used = true;
@@ -499,7 +518,8 @@ impl Scene<'_> {
             used && fine
         };
         let mended = |(t, status): (usize, &Status)| {
-            let harmless = *status != Status::Fine && (*status == Status::Broken || self.guessed[t]) && is_served(t);
+            let harmless =
+                *status != Status::Fine && (*status == Status::Broken || self.guessed[t]) && is_served(t);
             if harmless { Status::Fine } else { *status }
         };
         own.iter().enumerate().map(mended).collect()
@@ -558,7 +578,13 @@ impl Scene<'_> {
                 let [leaf] = &call.outputs[..] else { return false };
                 self.clean.tensors[leaf.tensor].shape == layout.shape() && differs(leaf.tensor)
             })
-            .map(|(k, _)| Suspect { call: k, kind: BreakKind::Module, between: None, seen_at: k, input: false })
+            .map(|(k, _)| Suspect {
+                call: k,
+                kind: BreakKind::Module,
+                between: None,
+                seen_at: k,
+                input: false,
+            })
             .collect()
     }
 
@@ -566,7 +592,8 @@ impl Scene<'_> {
         let element = &self.probe.element;
         let of = |call: &ModuleCall| {
             let [leaf] = &call.outputs[..] else { return None };
-            let before = value(&self.clean, Some(leaf.tensor)).filter(|before| before.shape() == layout.shape())?;
+            let before =
+                value(&self.clean, Some(leaf.tensor)).filter(|before| before.shape() == layout.shape())?;
             Some(Patch::Overwrite {
                 path: call.path.clone(),
                 number: call.number,
@@ -618,7 +645,8 @@ impl Scene<'_> {
             .flat_map(|call| {
                 let leaves = if input { &call.inputs } else { &call.outputs };
                 leaves.iter().filter_map(move |leaf| {
-                    let layout = self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
+                    let layout =
+                        self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
                     let before = value(&self.clean, Some(leaf.tensor))?;
                     Some(Patch::Overwrite {
                         path: call.path.clone(),
@@ -641,7 +669,8 @@ impl Scene<'_> {
                 .iter()
                 .filter(|leaf| !self.is_plain(leaf.tensor))
                 .map(|leaf| {
-                    let layout = self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
+                    let layout =
+                        self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
                     let layout = layout.clone();
                     Some((leaf.name.clone(), Action::new(layout, element.clone())))
                 })

@@ -64,7 +64,9 @@ pub(super) fn kinds<'a>(group: &Group, elements: impl Iterator<Item = &'a Elemen
                 // A vector is the irrep of degree 1 in e3nn's order.
                 if (improper || parity == Parity::of_harmonics(l)) && (l > 1 || polar_z) {
                     let irrep = Irrep::new(l, parity).ok();
-                    irreps.extend(irrep.map(|irrep| (irrep, Arrangement { polar_z, ..Arrangement::default() })));
+                    irreps.extend(
+                        irrep.map(|irrep| (irrep, Arrangement { polar_z, ..Arrangement::default() })),
+                    );
                 }
             }
         }
@@ -91,13 +93,16 @@ pub(super) fn copies_last(kinds: &[Kind], length: usize) -> Vec<Kind> {
     let arrangement = Arrangement { copies_last: true, ..Arrangement::default() };
     let several = |irrep: Irrep| {
         let of = move |copies: usize| {
-            let representation = Representation::Irreps(Irreps::new([(copies, irrep)]).ok()?.arranged(arrangement));
+            let representation =
+                Representation::Irreps(Irreps::new([(copies, irrep)]).ok()?.arranged(arrangement));
             Some(Kind { representation, irrep: None, dimension: copies * irrep.dim() })
         };
         (2..=length / irrep.dim()).filter_map(of)
     };
     let vector = |kind: &Kind| match kind.representation {
-        Representation::Vector => Irrep::new(1, Parity::Odd).ok().filter(|irrep| irrep.dim() == kind.dimension),
+        Representation::Vector => {
+            Irrep::new(1, Parity::Odd).ok().filter(|irrep| irrep.dim() == kind.dimension)
+        }
         Representation::Pseudovector => {
             Irrep::new(1, Parity::Even).ok().filter(|irrep| irrep.dim() == kind.dimension)
         }
