@@ -8,6 +8,10 @@ use equicheck::report::{
     Verdict, WorstCase,
 };
 
+// Beside this file, wherever it is included from.
+#[path = "inside.rs"]
+mod inside;
+
 fn summary(mean: f64, max: f64) -> Summary {
     Summary { mean, standard_deviation: mean / 4.0, median: mean * 0.9, quantile_95: max * 0.8, max }
 }
@@ -532,7 +536,7 @@ pub(crate) fn random() -> Report {
 }
 
 /// All of them, by name.
-pub(crate) fn all() -> [(&'static str, Report); 6] {
+pub(crate) fn all() -> [(&'static str, Report); 7] {
     [
         ("passing", passing()),
         ("failing", failing()),
@@ -540,5 +544,6 @@ pub(crate) fn all() -> [(&'static str, Report); 6] {
         ("cut_by_budget", cut_by_budget()),
         ("random", random()),
         ("interpolated", interpolated()),
+        ("inside", inside::inside()),
     ]
 }

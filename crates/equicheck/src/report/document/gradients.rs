@@ -86,8 +86,8 @@ fn table(rows: &[&GradientRow]) -> Table {
             ("by", Align::Left),
             ("pairs", Align::Right),
             ("max relative", Align::Right),
-            ("max relative f64", Align::Right),
-            ("noise floor", Align::Right),
+            ("in f64", Align::Right),
+            ("noise", Align::Right),
             ("outcome", Align::Left),
         ],
         rows: rows

@@ -330,8 +330,11 @@ impl Inference<'_> {
                 likely.push((1.0, axes));
             }
         }
-        for base in &bases {
-            if let Some(axes) = self.ordered(values, base, moves_values) {
+        // Frames turn, and come in another order.
+        let turned: Vec<Roles> =
+            bases.iter().flat_map(|base| self.with_a_vector(values, base, fixed)).collect();
+        for base in bases.iter().cloned().chain(turned) {
+            if let Some(axes) = self.ordered(values, &base, moves_values) {
                 return Ok(axes);
             }
         }
@@ -396,6 +399,19 @@ impl Inference<'_> {
         }
         let kinds: Vec<Kind> = self.kinds.iter().cloned().chain(copies).collect();
         segments::along(at, &passes, &values.quiet, self.roundoff, &kinds)
+    }
+
+    /// One axis as long as a vector, as a vector.
+    fn with_a_vector(&self, values: &Values, base: &[Axis], fixed: &[Axis]) -> Vec<Roles> {
+        let d = self.stage.specification.group().dimension().filter(|d| *d > 1);
+        let free = |at: &usize| is_plain(&base[*at]) && !matches!(fixed[*at], Axis::Permuted(_));
+        let places = (0..values.shape.len()).filter(|at| Some(values.shape[*at]) == d).filter(free);
+        let at = |at: usize| {
+            let mut axes = base.to_vec();
+            axes[at] = Axis::of(Representation::Vector);
+            axes
+        };
+        places.map(at).collect()
     }
 
     /// Vectors that lie otherwise than along one axis: tensors of higher rank, and components before their channels.

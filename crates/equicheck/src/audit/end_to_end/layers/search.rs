@@ -16,8 +16,6 @@ use super::{ABOVE_NOISE, Figures, LAST, Looked, Passes, Probe, Sighting, error, 
 /// Causes that are looked for, and suspects that are tried, at most.
 const CAUSES: usize = 8;
 const ROUNDS: usize = 16;
-/// Layouts that are tried on a suspect.
-const CHOICES: usize = 4;
 /// A suspect takes part in the break if no more than this is left of the error when it is mended.
 const TAKES_PART: f64 = 0.9;
 /// What may be left of the model's error when its cause is mended (METHOD 14; at 0.05 a healthy module was blamed).
@@ -102,7 +100,6 @@ impl EndToEnd<'_> {
                     .collect(),
             };
         }
-        rank(&mut layouts, &clean, &moved, &probe.element);
         let scene = Scene {
             sample,
             probe,
@@ -141,14 +138,21 @@ impl EndToEnd<'_> {
                 .filter(|(j, _)| *j != k)
                 .flat_map(|(_, c)| c.mend.clone())
                 .collect();
-            let Some(layout) = scene.mended_by(suspect, mend) else { continue };
+            let layouts = scene.mended_by(suspect, mend);
             // Behind it everything is invariant: whatever is put there mends the model.
             let unmoved = scene.overwritten(suspect, &Element::default(), 0);
             let all: Vec<Patch> = others.iter().cloned().chain(unmoved).collect();
             if self.patched(model, scene, &all)?.is_some_and(|(_, error)| scene.gone(error)) {
                 continue;
             }
-            for child in scene.of_shape_before(suspect, &layout) {
+            let children: Vec<(Suspect, BoundLayout)> = layouts
+                .into_iter()
+                .flat_map(|layout| {
+                    let children = scene.of_shape_before(suspect, &layout);
+                    children.into_iter().map(move |child| (child, layout.clone()))
+                })
+                .collect();
+            for (child, layout) in children {
                 let patches = scene.overwritten_by(&child, &layout);
                 let all: Vec<Patch> = others.iter().chain(&patches).cloned().collect();
                 let Some((_, error)) = self.patched(model, scene, &all)? else { continue };
@@ -189,11 +193,16 @@ impl EndToEnd<'_> {
             let Some(suspect) = first_suspect(&scene.clean, &status) else { break };
             let own = tensors_of(&scene.clean, &suspect).filter_map(|t| errors[t]).fold(0.0, f64::max);
             if suspect.seen_at == 0 {
-                if suspect.kind == BreakKind::Functional {
+                if suspect.kind == BreakKind::Functional && ruled_out.is_empty() {
                     // All that modules return is right, and what the model returns is not: there is nothing else.
                     causes.push(Cause { suspect, mend: Vec::new(), own, left: 0.0 });
-                } else {
+                } else if suspect.kind != BreakKind::Functional {
                     ruled_out.push(suspect);
+                } else if let (Some(first), true) = (ruled_out.first(), causes.is_empty()) {
+                    // Somewhere behind the first that could not be mended.
+                    let between = (name(&scene.clean, first.seen_at), "the end of its forward".to_owned());
+                    let suspect = Suspect { kind: BreakKind::Bracket, between: Some(between), ..suspect };
+                    causes.push(Cause { suspect, mend: Vec::new(), own, left });
                 }
                 break;
             }
@@ -438,23 +447,6 @@ impl Looked<'_> {
     }
 }
 
-/// Puts the layouts that a tensor may have in the order of what they miss.
-fn rank(layouts: &mut [Vec<BoundLayout>], clean: &Trace, moved: &Trace, element: &Element) {
-    let there = hidden::matched(&hidden::places(clean), moved);
-    for (t, layouts) in layouts.iter_mut().enumerate().filter(|(_, layouts)| layouts.len() > 1) {
-        let Some(before) = value(clean, Some(t)) else { continue };
-        let missed = |layout: &BoundLayout| {
-            error(layout, None, element, before, value(moved, there[t])).unwrap_or(f64::INFINITY)
-        };
-        layouts.sort_by_cached_key(|layout| ordered_float(missed(layout)));
-    }
-}
-
-/// Not negative numbers sort as their bits do.
-fn ordered_float(value: f64) -> u64 {
-    value.abs().to_bits()
-}
-
 /// What rounding explains of the outputs' errors.
 fn output_noise(stage: &EndToEnd<'_>, trace: &Trace, figures: &[Figures], broken: &[usize]) -> f64 {
     let outputs = stage.outputs();
@@ -533,20 +525,16 @@ impl Scene<'_> {
     /// Ways to mend a suspect: one for each layout that its tensors may have.
     fn mends(&self, suspect: &Suspect) -> Vec<Vec<Patch>> {
         let choices = tensors_of(&self.clean, suspect).map(|t| self.layouts[t].len()).max().unwrap_or(0);
-        (0..choices.min(CHOICES))
-            .flat_map(|choice| {
-                // Mended itself, where that can be done, before what it was given is mended with it.
-                let conjugated = if suspect.input { Vec::new() } else { self.conjugated(suspect, choice) };
-                [conjugated, self.overwritten(suspect, &self.probe.element, choice)]
-            })
-            .filter(|mend| !mend.is_empty())
-            .collect()
+        // Mended itself, where that can be done, before what it was given is mended with it.
+        let conjugated = (0..if suspect.input { 0 } else { choices }).map(|k| self.conjugated(suspect, k));
+        let overwritten = (0..choices).map(|k| self.overwritten(suspect, &self.probe.element, k));
+        conjugated.chain(overwritten).filter(|mend| !mend.is_empty()).collect()
     }
 
-    /// The layout by which a suspect's tensor was mended.
-    fn mended_by(&self, suspect: &Suspect, mend: &[Patch]) -> Option<BoundLayout> {
+    /// The layouts by which a suspect's tensors were mended.
+    fn mended_by(&self, suspect: &Suspect, mend: &[Patch]) -> Vec<BoundLayout> {
         let element = &self.probe.element;
-        tensors_of(&self.clean, suspect).find_map(|t| {
+        let of = |t: usize| {
             let before = value(&self.clean, Some(t))?;
             let values = mend.iter().find_map(|patch| match patch {
                 Patch::Overwrite { values, .. } if values.shape() == before.shape() => Some(values),
@@ -557,7 +545,8 @@ impl Scene<'_> {
                     && values.is_none_or(|values| layout.act(element, before).same_bits(values))
             };
             self.layouts[t].iter().find(by).cloned()
-        })
+        };
+        tensors_of(&self.clean, suspect).filter_map(of).collect()
     }
 
     /// The modules that the code called before its own wrong tensor, and whose output has its shape and another type.
@@ -617,7 +606,10 @@ impl Scene<'_> {
         if !fits_nothing.any(|t| ruled_out.iter().any(|other| shows(other, t))) {
             return suspect;
         }
-        let Some(first) = ruled_out.first() else { return suspect };
+        // Code that only arranges what it was given, as padding does, is no basis of its own.
+        let Some(first) = ruled_out.iter().find(|other| other.kind == BreakKind::Module) else {
+            return suspect;
+        };
         let names = (name(&self.clean, first.seen_at), name(&self.clean, suspect.seen_at));
         let parent = self.clean.calls[suspect.call].parent.unwrap_or(0);
         Suspect { call: parent, kind: BreakKind::Bracket, between: Some(names), ..suspect }
