@@ -43,6 +43,9 @@ struct Pass<'a> {
     there: Vec<Option<usize>>,
 }
 
+/// A pass that differs by rounding: from which, itself, and where its tensors are.
+type Quiet<'a> = (Option<usize>, &'a Trace, Vec<Option<usize>>);
+
 /// One tensor in all passes.
 struct Values {
     tensor: usize,
@@ -62,7 +65,7 @@ struct Inference<'a> {
     clean: &'a Trace,
     passes: Vec<Pass<'a>>,
     /// With the pass that each is compared with.
-    quiet: Vec<(Option<usize>, &'a Trace, Vec<Option<usize>>)>,
+    quiet: Vec<Quiet<'a>>,
     roundoff: f64,
     kinds: Vec<Kind>,
     orders: Vec<Order>,
@@ -96,7 +99,8 @@ impl EndToEnd<'_> {
         let places = hidden::places(clean);
         let at = |trace: &Trace| hidden::matched(&places, trace);
         let group = self.specification.group();
-        let kinds = segments::kinds(group, passes.moved.iter().map(|(probe, _)| &probe.element));
+        let kinds =
+            segments::kinds(group, &passes.moved.iter().map(|(probe, _)| &probe.element).collect::<Vec<_>>());
         let mut inference = Inference {
             stage: self,
             sample,

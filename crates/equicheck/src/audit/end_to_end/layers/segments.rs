@@ -35,10 +35,10 @@ impl Kind {
 }
 
 /// The representations that elements of this group tell apart.
-pub(super) fn kinds<'a>(group: &Group, elements: impl Iterator<Item = &'a Element> + Clone) -> Vec<Kind> {
+pub(super) fn kinds(group: &Group, elements: &[&Element]) -> Vec<Kind> {
     let mut all = vec![Representation::Scalar];
-    let improper = elements.clone().any(|element| element.determinant() < 0.0);
-    let translated = elements.clone().any(|element| element.translation().iter().any(|t| *t != 0.0));
+    let improper = elements.iter().any(|element| element.determinant() < 0.0);
+    let translated = elements.iter().any(|element| element.translation().iter().any(|t| *t != 0.0));
     let mut irreps = Vec::new();
     if improper {
         all.push(Representation::Pseudoscalar);
@@ -306,7 +306,7 @@ mod tests {
             .zip(&afters)
             .map(|(element, after)| Moved { element, before: before.clone(), after })
             .collect();
-        let mut kinds = kinds(&group, elements.iter());
+        let mut kinds = kinds(&group, &elements.iter().collect::<Vec<_>>());
         if truth.contains("ir_mul") {
             kinds.extend(copies_last(&kinds, length));
         }
