@@ -229,7 +229,8 @@ impl EndToEnd<'_> {
                 tracing.forget();
             }
             if !broken.is_empty() {
-                sighted = self.sighted(sighted, passes, (sample, wide), &broken)?;
+                let floor = search::output_noise(self, &reference.trace, &figures, &broken);
+                sighted = self.sighted(sighted, passes, (sample, wide), (&broken, floor))?;
             }
         }
         let Some(reference) = reference else { return Ok(Err("no pass could be traced".to_owned())) };

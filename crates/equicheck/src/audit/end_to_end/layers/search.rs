@@ -365,19 +365,19 @@ impl EndToEnd<'_> {
         before: Option<Sighting>,
         passes: Passes,
         (sample, wide): (usize, bool),
-        broken: &[usize],
+        (broken, floor): (&[usize], f64),
     ) -> Result<Option<Sighting>, Error> {
-        // How well it serves: one that permutes has to show much more of the error.
-        let worth = |permutes: bool, error: f64| if permutes { GONE * error } else { error };
-        let mut best: Option<(usize, f64, f64)> = None;
+        let worth = |permutes: bool, error: f64| (error > ABOVE_NOISE * floor, !permutes, error);
+        let mut best: Option<(usize, bool, f64)> = None;
         for (k, (probe, trace)) in passes.moved.iter().enumerate() {
             let error = self.end_error(sample, &probe.element, trace, wide, broken)?;
-            let worth = worth(probe.permutes, error);
-            if !error.is_nan() && best.as_ref().is_none_or(|(_, _, other)| worth > *other) {
-                best = Some((k, error, worth));
+            let own = worth(probe.permutes, error);
+            if !error.is_nan() && best.is_none_or(|(_, permutes, other)| own > worth(permutes, other)) {
+                best = Some((k, probe.permutes, error));
             }
         }
-        let Some((k, error, own)) = best else { return Ok(before) };
+        let Some((k, permutes, error)) = best else { return Ok(before) };
+        let own = worth(permutes, error);
         if let Some(before) = before.filter(|before| worth(before.probe.permutes, before.error) >= own) {
             return Ok(Some(before));
         }
@@ -393,7 +393,8 @@ impl EndToEnd<'_> {
         looked: &Looked<'_>,
         evidence: &Evidence,
     ) -> Result<Option<Sighting>, Error> {
-        let Looked { reference, broken, wide, .. } = *looked;
+        let Looked { reference, figures, broken, wide, .. } = *looked;
+        let floor = output_noise(self, &reference.trace, figures, broken);
         let mut best = None;
         for (sample, mut probe) in self.worst_pairs(evidence, broken) {
             let (plain, moved) = (self.inputs(sample, wide), self.transformed(sample, &probe.element, wide)?);
@@ -408,7 +409,7 @@ impl EndToEnd<'_> {
             (probe, trace) = moved;
             let passes =
                 Passes { clean, quiet: Vec::new(), moved: vec![(Probe { element, ..probe }, trace)] };
-            best = self.sighted(best, passes, (sample, wide), broken)?;
+            best = self.sighted(best, passes, (sample, wide), (broken, floor))?;
         }
         Ok(best)
     }
@@ -448,7 +449,12 @@ impl Looked<'_> {
 }
 
 /// What rounding explains of the outputs' errors.
-fn output_noise(stage: &EndToEnd<'_>, trace: &Trace, figures: &[Figures], broken: &[usize]) -> f64 {
+pub(super) fn output_noise(
+    stage: &EndToEnd<'_>,
+    trace: &Trace,
+    figures: &[Figures],
+    broken: &[usize],
+) -> f64 {
     let outputs = stage.outputs();
     let names: Vec<&str> = broken.iter().map(|o| outputs[*o].0).collect();
     let leaves = trace.calls.first().map(|root| root.outputs.as_slice()).unwrap_or_default();
