@@ -65,7 +65,7 @@ def e3nn_error(model: nn.Module, inputs: list[dict[str, torch.Tensor]], lmax: in
 
 
 @E3NN
-@pytest.mark.parametrize("lmax", [1, 2, 3, 4])
+@pytest.mark.parametrize("lmax", [1, 2, *(pytest.param(lmax, marks=pytest.mark.heavy) for lmax in (3, 4))])
 def test_a_healthy_network_is_equivariant_to_rounding(build: Callable[..., LayerNetwork], lmax: int) -> None:
     assert e3nn_error(*healthy(build, lmax), lmax) < ROUNDING
 

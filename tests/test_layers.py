@@ -389,6 +389,7 @@ def test_wrong_hidden_layouts_are_one_clear_error(layouts: Any, message: str) ->
     assert message in str(error.value)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("bug", layer_networks.BUGS)
 def test_a_bug_in_an_e3nn_network_is_located(bug: str) -> None:
     network = layer_networks.e3nn_network(bug, 5, strength=1e-3)
@@ -398,6 +399,7 @@ def test_a_bug_in_an_e3nn_network_is_located(bug: str) -> None:
     assert len(report.breaks) == 1
 
 
+@pytest.mark.heavy
 def test_a_healthy_e3nn_network_has_no_break() -> None:
     network = layer_networks.e3nn_network(lmax=4)
     report = equicheck.audit(network.model, **network.options, **QUICK)
