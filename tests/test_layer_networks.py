@@ -15,6 +15,8 @@ from torch import nn
 import layer_networks
 from layer_networks import BUGS, LAYERS, LayerNetwork, e3nn_message_network, e3nn_network, generator, irreps
 
+# Long, and about other people's layers.
+pytestmark = pytest.mark.heavy
 E3NN = pytest.mark.parametrize("build", [e3nn_network, e3nn_message_network])
 #: Of one call of eight layers in f64, whose errors grow by a small factor per layer: 1e4 roundings.
 ROUNDING = 1e-12
@@ -65,7 +67,7 @@ def e3nn_error(model: nn.Module, inputs: list[dict[str, torch.Tensor]], lmax: in
 
 
 @E3NN
-@pytest.mark.parametrize("lmax", [1, 2, *(pytest.param(lmax, marks=pytest.mark.heavy) for lmax in (3, 4))])
+@pytest.mark.parametrize("lmax", [1, 2, 3, 4])
 def test_a_healthy_network_is_equivariant_to_rounding(build: Callable[..., LayerNetwork], lmax: int) -> None:
     assert e3nn_error(*healthy(build, lmax), lmax) < ROUNDING
 
@@ -121,7 +123,6 @@ def escnn_error(network: LayerNetwork) -> float:
     return wrong
 
 
-@pytest.mark.heavy
 def test_the_healthy_network_of_escnn_is_equivariant_to_rounding() -> None:
     network = layer_networks.escnn_network()
     assert network.expected is None
@@ -130,7 +131,6 @@ def test_the_healthy_network_of_escnn_is_equivariant_to_rounding() -> None:
     assert 1e-9 < escnn_error(layer_networks.escnn_network(rounded=True)) < 1e-5
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_breaks_that_of_escnn(bug: str) -> None:
     for at in (0, LAYERS - 1):

@@ -1,4 +1,4 @@
-"""Independent group actions for the layout language (no part of any tool)."""
+"""Actions of groups on tensors, by the layout language, written for these networks alone."""
 
 from __future__ import annotations
 

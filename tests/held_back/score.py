@@ -2,9 +2,9 @@
 
     python tests/held_back/score.py [--seed 0]
 
-They were written from the specification alone, without a look at the code, and serve to measure and not to improve it.
-``verify.py`` checks that they are what they say. What is right: the module whose own code holds the fault is the one
-break that is named, as ``module`` or ``functional``; a healthy network passes and has no break.
+No rule or threshold of the engine was chosen by them. ``verify.py`` checks that they are what they say. What is right:
+the module whose own code holds the fault is the one break that is named, as ``module`` or ``functional``; a healthy
+network passes and has no break.
 """
 
 from __future__ import annotations

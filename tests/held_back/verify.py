@@ -120,3 +120,4 @@ if __name__ == "__main__":
             if "--trace" in sys.argv:
                 raise
     print("FAILS:", len(fails))
+    sys.exit(bool(fails))
