@@ -194,6 +194,8 @@ def main() -> int:
             file = HERE / audit.target
             if audit.step:
                 file = detector(audit.step, reports)
+                # Which step holds is the question; its hundreds of feature maps would take the longer part of the time.
+                options += ["--no-layers"]
             options += ["--backend", audit.backend]
             commands[audit.key] = ([equicheck, "audit", str(file), *options], output)
         else:
