@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,15 @@ with contextlib.suppress(ImportError):  # absent where the package is tested wit
 
     # On two cores the second thread waits more than it works, and sums differ from run to run.
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Networks are built in double precision."""
+    from networks.case import default_dtype
+
+    with default_dtype(torch.float64):
+        yield
 
 
 def allowed_skips() -> dict[str, str]:

@@ -16,7 +16,6 @@ it is small. Every bug leaves all other parameters of the network as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
@@ -26,6 +25,8 @@ import torch
 from e3nn import o3
 from e3nn.nn import BatchNorm, FullyConnectedNet, Gate
 from torch import nn
+
+from networks.case import default_dtype, generator
 
 BUGS = ("nonlinearity", "norm", "linear", "bias", "container")
 LAYERS = 8
@@ -63,23 +64,9 @@ def place(bug: str | None, at: int | None) -> int | None:
     return at
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def normal(*shape: int, random: torch.Generator) -> torch.Tensor:
     """In single precision, whatever the default dtype is."""
     return torch.randn(shape, generator=random, dtype=torch.float32)
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def redraw(model: nn.Module, seed: int) -> None:

@@ -23,13 +23,10 @@ ROUNDING = 1e-12
 
 
 @pytest.fixture(autouse=True)
-def _double() -> Iterator[None]:
+def _double(double_precision: None) -> Iterator[None]:
     """e3nn rounds Wigner matrices to the default dtype; to compile what is called twice takes longer than the calls."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
     with torch.jit.optimized_execution(False):
         yield
-    torch.set_default_dtype(before)
 
 
 @cache

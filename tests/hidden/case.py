@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from networks.case import generator, mlp, seeded
+from networks.case import default_dtype, generator, mlp, seeded
 
 __all__ = [
     "ENTRIES",
@@ -29,16 +28,6 @@ __all__ = [
 ]
 
 Inputs = dict[str, torch.Tensor]
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 #: Nodes of samples 0, 1, 2, 3 = 0, ...; no channel, group or grid of the networks has these sizes.

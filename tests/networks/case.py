@@ -32,6 +32,17 @@ def parts(group: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What is built within has this precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 @dataclass(frozen=True)
 class Bug:
     """One way to get a network wrong.

@@ -178,27 +178,6 @@ pub struct LayerCheck {
     pub noise: f64,
 }
 
-impl LayerCheck {
-    /// How far above what rounding explains an error has to be (METHOD 9).
-    const ABOVE_NOISE: f64 = 10.0;
-
-    /// What there is to say of it for a module that is equivariant on its activations.
-    pub(crate) fn remark(&self) -> Option<String> {
-        let fails = |error: &f64| error.is_nan() || *error > Self::ABOVE_NOISE * self.noise;
-        match (self.under, self.error) {
-            (Under::GenericInputs, None) => Some("could not be checked on generic inputs".to_owned()),
-            (Under::GenericInputs, Some(error)) if fails(&error) => {
-                Some(format!("equivariant on these activations, not on generic inputs: error {error:.1e}"))
-            }
-            (Under::EntriesTurnedApart, Some(error)) if fails(&error) => Some(format!(
-                "mixes entries of the batch, which turn each other: error {error:.1e} where half of them is turned"
-            )),
-            // Under permutations it is its own error that is too large.
-            _ => None,
-        }
-    }
-}
-
 /// One call of a module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerRow {

@@ -8,7 +8,7 @@ use crate::symmetry::{BoundLayout, Element};
 
 use super::super::EndToEnd;
 use super::matching::is_known;
-use super::{Figures, Passes, Reference};
+use super::{Figures, Passes, Reference, error, noise_of};
 
 /// A tensor of such a call.
 #[derive(Clone, Copy)]
@@ -73,6 +73,14 @@ impl<'a> Alone<'a> {
         self.inputs.iter().map(acted).collect()
     }
 
+    /// The largest error of what it returned on inputs that were acted on; `None` without layouts.
+    pub(super) fn error(&self, element: &Element, returned: &[Tensor]) -> Option<f64> {
+        let errors = self.outputs.iter().zip(returned).filter_map(|(leaf, after)| {
+            Some(error(leaf.layout?, None, element, leaf.value, Some(after)).unwrap_or(f64::INFINITY))
+        });
+        errors.reduce(f64::max)
+    }
+
     /// Whether the element says how every axis of its tensors moves.
     pub(super) fn knows(&self, element: &Element) -> bool {
         self.leaves().filter_map(|leaf| leaf.layout).all(|layout| is_known(layout, element))
@@ -96,7 +104,7 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     /// What rounding explains of a call's outputs, relative.
     pub(super) fn noise(&self, call: &Alone<'_>) -> f64 {
-        call.outputs.iter().map(|leaf| self.figures[leaf.tensor].noise).fold(0.0, f64::max)
+        noise_of(&self.reference.trace.calls[call.row].outputs, self.figures)
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::super::noise;
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::EndToEnd;
 use super::alone::{Alone, Leaf, Scene};
-use super::{LAST, Probe, Seen, change, error, kind_of, tracing_of};
+use super::{LAST, MARGIN, Probe, Seen, change, kind_of, tracing_of};
 
 impl EndToEnd<'_> {
     /// All checks of all calls; what is seen on real activations under permutations counts as own error.
@@ -91,10 +91,7 @@ impl EndToEnd<'_> {
             return Ok(None);
         }
         let Some(returned) = self.again(tracing, call, &acted)? else { return Ok(Some(f64::INFINITY)) };
-        let errors = call.outputs.iter().zip(&returned).filter_map(|(leaf, after)| {
-            Some(error(leaf.layout?, None, element, leaf.value, Some(after)).unwrap_or(f64::INFINITY))
-        });
-        Ok(errors.reduce(f64::max))
+        Ok(call.error(element, &returned))
     }
 
     /// Normal noise of each input's size in place of it. What it says holds of the module and not of the model, whose
@@ -181,8 +178,7 @@ impl EndToEnd<'_> {
             let halves = halves(layout, count / 2, &acted.to_real(), &leaf.value.to_real())?;
             Some(Tensor::from_real(halves, leaf.value.dtype()))
         };
-        let inexact = |leaf: &&Leaf<'_>| leaf.value.dtype().is_inexact() || leaf.layout.is_none();
-        if call.leaves().filter(inexact).count() < call.leaves().count() {
+        if !call.leaves().all(|leaf| leaf.value.dtype().is_inexact() || leaf.layout.is_none()) {
             return Ok(None);
         }
         let Some(inputs) = call.inputs.iter().map(half).collect::<Option<Vec<_>>>() else { return Ok(None) };
@@ -203,6 +199,22 @@ impl EndToEnd<'_> {
             error: Some(error),
             noise: scene.noise(call),
         }))
+    }
+}
+
+/// What there is to say of a check for a module that is equivariant on its activations.
+pub(super) fn remark(check: &LayerCheck) -> Option<String> {
+    let fails = |error: &f64| error.is_nan() || *error > MARGIN * check.noise;
+    match (check.under, check.error) {
+        (Under::GenericInputs, None) => Some("could not be checked on generic inputs".to_owned()),
+        (Under::GenericInputs, Some(error)) if fails(&error) => {
+            Some(format!("equivariant on these activations, not on generic inputs: error {error:.1e}"))
+        }
+        (Under::EntriesTurnedApart, Some(error)) if fails(&error) => Some(format!(
+            "mixes entries of the batch, which turn each other: error {error:.1e} where half of them is turned"
+        )),
+        // Under permutations it is its own error that is too large.
+        _ => None,
     }
 }
 

@@ -163,9 +163,7 @@ impl EndToEnd<'_> {
         trace: &Trace,
         sample: usize,
     ) -> Vec<Option<BoundLayout>> {
-        let case = &self.cases[sample];
-        let known = self.named_lengths(&case.inputs);
-        let lattices = self.lattices(&case.inputs, &case.layouts).unwrap_or_default();
+        let (known, lattices) = self.told_by_inputs(sample);
         layouts
             .iter()
             .zip(here)
@@ -178,13 +176,21 @@ impl EndToEnd<'_> {
 
     /// A layout bound to the shape of a tensor of a sample's pass.
     pub(super) fn bound_to(&self, layout: &Layout, shape: &[usize], sample: usize) -> Option<BoundLayout> {
-        let case = &self.cases[sample];
-        let known = self.named_lengths(&case.inputs);
-        let lattices = self.lattices(&case.inputs, &case.layouts).unwrap_or_default();
+        let (known, lattices) = self.told_by_inputs(sample);
         self.bound_knowing(layout, shape, sample, (&known, &lattices))
     }
 
-    fn bound_knowing(
+    /// Lengths of named axes, and lattices: what layouts are bound with.
+    pub(super) fn told_by_inputs(
+        &self,
+        sample: usize,
+    ) -> (BTreeMap<String, usize>, BTreeMap<String, Lattice>) {
+        let case = &self.cases[sample];
+        let lattices = self.lattices(&case.inputs, &case.layouts).unwrap_or_default();
+        (self.named_lengths(&case.inputs), lattices)
+    }
+
+    pub(super) fn bound_knowing(
         &self,
         layout: &Layout,
         shape: &[usize],

@@ -9,15 +9,15 @@ use ndarray::ArrayD;
 
 use crate::model::Trace;
 use crate::report::Origin;
-use crate::symmetry::{Axis, BoundLayout, DirectSum, Element, Factor, Layout, Representation};
+use crate::symmetry::{Axis, BoundLayout, DirectSum, Element, Factor, Lattice, Layout, Representation};
 
 use super::super::super::measure::{Scales, norm};
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::EndToEnd;
 use super::hidden::{self, Hidden};
-use super::matching::{Entries, Order, Use, is_known, nearest, order_of};
+use super::matching::{Entries, Order, Use, nearest, order_of};
 use super::segments::{self, Kind};
-use super::{ABOVE_NOISE, Passes, Probe, value};
+use super::{MARGIN, Passes, Probe, acted, value};
 
 /// Layouts that are offered for a tensor which none fits, at most (METHOD 14: six sufficed).
 const CANDIDATES: usize = 6;
@@ -67,6 +67,9 @@ struct Inference<'a> {
     /// With the pass that each is compared with.
     quiet: Vec<Quiet<'a>>,
     roundoff: f64,
+    /// Lengths of named axes, and lattices of the inputs.
+    lengths: BTreeMap<String, usize>,
+    lattices: BTreeMap<String, Lattice>,
     kinds: Vec<Kind>,
     orders: Vec<Order>,
     draws: Draws,
@@ -101,6 +104,7 @@ impl EndToEnd<'_> {
         let group = self.specification.group();
         let kinds =
             segments::kinds(group, &passes.moved.iter().map(|(probe, _)| &probe.element).collect::<Vec<_>>());
+        let (lengths, lattices) = self.told_by_inputs(sample);
         let mut inference = Inference {
             stage: self,
             sample,
@@ -112,6 +116,8 @@ impl EndToEnd<'_> {
                 .collect(),
             quiet: passes.quiet.iter().map(|(base, trace)| (*base, trace, at(trace))).collect(),
             roundoff,
+            lengths,
+            lattices,
             kinds,
             orders: Vec::new(),
             draws: Draws::new(self.options.seed, sample, super::ORDERS, Purpose::Layers),
@@ -143,7 +149,7 @@ impl Inference<'_> {
     /// `None` where there is nothing to go by.
     fn tensor(&mut self, tensor: usize, known: &[Layout]) -> Option<Result<(Layout, Origin), Vec<Layout>>> {
         let values = self.values(tensor)?;
-        let still = self.stage.parsed("...").ok()?;
+        let still = Layout::of(vec![Axis::Ellipsis]);
         if self.fits(&values, &still, any) {
             return Some(Ok((still, Origin::Invariant)));
         }
@@ -209,7 +215,7 @@ impl Inference<'_> {
     }
 
     fn bound(&self, layout: &Layout, shape: &[usize]) -> Option<BoundLayout> {
-        self.stage.bound_to(layout, shape, self.sample)
+        self.stage.bound_knowing(layout, shape, self.sample, (&self.lengths, &self.lattices))
     }
 
     /// Whether the tensor transforms by this layout in all passes over what `which` tells.
@@ -217,14 +223,11 @@ impl Inference<'_> {
         let Some(bound) = self.bound(layout, &values.shape) else { return false };
         let mut differences = Vec::new();
         for (pass, after) in self.passes.iter().zip(&values.after).filter(|(pass, _)| which(pass.probe)) {
-            let (Some(after), true) = (after, is_known(&bound, &pass.element)) else { return false };
-            if bound.admits(&pass.element).is_err() || bound.interpolates(&pass.element) {
-                return false;
-            }
-            let expected = bound.act_on_real(&pass.element, &values.before);
+            let Some(after) = after else { return false };
+            let Some(expected) = acted(&bound, &pass.element, &values.before) else { return false };
             let difference = bound.difference(&pass.element, after, &expected);
             let (missed, size) = (norm(&difference), norm(&expected).max(norm(&values.before)));
-            if missed.is_nan() || missed > size * ROUGH.max(ABOVE_NOISE * values.noise) {
+            if missed.is_nan() || missed > size * ROUGH.max(MARGIN * values.noise) {
                 return false;
             }
             differences.push((difference, expected));
@@ -236,7 +239,7 @@ impl Inference<'_> {
             .map(|change| scales.measure(&bound, change, &values.before).scaled)
             .fold(2.0 * self.roundoff, f64::max);
         differences.iter().all(|(difference, expected)| {
-            scales.measure(&bound, difference, expected).scaled <= ABOVE_NOISE * noise
+            scales.measure(&bound, difference, expected).scaled <= MARGIN * noise
         })
     }
 
@@ -315,10 +318,7 @@ impl Inference<'_> {
         }
         let mut likely: Vec<(f64, Roles)> = Vec::new();
         for base in &bases {
-            for at in (0..values.shape.len()).rev() {
-                if !is_plain(&base[at]) || matches!(fixed[at], Axis::Permuted(_)) {
-                    continue;
-                }
+            for at in free(base, fixed).rev() {
                 let Some(found) = self.segmented(values, base, at) else { continue };
                 let mut axes = base.clone();
                 axes[at] = found.axis;
@@ -384,10 +384,7 @@ impl Inference<'_> {
             .filter(|(pass, _)| moves_values(pass.probe))
             .map(|(pass, after)| {
                 let element = &pass.element;
-                if bound.admits(element).is_err() || bound.interpolates(element) {
-                    return None;
-                }
-                let before = bound.act_on_real(element, &values.before);
+                let before = acted(&bound, element, &values.before)?;
                 Some(segments::Moved { element, before, after: after.as_ref()? })
             })
             .collect();
@@ -408,14 +405,14 @@ impl Inference<'_> {
     /// One axis as long as a vector, as a vector.
     fn with_a_vector(&self, values: &Values, base: &[Axis], fixed: &[Axis]) -> Vec<Roles> {
         let d = self.stage.specification.group().dimension().filter(|d| *d > 1);
-        let free = |at: &usize| is_plain(&base[*at]) && !matches!(fixed[*at], Axis::Permuted(_));
-        let places = (0..values.shape.len()).filter(|at| Some(values.shape[*at]) == d).filter(free);
-        let at = |at: usize| {
-            let mut axes = base.to_vec();
-            axes[at] = Axis::of(Representation::Vector);
-            axes
-        };
-        places.map(at).collect()
+        free(base, fixed)
+            .filter(|at| Some(values.shape[*at]) == d)
+            .map(|at| {
+                let mut axes = base.to_vec();
+                axes[at] = Axis::of(Representation::Vector);
+                axes
+            })
+            .collect()
     }
 
     /// Vectors that lie otherwise than along one axis: tensors of higher rank, and components before their channels.
@@ -423,18 +420,11 @@ impl Inference<'_> {
         let Some(d) = self.stage.specification.group().dimension().filter(|d| *d > 1) else {
             return Vec::new();
         };
-        let mut words = vec![Representation::Vector];
-        if self.kinds.iter().any(|kind| kind.is(&Representation::Pseudovector)) {
-            words.push(Representation::Pseudovector);
-        }
-        if self.kinds.iter().any(|kind| kind.is(&Representation::Covector)) {
-            words.push(Representation::Covector);
-        }
-        let free = |at: &usize| is_plain(&base[*at]) && !matches!(fixed[*at], Axis::Permuted(_));
-        let along: Vec<usize> =
-            (0..values.shape.len()).filter(|at| values.shape[*at] == d).filter(free).collect();
+        let words = [Representation::Vector, Representation::Pseudovector, Representation::Covector];
+        let words = words.into_iter().filter(|word| self.kinds.iter().any(|kind| kind.is(word)));
+        let along: Vec<usize> = free(base, fixed).filter(|at| values.shape[*at] == d).collect();
         let mut found = Vec::new();
-        for word in &words {
+        for word in words {
             for rank in (2..=along.len().min(3)).rev() {
                 for first in 0..=along.len() - rank {
                     let mut axes = base.to_vec();
@@ -445,9 +435,9 @@ impl Inference<'_> {
                 }
             }
             let several = |at: &usize| values.shape[*at] > d && values.shape[*at].is_multiple_of(d);
-            for at in (0..values.shape.len()).filter(several).filter(free) {
+            for at in free(base, fixed).filter(several) {
                 let mut axes = base.to_vec();
-                let copies = Axis::Plain { name: "copies".to_owned(), marked: true };
+                let copies = named("copies");
                 axes[at] = Axis::Flattened(vec![Axis::of(word.clone()), copies.clone()]);
                 found.push(axes);
                 if values.shape[at].is_multiple_of(d * d) {
@@ -516,12 +506,9 @@ impl Inference<'_> {
                     orders.push(unmoved.clone());
                     continue;
                 }
-                if bound.admits(&pass.element).is_err() || bound.interpolates(&pass.element) {
-                    break;
-                }
-                let expected = bound.act_on_real(&pass.element, &values.before);
+                let expected = acted(&bound, &pass.element, &values.before).zip(value.as_ref());
                 let entries =
-                    value.as_ref().and_then(|value| Entries::new(&expected, value, at, values.noise));
+                    expected.and_then(|(expected, value)| Entries::new(&expected, value, at, values.noise));
                 let Some(entries) = entries else { break };
                 let Some(order) = nearest(std::slice::from_ref(&entries)) else { break };
                 before = before.max(entries.missed(&unmoved));
@@ -535,7 +522,7 @@ impl Inference<'_> {
             for (pass, order) in self.passes.iter_mut().zip(orders) {
                 pass.element = pass.element.clone().with_permutation(&name, order);
             }
-            let noise = 2.0 * after / ABOVE_NOISE;
+            let noise = 2.0 * after / MARGIN;
             let layout = Some(Layout::of(base.to_vec()));
             let uses = vec![Use { tensor: values.tensor, axis: at, noise, layout }];
             self.orders.push(Order { name: name.clone(), length: values.shape[at], uses });
@@ -566,10 +553,7 @@ impl Inference<'_> {
                 found.push((0..length).collect());
                 continue;
             }
-            if bound.admits(&pass.element).is_err() || bound.interpolates(&pass.element) {
-                return None;
-            }
-            let expected = bound.act_on_real(&pass.element, &values.before);
+            let expected = acted(&bound, &pass.element, &values.before)?;
             let mut entries = vec![Entries::new(&expected, values.after[k].as_ref()?, at, values.noise)?];
             for (other, axis) in &others {
                 // Orders are found where nothing but the order moves.
@@ -586,6 +570,16 @@ pub(super) fn plain(shape: &[usize]) -> Roles {
     let name =
         |k: usize| if k + 1 == shape.len() && k > 0 { "channel".to_owned() } else { format!("axis{k}") };
     (0..shape.len()).map(|k| Axis::Plain { name: name(k), marked: k + 1 != shape.len() || k == 0 }).collect()
+}
+
+/// A plain axis of any name.
+fn named(name: &str) -> Axis {
+    Axis::Plain { name: name.to_owned(), marked: true }
+}
+
+/// Axes on which a representation may act: neither sampled nor permuted.
+fn free<'a>(base: &'a [Axis], fixed: &'a [Axis]) -> impl DoubleEndedIterator<Item = usize> + use<'a> {
+    (0..fixed.len()).filter(|at| is_plain(&base[*at]) && !matches!(fixed[*at], Axis::Permuted(_)))
 }
 
 fn is_plain(axis: &Axis) -> bool {
@@ -616,7 +610,7 @@ fn options(shape: &[usize], name: &str, n: usize) -> Vec<Roles> {
         })
         .collect();
     for at in (0..shape.len()).filter(|at| n > 1 && shape[*at] > n && shape[*at].is_multiple_of(n)) {
-        let rest = || Axis::Plain { name: "rest".to_owned(), marked: true };
+        let rest = || named("rest");
         if shape[at] == n * n {
             found.push(with(&[(at, Axis::Flattened(vec![permuted(), permuted()]))]));
         }
@@ -647,7 +641,7 @@ fn one_axis(a: &Axis, b: &Axis) -> Option<Axis> {
             match (&parts[..], &sum.0[..]) {
                 ([first, rest], [summand]) if is_plain(rest) => Some(Axis::Flattened(vec![
                     first.clone(),
-                    Axis::Plain { name: "copies".to_owned(), marked: true },
+                    named("copies"),
                     Axis::Components(DirectSum::from(summand.representation.clone())),
                 ])),
                 _ => None,

@@ -14,7 +14,7 @@ use crate::symmetry::{BoundLayout, Element, Generator};
 use super::super::super::measure::{Scales, norm, root_mean_square};
 use super::super::EndToEnd;
 use super::alone::{Alone, Leaf, Scene};
-use super::{ABOVE_NOISE, LAST, Seen, tracing_of};
+use super::{LAST, MARGIN, Seen, tracing_of};
 
 /// Step of the differences in double precision, in units of the generators: of the truncation, `h^2` of the size of the
 /// third derivative, and the roundoff, `2^-53 / h`, either is below 1e-9.
@@ -219,7 +219,7 @@ impl Module<'_> {
             if after.shape() != known.value.shape() {
                 return Ok(None);
             }
-            let rounding = ABOVE_NOISE * self.noise * root_mean_square(&before);
+            let rounding = MARGIN * self.noise * root_mean_square(&before);
             let changed = layout.by_channel(&(after.to_real() - &before));
             let by_rim: Vec<bool> =
                 changed.columns().into_iter().map(|pixel| pixel.iter().any(|v| v.abs() > rounding)).collect();
@@ -275,13 +275,8 @@ impl Module<'_> {
                 squares[o] += scales.measure(layout, &slope, &clean).scaled.powi(2);
             }
         }
-        let count = flows.len() as f64;
-        Ok(squares.into_iter().map(|square| Local::Error((square / count).sqrt())).reduce(|a, b| {
-            match (a, b) {
-                (Local::Error(a), Local::Error(b)) => Local::Error(a.max(b)),
-                (other, _) => other,
-            }
-        }))
+        let largest = squares.into_iter().reduce(f64::max);
+        Ok(largest.map(|square| Local::Error((square / flows.len() as f64).sqrt())))
     }
 }
 

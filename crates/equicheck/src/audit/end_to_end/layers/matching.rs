@@ -5,7 +5,7 @@
 use ndarray::{Array2, ArrayD, Axis};
 
 use super::super::super::sampling::Draws;
-use super::{ABOVE_NOISE, value};
+use super::{MARGIN, value};
 use crate::model::Trace;
 use crate::symmetry::{BoundLayout, Element, Layout};
 
@@ -67,7 +67,7 @@ impl Entries {
         }
         let (before, after) = (along(before, axis), along(after, axis));
         let size = (before.iter().map(|v| v * v).sum::<f64>() / before.nrows().max(1) as f64).sqrt();
-        let tolerance = ABOVE_NOISE * noise;
+        let tolerance = MARGIN * noise;
         (size > 0.0 && size.is_finite()).then(|| Self {
             before: before / size,
             after: after / size,
@@ -75,20 +75,19 @@ impl Entries {
         })
     }
 
+    /// Distance of an entry after from one before, squared, over the root mean square entry.
+    fn apart(&self, after: usize, before: usize) -> f64 {
+        let rows = self.after.row(after).into_iter().zip(self.before.row(before));
+        rows.map(|(a, b)| (a - b).powi(2)).sum()
+    }
+
     /// The farthest that an entry is from what it would be in this order, over the root mean square entry.
     pub(super) fn missed(&self, order: &[usize]) -> f64 {
-        let miss = |(i, from): (usize, &usize)| {
-            let difference = &self.after.row(i) - &self.before.row(*from);
-            difference.iter().map(|v| v * v).sum::<f64>().sqrt()
-        };
-        order.iter().enumerate().map(miss).fold(0.0, f64::max)
+        order.iter().enumerate().map(|(i, from)| self.apart(i, *from).sqrt()).fold(0.0, f64::max)
     }
 
     fn agree(&self, order: &[usize]) -> bool {
-        order.iter().enumerate().all(|(i, from)| {
-            let difference = &self.after.row(i) - &self.before.row(*from);
-            difference.iter().map(|v| v * v).sum::<f64>().sqrt() <= self.tolerance
-        })
+        order.iter().enumerate().all(|(i, from)| self.apart(i, *from).sqrt() <= self.tolerance)
     }
 }
 
@@ -147,17 +146,12 @@ pub(super) fn nearest(tensors: &[Entries]) -> Option<Vec<usize>> {
     if length > LONGEST_COMPARED {
         return None;
     }
-    let distance = |i: usize, j: usize| -> f64 {
-        let of = |entries: &Entries| {
-            let rows = entries.after.row(i).into_iter().zip(entries.before.row(j));
-            rows.map(|(a, b)| (a - b).powi(2)).sum::<f64>()
-        };
-        tensors.iter().map(of).sum()
-    };
+    let distance = |i: usize, j: usize| tensors.iter().map(|entries| entries.apart(i, j)).sum::<f64>();
     let mut taken = vec![false; length];
     (0..length)
         .map(|i| {
-            let nearest = (0..length).min_by(|a, b| distance(i, *a).total_cmp(&distance(i, *b)))?;
+            let distances = (0..length).map(|j| (j, distance(i, j)));
+            let (nearest, _) = distances.min_by(|a, b| a.1.total_cmp(&b.1))?;
             (!std::mem::replace(&mut taken[nearest], true)).then_some(nearest)
         })
         .collect()

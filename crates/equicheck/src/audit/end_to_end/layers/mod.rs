@@ -13,6 +13,8 @@ mod search;
 mod segments;
 mod timeline;
 
+use ndarray::ArrayD;
+
 use crate::Error;
 use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
 use crate::report::{
@@ -24,6 +26,7 @@ use super::super::evidence::Evidence;
 use super::super::measure::{Scales, norm};
 use super::super::noise;
 use super::super::sampling::{Draws, Part, Purpose};
+use super::super::verdict::MARGIN;
 use super::{DoubleModel, EndToEnd};
 use alone::{Alone, Scene};
 use hidden::Hidden;
@@ -41,8 +44,6 @@ const JOINT: u64 = 1 << 32;
 const ORDERS: u64 = JOINT + 1;
 /// Bytes of hidden tensors that are kept in one pass.
 const LIMIT: usize = 1 << 30;
-/// How far above what rounding explains an error has to be (METHOD 9).
-const ABOVE_NOISE: f64 = 10.0;
 /// Share of the budget that is spent when nothing further is looked into.
 const LAST: f64 = 0.9;
 
@@ -89,7 +90,7 @@ impl Figures {
             _ if self.lost => Status::Unknown,
             None if self.unfit => Status::Broken,
             None => Status::Unknown,
-            Some(error) if error > ABOVE_NOISE * self.noise => Status::Broken,
+            Some(error) if error > MARGIN * self.noise => Status::Broken,
             Some(_) => Status::Fine,
         }
     }
@@ -455,12 +456,8 @@ impl EndToEnd<'_> {
                     seen.fails = true;
                     break;
                 };
-                for (leaf, after) in call.outputs.iter().zip(&returned) {
-                    let Some(layout) = leaf.layout else { continue };
-                    let error = error(layout, None, &probe.element, leaf.value, Some(after));
-                    let error = error.unwrap_or(f64::INFINITY);
-                    seen.own = Some(seen.own.unwrap_or(0.0).max(error));
-                }
+                let error = call.error(&probe.element, &returned);
+                seen.own = [seen.own, error].into_iter().flatten().reduce(f64::max);
             }
         }
         Ok(())
@@ -513,6 +510,14 @@ fn value(trace: &Trace, at: Option<usize>) -> Option<&Tensor> {
     trace.tensors.get(at?)?.values.as_ref()
 }
 
+/// `T' before`; `None` where that is not known, not admitted, or takes interpolation.
+fn acted(layout: &BoundLayout, element: &Element, before: &ArrayD<f64>) -> Option<ArrayD<f64>> {
+    let exact = matching::is_known(layout, element)
+        && layout.admits(element).is_ok()
+        && !layout.interpolates(element);
+    exact.then(|| layout.act_on_real(element, before))
+}
+
 /// Relative size of `after - T' before`; `None` where they cannot be compared.
 fn error(
     layout: &BoundLayout,
@@ -522,19 +527,17 @@ fn error(
     after: Option<&Tensor>,
 ) -> Option<f64> {
     let after = after?;
-    let exact = matching::is_known(layout, element)
-        && layout.admits(element).is_ok()
-        && !layout.interpolates(element);
-    if after.shape() != before.shape() || layout.shape() != before.shape() || !exact {
+    if after.shape() != before.shape() || layout.shape() != before.shape() {
         return None;
     }
-    let expected = layout.act_on_real(element, &before.to_real());
+    let before = before.to_real();
+    let expected = acted(layout, element, &before)?;
     let difference = layout.difference(element, &after.to_real(), &expected);
     let own;
     let scales = if let Some(scales) = scales {
         scales
     } else {
-        own = Scales::new([(layout, &before.to_real())].into_iter());
+        own = Scales::new([(layout, &before)].into_iter());
         &own
     };
     Some(scales.measure(layout, &difference, &expected).scaled)
@@ -562,6 +565,11 @@ fn change(
 
 fn scales_of(layout: Option<&BoundLayout>, before: Option<&Tensor>) -> Option<Scales> {
     Some(Scales::new([(layout?, &before?.to_real())].into_iter()))
+}
+
+/// What rounding explains of tensors.
+fn noise_of<'a>(leaves: impl IntoIterator<Item = &'a TracedLeaf>, figures: &[Figures]) -> f64 {
+    leaves.into_iter().map(|leaf| figures[leaf.tensor].noise).fold(0.0, f64::max)
 }
 
 /// Outputs whose error is no rounding.
@@ -636,10 +644,10 @@ fn rows(
                 leaves.iter().any(|leaf| status[leaf.tensor] == wanted)
             };
             let outputs = || call.outputs.iter().map(|leaf| &figures[leaf.tensor]);
-            let noise = outputs().map(|f| f.noise).fold(0.0, f64::max);
+            let noise = noise_of(&call.outputs, figures);
             let propagated = outputs().filter_map(|f| f.propagated).reduce(f64::max);
             let seen = &seen[k];
-            let own_breaks = seen.own.is_some_and(|own| own > ABOVE_NOISE * noise);
+            let own_breaks = seen.own.is_some_and(|own| own > MARGIN * noise);
             let blamed = breaks.iter().any(|found| found.suspect.call == k);
             let lost = outputs().any(|f| f.lost);
             let (verdict, note) = if blamed {
@@ -681,7 +689,7 @@ fn rows(
                     None
                 }
             });
-            let beside = seen.checks.iter().filter(|_| !own_breaks).filter_map(LayerCheck::remark);
+            let beside = seen.checks.iter().filter(|_| !own_breaks).filter_map(checks::remark);
             let local = seen.local.and_then(Local::remark);
             let notes: Vec<String> = note.into_iter().chain(beside).chain(local).collect();
             let container = trace.calls.iter().any(|other| other.parent == Some(k));

@@ -11,7 +11,7 @@ use super::super::EndToEnd;
 use super::hidden;
 use super::matching::is_known;
 use super::timeline::{Status, Suspect, first_suspect, name};
-use super::{ABOVE_NOISE, Figures, LAST, Looked, Passes, Probe, Sighting, error, tracing_of, value};
+use super::{Figures, LAST, Looked, MARGIN, Passes, Probe, Sighting, error, noise_of, tracing_of, value};
 
 /// Causes that are looked for, and suspects that are tried, at most.
 const CAUSES: usize = 8;
@@ -70,7 +70,7 @@ impl EndToEnd<'_> {
     ) -> Result<Vec<Found>, Error> {
         let Looked { reference, figures, broken, wide, .. } = *looked;
         let floor = output_noise(self, &reference.trace, figures, broken);
-        let shows = |sighting: &Sighting| sighting.error > ABOVE_NOISE * floor;
+        let shows = |sighting: &Sighting| sighting.error > MARGIN * floor;
         let sighted = match sighted.filter(shows) {
             Some(sighting) => Some(sighting),
             None => self.sighted_by_plan(model, looked, evidence)?.filter(shows),
@@ -367,7 +367,7 @@ impl EndToEnd<'_> {
         (sample, wide): (usize, bool),
         (broken, floor): (&[usize], f64),
     ) -> Result<Option<Sighting>, Error> {
-        let worth = |permutes: bool, error: f64| (error > ABOVE_NOISE * floor, !permutes, error);
+        let worth = |permutes: bool, error: f64| (error > MARGIN * floor, !permutes, error);
         let mut best: Option<(usize, bool, f64)> = None;
         for (k, (probe, trace)) in passes.moved.iter().enumerate() {
             let error = self.end_error(sample, &probe.element, trace, wide, broken)?;
@@ -396,19 +396,16 @@ impl EndToEnd<'_> {
         let Looked { reference, figures, broken, wide, .. } = *looked;
         let floor = output_noise(self, &reference.trace, figures, broken);
         let mut best = None;
-        for (sample, mut probe) in self.worst_pairs(evidence, broken) {
+        for (sample, probe) in self.worst_pairs(evidence, broken) {
             let (plain, moved) = (self.inputs(sample, wide), self.transformed(sample, &probe.element, wide)?);
             let Some(tracing) = tracing_of(model) else { break };
             let Ok(clean) = self.traced(tracing, sample, &plain, &[], false)? else { continue };
             let Ok(trace) = self.traced(tracing, sample, &moved, &[], false)? else { continue };
             let here = hidden::matched(&hidden::places(&reference.trace), &clean);
             let bound = self.bound_hidden(&reference.layouts, &here, &clean, sample);
-            let moved = (probe, trace);
-            let element = self.ordered(reference, &bound, (&clean, &here), &moved, sample);
-            let trace;
-            (probe, trace) = moved;
-            let passes =
-                Passes { clean, quiet: Vec::new(), moved: vec![(Probe { element, ..probe }, trace)] };
+            let mut moved = (probe, trace);
+            moved.0.element = self.ordered(reference, &bound, (&clean, &here), &moved, sample);
+            let passes = Passes { clean, quiet: Vec::new(), moved: vec![moved] };
             best = self.sighted(best, passes, (sample, wide), (broken, floor))?;
         }
         Ok(best)
@@ -441,9 +438,8 @@ impl Looked<'_> {
         let mut same = calls.filter(|(other, _)| (&other.path, other.number) == (&call.path, call.number));
         suspect.kind == BreakKind::Module
             && same.next().is_some_and(|(other, seen)| {
-                let noise =
-                    other.outputs.iter().map(|leaf| self.figures[leaf.tensor].noise).fold(0.0, f64::max);
-                seen.own.is_some_and(|own| own > ABOVE_NOISE * noise)
+                let noise = noise_of(&other.outputs, self.figures);
+                seen.own.is_some_and(|own| own > MARGIN * noise)
             })
     }
 }
@@ -458,8 +454,11 @@ pub(super) fn output_noise(
     let outputs = stage.outputs();
     let names: Vec<&str> = broken.iter().map(|o| outputs[*o].0).collect();
     let leaves = trace.calls.first().map(|root| root.outputs.as_slice()).unwrap_or_default();
-    let noisy = leaves.iter().filter(|leaf| names.contains(&leaf.name.as_str()));
-    noisy.map(|leaf| figures[leaf.tensor].noise).fold(0.0, f64::max)
+    noise_of(leaves.iter().filter(|leaf| names.contains(&leaf.name.as_str())), figures)
+}
+
+fn overwrite(call: &ModuleCall, input: bool, leaf: &TracedLeaf, values: Tensor) -> Patch {
+    Patch::Overwrite { path: call.path.clone(), number: call.number, input, leaf: leaf.name.clone(), values }
 }
 
 /// The tensors at which a suspect shows.
@@ -476,7 +475,7 @@ fn tensors_of<'a>(trace: &'a Trace, suspect: &Suspect) -> impl Iterator<Item = u
 impl Scene<'_> {
     /// Whether an error of the model is as good as none.
     fn gone(&self, error: f64) -> bool {
-        error <= (GONE * self.before).max(ABOVE_NOISE * self.floor)
+        error <= (GONE * self.before).max(MARGIN * self.floor)
     }
 
     /// By tensor of the clean pass: its relative error in a pass over T x, by the layout that fits it best.
@@ -498,7 +497,7 @@ impl Scene<'_> {
             .iter()
             .enumerate()
             .map(|(t, error)| match error {
-                Some(error) if *error > ABOVE_NOISE * self.noise[t] => Status::Broken,
+                Some(error) if *error > MARGIN * self.noise[t] => Status::Broken,
                 Some(_) => Status::Fine,
                 None if self.is_plain(t) => Status::Fine,
                 None => Status::Unknown,
@@ -516,9 +515,8 @@ impl Scene<'_> {
             used && fine
         };
         let mended = |(t, status): (usize, &Status)| {
-            let harmless =
-                *status != Status::Fine && (*status == Status::Broken || self.guessed[t]) && is_served(t);
-            if harmless { Status::Fine } else { *status }
+            let doubtful = *status == Status::Broken || self.guessed[t];
+            if doubtful && is_served(t) { Status::Fine } else { *status }
         };
         own.iter().enumerate().map(mended).collect()
     }
@@ -564,7 +562,7 @@ impl Scene<'_> {
         let differs = |t: usize| {
             let Some(before) = value(&self.clean, Some(t)) else { return false };
             error(layout, None, &self.probe.element, before, value(moved, there[t]))
-                .is_some_and(|error| error > ABOVE_NOISE * self.noise[t])
+                .is_some_and(|error| error > MARGIN * self.noise[t])
         };
         let calls = self.clean.calls.iter().enumerate();
         calls
@@ -587,15 +585,9 @@ impl Scene<'_> {
         let element = &self.probe.element;
         let of = |call: &ModuleCall| {
             let [leaf] = &call.outputs[..] else { return None };
-            let before =
-                value(&self.clean, Some(leaf.tensor)).filter(|before| before.shape() == layout.shape())?;
-            Some(Patch::Overwrite {
-                path: call.path.clone(),
-                number: call.number,
-                input: false,
-                leaf: leaf.name.clone(),
-                values: layout.act(element, before),
-            })
+            let before = value(&self.clean, Some(leaf.tensor))?;
+            let fits = before.shape() == layout.shape();
+            fits.then(|| overwrite(call, false, leaf, layout.act(element, before)))
         };
         self.calls_of(suspect).filter_map(of).collect()
     }
@@ -646,13 +638,7 @@ impl Scene<'_> {
                     let layout =
                         self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
                     let before = value(&self.clean, Some(leaf.tensor))?;
-                    Some(Patch::Overwrite {
-                        path: call.path.clone(),
-                        number: call.number,
-                        input,
-                        leaf: leaf.name.clone(),
-                        values: layout.act(element, before),
-                    })
+                    Some(overwrite(call, input, leaf, layout.act(element, before)))
                 })
             })
             .collect()

@@ -3,7 +3,7 @@
 
 use ndarray::{Array2, ArrayD, Axis as NdAxis};
 
-use super::ABOVE_NOISE;
+use super::MARGIN;
 use crate::symmetry::{
     Arrangement, Axis, DirectSum, Element, Factor, Group, Irrep, Irreps, Parity, Representation, Summand,
 };
@@ -165,7 +165,7 @@ pub(super) fn along(
         let rounded = (2.0 * roundoff).powi(2)
             * (sizes.slice(ndarray::s![over.clone()]).sum() + floor * dimension as f64);
         let noise = noises.iter().map(|noise| noise.slice(ndarray::s![over.clone()]).sum());
-        ABOVE_NOISE.powi(2) * noise.fold(rounded, f64::max)
+        MARGIN.powi(2) * noise.fold(rounded, f64::max)
     };
     let fits: Vec<Vec<bool>> = kinds
         .iter()
