@@ -126,6 +126,7 @@ pub(crate) fn used_by(node: &NodeProto) -> Vec<&str> {
     fn from_around<'a>(graph: &'a GraphProto, found: &mut Vec<&'a str>) {
         let mut own: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
         own.extend(graph.initializer.iter().map(|t| t.name.as_str()));
+        own.extend(graph.sparse_initializer.iter().flat_map(|s| &s.values).map(|t| t.name.as_str()));
         own.extend(graph.node.iter().flat_map(|node| &node.output).map(String::as_str));
         let inside = graph.node.iter().flat_map(used_by);
         let returned = graph.output.iter().map(|output| output.name.as_str());

@@ -110,6 +110,8 @@ impl Inside {
         } else {
             let places: Vec<Cut> = cuts.iter().map(|(cut, _)| cut.clone()).collect();
             if self.cut.as_ref().is_none_or(|(known, _)| *known != places) {
+                // Not two of them at a time.
+                self.cut = None;
                 let model = self.with_cuts(cuts);
                 self.cut = Some((places, Session::start(model, &self.options)?));
             }

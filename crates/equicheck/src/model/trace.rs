@@ -74,13 +74,20 @@ impl Action {
         Self { layout, element }
     }
 
-    /// `rho(g) x`, in the tensor's own type.
+    /// `rho(g) x`, in the tensor's own type. A tensor of another shape, as it may have behind a break, is left as it is,
+    /// here and below.
     pub fn apply(&self, tensor: &Tensor) -> Tensor {
+        if tensor.shape() != self.layout.shape() {
+            return tensor.clone();
+        }
         self.layout.act(&self.element, tensor)
     }
 
     /// The linear part alone: what a tangent is pushed forward by.
     pub fn linear(&self, tensor: &Tensor) -> Tensor {
+        if tensor.shape() != self.layout.shape() {
+            return tensor.clone();
+        }
         let values = tensor.to_real();
         let origin = self.layout.act_on_real(&self.element, &ndarray::ArrayD::zeros(values.shape()));
         Tensor::from_real(self.layout.act_on_real(&self.element, &values) - origin, tensor.dtype())
@@ -88,6 +95,9 @@ impl Action {
 
     /// `rho(g)^T y` by the linear part: what a gradient is pulled back by.
     pub fn transpose(&self, tensor: &Tensor) -> Tensor {
+        if tensor.shape() != self.layout.shape() {
+            return tensor.clone();
+        }
         Tensor::from_real(self.layout.act_transposed(&self.element, &tensor.to_real()), tensor.dtype())
     }
 }

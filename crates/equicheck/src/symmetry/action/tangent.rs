@@ -28,7 +28,9 @@ impl BoundLayout {
         for (at, moved) in &self.moved {
             let Moved::Components(segments) = moved else { continue };
             for segment in segments.iter().filter(|s| s.representation.is_moved_by(generator.factor())) {
-                if complex && segment.representation.is_affine() {
+                let charged = matches!(segment.representation, Representation::Charge(_));
+                // Real numbers in pairs carry a charge too, but not along an axis of their own.
+                if complex && segment.representation.is_affine() || charged && !complex {
                     return None;
                 }
                 match at {

@@ -90,7 +90,7 @@ impl EndToEnd<'_> {
         if acted.iter().zip(&call.inputs).all(|(after, leaf)| after.same_bits(leaf.value)) {
             return Ok(None);
         }
-        let Some(returned) = self.again(tracing, call, &acted)? else { return Ok(Some(f64::INFINITY)) };
+        let Some(returned) = self.again(tracing, call, &acted)? else { return Ok(None) };
         Ok(call.error(element, &returned))
     }
 

@@ -17,10 +17,13 @@ use super::super::EndToEnd;
 use super::hidden::{self, Hidden};
 use super::matching::{Entries, Order, Use, nearest, order_of};
 use super::segments::{self, Kind};
-use super::{MARGIN, Passes, Probe, acted, value};
+use super::{LAST, MARGIN, Passes, Probe, acted, value};
 
 /// Layouts that are offered for a tensor which none fits, at most (METHOD 14: six sufficed).
 const CANDIDATES: usize = 6;
+/// Tensors that an order is found from, and orders that wrong entries leave uncertain, at most.
+const USES: usize = 8;
+const GUESSES: usize = 8;
 /// Axes of one length that are told apart.
 const MOST_PLACES: usize = 4;
 /// Largest charge, or power of a scale, that is tried.
@@ -126,7 +129,7 @@ impl EndToEnd<'_> {
         let mut candidates = vec![Vec::new(); layouts.len()];
         for t in 0..layouts.len() {
             let shape = clean.tensors[t].shape.as_slice();
-            if layouts[t].is_none() {
+            if layouts[t].is_none() && !self.spent(LAST) {
                 let known = by_shape.get(shape).map_or(&[][..], Vec::as_slice);
                 match inference.tensor(t, &known[..known.len().min(CANDIDATES)]) {
                     Some(Ok((layout, origin))) => layouts[t] = Some(Hidden { layout, origin }),
@@ -248,6 +251,7 @@ impl Inference<'_> {
         for (at, axis) in layout.axes().iter().enumerate() {
             if let Axis::Permuted(name) = axis
                 && let Some(order) = self.orders.iter_mut().find(|order| order.name == *name)
+                && order.uses.len() < USES
                 && order.uses.iter().all(|known| (known.tensor, known.axis) != (values.tensor, at))
             {
                 order.uses.push(Use { tensor: values.tensor, axis: at, noise: values.noise, layout: None });
@@ -461,8 +465,9 @@ impl Inference<'_> {
                 axes[at] = Axis::Permuted(name.to_owned());
                 axes
             };
-            let names: Vec<usize> =
-                (0..self.orders.len()).filter(|k| self.orders[*k].length == length).collect();
+            let names: Vec<usize> = (0..self.orders.len())
+                .filter(|k| self.orders[*k].length == length && !self.orders[*k].is_guessed())
+                .collect();
             for k in &names {
                 let axes = with(&self.orders[*k].name);
                 if self.fits(values, &Layout::of(axes.clone()), which) {
@@ -480,7 +485,8 @@ impl Inference<'_> {
                 let axes = with(&name);
                 if self.fits(values, &Layout::of(axes.clone()), which) {
                     match k {
-                        Some(k) => self.orders[k].uses.push(here.clone()),
+                        Some(k) if self.orders[k].uses.len() < USES => self.orders[k].uses.push(here.clone()),
+                        Some(_) => {}
                         None => self.orders.push(Order { name, length, uses: vec![here.clone()] }),
                     }
                     return Some(axes);
@@ -515,7 +521,8 @@ impl Inference<'_> {
                 after = after.max(entries.missed(&order));
                 orders.push(order);
             }
-            if orders.len() < self.passes.len() || after >= 0.5 * before {
+            let guesses = self.orders.iter().filter(|order| order.is_guessed()).count();
+            if orders.len() < self.passes.len() || after >= 0.5 * before || guesses >= GUESSES {
                 continue;
             }
             let name = Order::name(self.orders.len());

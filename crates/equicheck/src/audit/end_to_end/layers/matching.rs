@@ -39,6 +39,11 @@ pub(super) struct Use {
 }
 
 impl Order {
+    /// Whether it was found from tensors with wrong entries alone.
+    pub(super) fn is_guessed(&self) -> bool {
+        self.uses.iter().all(|place| place.layout.is_some())
+    }
+
     pub(super) fn name(k: usize) -> String {
         format!("order{MARK}{}", k + 1)
     }
@@ -48,7 +53,7 @@ impl Order {
 pub(super) fn is_known(layout: &BoundLayout, element: &Element) -> bool {
     layout.permuted_lengths().all(|(name, length)| match element.permutation(name) {
         Some(order) => order.len() == length,
-        None => !name.contains(MARK),
+        None => element.is_identity() || !name.contains(MARK),
     })
 }
 
@@ -176,18 +181,22 @@ pub(super) fn with_orders(
     let mut result = element.clone();
     for order in orders {
         let mut known: Vec<Entries> = Vec::new();
-        let mut found = None;
+        let mut found: Option<Vec<usize>> = None;
         for place in &order.uses {
             let Use { tensor, axis, noise, .. } = place;
             let before = value(clean.trace, clean.at[*tensor]);
             let after = value(moved.trace, moved.at[*tensor]);
             let (Some(before), Some(after), Some(layout)) = (before, after, bound(place)) else { continue };
-            if layout.admits(element).is_err() {
+            if layout.admits(&result).is_err() {
                 continue;
             }
-            let expected = layout.act_on_real(element, &before.to_real());
+            let expected = layout.act_on_real(&result, &before.to_real());
             let Some(entries) = Entries::new(&expected, &after.to_real(), *axis, *noise) else { continue };
+            let agrees = found.as_ref().is_some_and(|order| entries.agree(order));
             known.push(entries);
+            if agrees {
+                continue;
+            }
             match order_of(&known, draws) {
                 Some(order) => found = Some(order),
                 None => {

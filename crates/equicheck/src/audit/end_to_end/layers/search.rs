@@ -153,6 +153,9 @@ impl EndToEnd<'_> {
                 })
                 .collect();
             for (child, layout) in children {
+                if self.spent(LAST) {
+                    break;
+                }
                 let patches = scene.overwritten_by(&child, &layout);
                 let all: Vec<Patch> = others.iter().chain(&patches).cloned().collect();
                 let Some((_, error)) = self.patched(model, scene, &all)? else { continue };
@@ -217,9 +220,9 @@ impl EndToEnd<'_> {
                     break;
                 }
             }
-            let suspect = scene.behind_private(suspect, &ruled_out);
             match best {
                 Some((mend, error, _)) if scene.gone(error) => {
+                    let suspect = scene.behind_private(suspect, &ruled_out);
                     causes.push(Cause { suspect, mend, own, left: error });
                     break;
                 }
@@ -228,6 +231,7 @@ impl EndToEnd<'_> {
                 Some((mend, error, trace))
                     if error < TAKES_PART * left || looked.breaks_alone(scene, &suspect) =>
                 {
+                    let suspect = scene.behind_private(suspect, &ruled_out);
                     causes.push(Cause { suspect, mend, own, left: error });
                     left = error;
                     mended = Some(trace);
@@ -550,7 +554,13 @@ impl Scene<'_> {
             };
             self.layouts[t].iter().find(by).cloned()
         };
-        tensors_of(&self.clean, suspect).filter_map(of).collect()
+        let mut layouts: Vec<BoundLayout> = Vec::new();
+        for layout in tensors_of(&self.clean, suspect).filter_map(of) {
+            if !layouts.contains(&layout) {
+                layouts.push(layout);
+            }
+        }
+        layouts
     }
 
     /// The modules that the code called before its own wrong tensor, and whose output has its shape and another type.
