@@ -7,7 +7,7 @@ import pytest
 import equicheck
 from hidden_audits import audited, outcome
 from hidden_networks import HEALTHY, network
-from injections import injection
+from injections import Fault, inject, injection
 from injections import outcome as score
 
 #: Of each kind some, and the ones that lose symmetry in between.
@@ -57,3 +57,42 @@ def test_random_faults_are_located() -> None:
         found.append((str(made), score(report, made) if isinstance(report, equicheck.Report) else report))
     # One of ten may lie in a basis of the network's own.
     assert sum(word == "right" for _, word in found) >= 9, found
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        # A stretched basis, its last module and one inside.
+        ("skewed_basis", "back"),
+        ("skewed_basis", "mixes.0"),
+        # Symmetric matrices by their upper triangles.
+        ("upper_triangles", "layers.1"),
+        # Called on turned copies, which come in another order over T x.
+        ("group_average", "net.local.1"),
+        ("group_average", "net.local.2"),
+    ],
+)
+def test_a_fault_behind_a_basis_of_the_networks_own_is_located(name: str, path: str) -> None:
+    entry = HEALTHY[name]
+    model = entry.audited_model()
+    inject(model.get_submodule(path), 0, Fault("scale", 1.0, 1.0, -1, 3))
+    report, _ = audited(model, entry.audit_options(2))
+    assert isinstance(report, equicheck.Report), report
+    assert [found.location for found in report.breaks] == [path]
+    assert report.breaks[0].kind != "bracket"
+
+
+def test_stretched_components_are_said_to_be() -> None:
+    entry = HEALTHY["skewed_basis"]
+    report, _ = audited(entry.audited_model(), entry.audit_options(2))
+    assert isinstance(report, equicheck.Report), report
+    rows = {row["location"]: row for row in report.layers["rows"]}
+    assert rows["there"]["verdict"] == "anisotropic_basis"
+    assert rows["there"]["outputs"][0]["layout"] == ["nodes axis1! basis#(vector)", "inferred"]
+    # Upper triangles are written by the code of the root: the first module is given them.
+    entry = HEALTHY["upper_triangles"]
+    report, _ = audited(entry.audited_model(), entry.audit_options(2))
+    assert isinstance(report, equicheck.Report), report
+    rows = {row["location"]: row for row in report.layers["rows"]}
+    assert rows["layers.0"]["outputs"][0]["layout"] == ["nodes axis1! basis#(scalar+1x2e)", "inferred"]
+    assert rows["layers.0"]["verdict"] == "ok"

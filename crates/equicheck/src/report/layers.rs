@@ -122,6 +122,8 @@ pub struct HiddenTensor {
 pub enum LayerVerdict {
     /// Its error is no more than rounding.
     Ok,
+    /// Its output transforms linearly in a basis of its own, by matrices that are not orthogonal.
+    AnisotropicBasis,
     /// It is not equivariant, and the model as a whole is.
     RestoredLater,
     /// Symmetry is lost here.
@@ -142,6 +144,7 @@ impl fmt::Display for LayerVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             LayerVerdict::Ok => "ok",
+            LayerVerdict::AnisotropicBasis => "anisotropic basis",
             LayerVerdict::RestoredLater => "not equivariant alone, restored later",
             LayerVerdict::Breaks => "breaks",
             LayerVerdict::Inherits => "inherits",

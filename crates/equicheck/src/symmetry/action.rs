@@ -1324,6 +1324,7 @@ fn describe_segment(segment: &Segment, improper: bool, turns: bool, shifts: bool
             user.name(),
             user.dimension().unwrap_or(0)
         ),
+        Representation::InBasis(basis) => format!("transformed as {basis}, in a basis of its own"),
         Representation::Scalar => "not moved".to_owned(),
     }
 }

@@ -264,11 +264,25 @@ impl Layout {
 
     /// The user's representations that it mentions.
     pub fn users(&self) -> impl Iterator<Item = &User> {
-        let sums = self.axes.iter().flat_map(Axis::parts).filter_map(Axis::components);
-        sums.flat_map(|sum| &sum.0).filter_map(|summand| match &summand.representation {
+        self.representations().filter_map(|representation| match representation {
             Representation::User(user) => Some(user),
             _ => None,
         })
+    }
+
+    /// By how much bases of their own may enlarge rounding.
+    pub(crate) fn condition(&self) -> f64 {
+        let of = |representation: &Representation| match representation {
+            Representation::InBasis(basis) => basis.condition(),
+            _ => 1.0,
+        };
+        self.representations().map(of).fold(1.0, f64::max)
+    }
+
+    /// All that acts along its axes.
+    pub(crate) fn representations(&self) -> impl Iterator<Item = &Representation> {
+        let sums = self.axes.iter().flat_map(Axis::parts).filter_map(Axis::components);
+        sums.flat_map(|sum| &sum.0).map(|summand| &summand.representation)
     }
 
     /// The axes, with what a user's representations are for permuted axes of these lengths.

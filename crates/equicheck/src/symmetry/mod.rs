@@ -4,6 +4,7 @@
 //! basis and component order.
 
 mod action;
+mod basis;
 mod element;
 pub mod finite;
 mod generator;
@@ -20,6 +21,7 @@ mod user;
 mod wigner;
 
 pub use action::BoundLayout;
+pub use basis::InBasis;
 pub(crate) use action::{Sampled, Selection, permuted_lengths};
 pub use element::Element;
 pub(crate) use generator::Generator;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
+use super::basis::InBasis;
 use super::element::Element;
 use super::finite::FiniteRepresentation;
 use super::group::{Factor, Group};
@@ -50,6 +51,8 @@ pub enum Representation {
     Quaternion,
     /// `@name`: by a user's own function.
     User(User),
+    /// `basis#(...)`: a sum of others in a basis of its own, as hidden tensors may have one.
+    InBasis(InBasis),
 }
 
 impl Representation {
@@ -86,6 +89,7 @@ impl Representation {
             Self::Quaternion => space(3, "an orientation in three-dimensional space").map(|_| Some(4)),
             // Known once the layout is bound to a shape.
             Self::User(user) => Ok(user.dimension()),
+            Self::InBasis(basis) => Ok(Some(basis.dimension())),
         }
     }
 
@@ -114,7 +118,8 @@ impl Representation {
             | Self::Frequency(_)
             | Self::Voigt(_)
             | Self::Quaternion
-            | Self::User(_) => true,
+            | Self::User(_)
+            | Self::InBasis(_) => true,
             Self::Finite(_) | Self::Scalar | Self::Sign | Self::Scale(_) | Self::Charge(_) => false,
         }
     }
@@ -136,6 +141,9 @@ impl Representation {
     pub(crate) fn is_moved_by(&self, factor: &Factor) -> bool {
         if let Self::User(user) = self {
             return user.is_moved_by(factor);
+        }
+        if let Self::InBasis(basis) = self {
+            return basis.parts().any(|part| part.is_moved_by(factor));
         }
         match factor {
             Factor::Linear { dimension, improper } => match self {
@@ -192,6 +200,7 @@ impl Representation {
                 group.representation_at(representation, g).ok()
             }
             Self::User(user) => user.matrix(element),
+            Self::InBasis(basis) => basis.matrix(element),
             _ if !element.turns() => None,
             Self::Vector | Self::Point | Self::PointModulo(_) => Some(element.linear().clone()),
             Self::Pseudovector => Some(element.linear() * element.determinant()),
@@ -233,6 +242,7 @@ impl fmt::Display for Representation {
             Self::Voigt(Voigt::Strain) => f.write_str("voigt(strain)"),
             Self::Quaternion => f.write_str("quaternion"),
             Self::User(user) => write!(f, "@{}", user.name()),
+            Self::InBasis(basis) => write!(f, "{basis}"),
         }
     }
 }

@@ -112,7 +112,10 @@ fn derivative(
         | Representation::Pseudovector => Some(matrix),
         Representation::Covector => Some(-matrix.reversed_axes()),
         Representation::Frequency(m) => Some(matrix * *m as f64),
-        Representation::Irreps(_) | Representation::Voigt(_) | Representation::Quaternion => {
+        Representation::Irreps(_)
+        | Representation::Voigt(_)
+        | Representation::Quaternion
+        | Representation::InBasis(_) => {
             let element =
                 generator.element(&Element::identity(matrix.nrows(), &BTreeMap::default()), PARAMETER);
             let turned = representation.matrix(&element)?;

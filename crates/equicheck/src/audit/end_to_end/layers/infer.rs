@@ -16,6 +16,7 @@ use super::super::super::sampling::{Draws, Purpose};
 use super::super::EndToEnd;
 use super::hidden::{self, Hidden};
 use super::matching::{Entries, Order, Use, nearest, order_of};
+use super::private;
 use super::segments::{self, Kind};
 use super::{LAST, MARGIN, Passes, Probe, acted, value};
 
@@ -24,6 +25,8 @@ const CANDIDATES: usize = 6;
 /// Tensors that an order is found from, and orders that wrong entries leave uncertain, at most.
 const USES: usize = 8;
 const GUESSES: usize = 8;
+/// Bases of their own that are offered for one shape.
+const BASES: usize = 2;
 /// Axes of one length that are told apart.
 const MOST_PLACES: usize = 4;
 /// Largest charge, or power of a scale, that is tried.
@@ -35,6 +38,8 @@ const ROUGH: f64 = 0.05;
 pub(super) struct Inferred {
     /// By tensor without a layout: what it may be meant to have.
     pub(super) candidates: Vec<Vec<Layout>>,
+    /// By tensor without a layout: what fits in a basis of its own.
+    pub(super) private: Vec<Option<Layout>>,
     pub(super) orders: Vec<Order>,
 }
 
@@ -48,6 +53,12 @@ struct Pass<'a> {
 
 /// A pass that differs by rounding: from which, itself, and where its tensors are.
 type Quiet<'a> = (Option<usize>, &'a Trace, Vec<Option<usize>>);
+
+/// A tensor that fits no layout of anybody's convention.
+struct Unfit {
+    candidates: Vec<Layout>,
+    private: Option<Layout>,
+}
 
 /// One tensor in all passes.
 struct Values {
@@ -74,6 +85,8 @@ struct Inference<'a> {
     lengths: BTreeMap<String, usize>,
     lattices: BTreeMap<String, Lattice>,
     kinds: Vec<Kind>,
+    /// Those found in bases of their own.
+    private: Vec<Kind>,
     orders: Vec<Order>,
     draws: Draws,
 }
@@ -122,18 +135,31 @@ impl EndToEnd<'_> {
             lengths,
             lattices,
             kinds,
+            private: Vec::new(),
             orders: Vec::new(),
             draws: Draws::new(self.options.seed, sample, super::ORDERS, Purpose::Layers),
         };
         let mut by_shape: BTreeMap<&[usize], Vec<Layout>> = BTreeMap::new();
+        let mut private_by_shape: BTreeMap<&[usize], Vec<Layout>> = BTreeMap::new();
         let mut candidates = vec![Vec::new(); layouts.len()];
+        let mut private = vec![None; layouts.len()];
         for t in 0..layouts.len() {
             let shape = clean.tensors[t].shape.as_slice();
             if layouts[t].is_none() && !self.spent(LAST) {
                 let known = by_shape.get(shape).map_or(&[][..], Vec::as_slice);
-                match inference.tensor(t, &known[..known.len().min(CANDIDATES)]) {
+                let in_own_basis = private_by_shape.entry(shape).or_default();
+                match inference.tensor(t, &known[..known.len().min(CANDIDATES)], in_own_basis) {
                     Some(Ok((layout, origin))) => layouts[t] = Some(Hidden { layout, origin }),
-                    Some(Err(others)) => candidates[t] = others,
+                    Some(Err(unfit)) => {
+                        candidates[t] = unfit.candidates;
+                        if let Some(layout) = &unfit.private
+                            && in_own_basis.len() < BASES
+                            && !in_own_basis.contains(layout)
+                        {
+                            in_own_basis.push(layout.clone());
+                        }
+                        private[t] = unfit.private;
+                    }
                     None => {}
                 }
             }
@@ -144,13 +170,18 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        Inferred { candidates, orders: inference.orders }
+        Inferred { candidates, private, orders: inference.orders }
     }
 }
 
 impl Inference<'_> {
-    /// `None` where there is nothing to go by.
-    fn tensor(&mut self, tensor: usize, known: &[Layout]) -> Option<Result<(Layout, Origin), Vec<Layout>>> {
+    /// `None` where there is nothing to go by. `known` and `private` are layouts of tensors of this shape.
+    fn tensor(
+        &mut self,
+        tensor: usize,
+        known: &[Layout],
+        private: &[Layout],
+    ) -> Option<Result<(Layout, Origin), Unfit>> {
         let values = self.values(tensor)?;
         let still = Layout::of(vec![Axis::Ellipsis]);
         if self.fits(&values, &still, any) {
@@ -173,6 +204,11 @@ impl Inference<'_> {
                 return Some(Ok((self.used(&values, &layout), Origin::Inferred)));
             }
         }
+        let own = private
+            .iter()
+            .find(|layout| self.fits(&values, layout, any))
+            .cloned()
+            .or_else(|| self.in_own_basis(&values, permuted.as_deref().ok()?));
         let listed = |roles: Result<Roles, Vec<Roles>>| roles.map_or_else(|several| several, |one| vec![one]);
         let (permuted, moved) = (listed(permuted), listed(moved));
         let mut candidates = known.to_vec();
@@ -186,7 +222,44 @@ impl Inference<'_> {
             }
         }
         candidates.truncate(CANDIDATES);
-        Some(Err(candidates))
+        candidates.extend(private.iter().filter(|layout| own.as_ref() != Some(layout)).cloned());
+        Some(Err(Unfit { candidates, private: own }))
+    }
+
+    /// A layout with a basis of its own along one axis, or with such as other tensors have.
+    fn in_own_basis(&mut self, values: &Values, permuted: &[Axis]) -> Option<Layout> {
+        let nothing = plain(&values.shape);
+        let grids = self.stage.grids_on(&values.shape, self.sample).into_iter();
+        let bases: Vec<Roles> =
+            grids.filter(|axes| overlaid(axes, permuted).is_some()).chain([nothing]).collect();
+        for base in &bases {
+            let Some(passes) = self.passes_moving(values, base) else { continue };
+            let with = |at: usize, axis: Axis| {
+                let mut axes = base.clone();
+                axes[at] = axis;
+                let layout = Layout::of(overlaid(permuted, &axes)?);
+                self.fits(values, &layout, any).then_some(layout)
+            };
+            let kinds: Vec<Kind> = self.kinds.iter().chain(&self.private).cloned().collect();
+            for at in free(base, permuted).rev() {
+                if !self.private.is_empty()
+                    && let Some(found) =
+                        segments::along(at, &passes, &values.quiet, self.roundoff, &kinds)
+                    && found.unexplained == 0
+                    && let Some(layout) = with(at, found.axis)
+                {
+                    return Some(layout);
+                }
+                let Some(found) = private::in_own_basis(at, &passes, values.noise, &self.kinds) else { continue };
+                if let Some(layout) = with(at, Axis::of(Representation::InBasis(found.clone()))) {
+                    if self.private.len() < BASES {
+                        self.private.push(Kind::in_basis(found));
+                    }
+                    return Some(layout);
+                }
+            }
+        }
+        None
     }
 
     fn values(&self, tensor: usize) -> Option<Values> {
@@ -240,7 +313,8 @@ impl Inference<'_> {
             .quiet
             .iter()
             .map(|change| scales.measure(&bound, change, &values.before).scaled)
-            .fold(2.0 * self.roundoff, f64::max);
+            .fold(2.0 * self.roundoff, f64::max)
+            * layout.condition();
         differences.iter().all(|(difference, expected)| {
             scales.measure(&bound, difference, expected).scaled <= MARGIN * noise
         })
@@ -379,10 +453,10 @@ impl Inference<'_> {
         weights
     }
 
-    fn segmented(&self, values: &Values, base: &[Axis], at: usize) -> Option<segments::Segmented> {
+    /// The passes that permute nothing, with the tensor as it would be if only the axes of `base` moved.
+    fn passes_moving<'a>(&'a self, values: &'a Values, base: &[Axis]) -> Option<Vec<segments::Moved<'a>>> {
         let bound = self.bound(&Layout::of(base.to_vec()), &values.shape)?;
-        let passes: Option<Vec<segments::Moved<'_>>> = self
-            .passes
+        self.passes
             .iter()
             .zip(&values.after)
             .filter(|(pass, _)| moves_values(pass.probe))
@@ -391,8 +465,11 @@ impl Inference<'_> {
                 let before = acted(&bound, element, &values.before)?;
                 Some(segments::Moved { element, before, after: after.as_ref()? })
             })
-            .collect();
-        let passes = passes?;
+            .collect()
+    }
+
+    fn segmented(&self, values: &Values, base: &[Axis], at: usize) -> Option<segments::Segmented> {
+        let passes = self.passes_moving(values, base)?;
         let found = segments::along(at, &passes, &values.quiet, self.roundoff, &self.kinds)?;
         let copies = if found.unexplained > 0 {
             segments::copies_last(&self.kinds, values.shape[at])

@@ -4,11 +4,13 @@
 //! transformed clean inputs. Where symmetry is lost is settled by intervention (METHOD 14).
 
 mod alone;
+mod calls;
 mod checks;
 mod hidden;
 mod infer;
 mod local;
 mod matching;
+mod private;
 mod search;
 mod segments;
 mod timeline;
@@ -20,7 +22,7 @@ use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tra
 use crate::report::{
     Classification, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard,
 };
-use crate::symmetry::{BoundLayout, Element, Factor, Layout};
+use crate::symmetry::{BoundLayout, Element, Factor, Layout, Representation};
 
 use super::super::evidence::Evidence;
 use super::super::measure::{Scales, norm};
@@ -121,6 +123,10 @@ struct Reference {
     layouts: Vec<Option<Hidden>>,
     /// By tensor without a layout: those that were tried in vain.
     candidates: Vec<Vec<Layout>>,
+    /// By tensor without a layout: a fit in a basis of its own, which a broken layer may have given it.
+    private: Vec<Option<Layout>>,
+    /// By tensor: whether this basis is not orthogonal.
+    anisotropic: Vec<bool>,
     /// Axes whose order differs from pass to pass.
     orders: Vec<Order>,
 }
@@ -207,7 +213,7 @@ impl EndToEnd<'_> {
             if first {
                 figures = vec![Figures { vanishes: true, ..Figures::default() }; passes.clean.tensors.len()];
                 seen = vec![Seen::default(); passes.clean.calls.len()];
-                reference = Some(self.first_look(&passes, sample, roundoff)?);
+                reference = Some(self.first_look(&passes, sample, roundoff, broken.is_empty())?);
             }
             let Some(reference) = &reference else { break };
             let places = hidden::places(&reference.trace);
@@ -218,7 +224,7 @@ impl EndToEnd<'_> {
                     self.ordered(reference, &bound, (&passes.clean, &here), &passes.moved[k], sample);
                 passes.moved[k].0.element = element;
             }
-            take_up(&mut figures, &passes, &places, (&here, &bound), roundoff);
+            take_up(&mut figures, &passes, reference, (&here, &bound), roundoff);
             let calls = Alone::all(&reference.trace, &passes.clean, &here, &bound);
             self.own_errors(model, &passes, &calls, &mut seen)?;
             if first {
@@ -290,7 +296,10 @@ impl EndToEnd<'_> {
             let inputs = self.transformed(sample, &probe.element, wide)?;
             let Some(tracing) = tracing_of(model) else { break };
             match self.traced(tracing, sample, &inputs, &[], false)? {
-                Ok(trace) => moved.push((probe, trace)),
+                Ok(mut trace) => {
+                    calls::put_in_order(&clean, &mut trace, self.half_digits(wide));
+                    moved.push((probe, trace));
+                }
                 // The others have other numbers then.
                 Err(_) => nudged = nudged.filter(|nudged| *nudged < k),
             }
@@ -303,8 +312,12 @@ impl EndToEnd<'_> {
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Layers);
         let inputs = self.nudged(sample, &inputs, &|_| None, &mut draws);
         if let Some(tracing) = tracing_of(model) {
-            quiet
-                .extend(self.traced(tracing, sample, &inputs, &[], false)?.ok().map(|trace| (nudged, trace)));
+            if let Ok(mut trace) = self.traced(tracing, sample, &inputs, &[], false)? {
+                if let Some(k) = nudged {
+                    calls::put_in_order_of(&moved[k].1, &mut trace);
+                }
+                quiet.push((nudged, trace));
+            }
         }
         Ok(Ok(Passes { clean, quiet, moved }))
     }
@@ -333,17 +346,43 @@ impl EndToEnd<'_> {
     }
 
     /// The pass that all others are held against, with a layout for every tensor that has one.
-    fn first_look(&self, passes: &Passes, sample: usize, roundoff: f64) -> Result<Reference, Error> {
+    fn first_look(
+        &self,
+        passes: &Passes,
+        sample: usize,
+        roundoff: f64,
+        healthy: bool,
+    ) -> Result<Reference, Error> {
         let trace = passes.clean.clone();
         let mut layouts = self.hidden_layouts(&trace, sample)?;
-        let infer::Inferred { candidates, orders } = self.infer(passes, &mut layouts, sample, roundoff);
-        Ok(Reference { trace, layouts, candidates, orders })
+        let infer::Inferred { mut candidates, private, orders } =
+            self.infer(passes, &mut layouts, sample, roundoff);
+        if healthy {
+            // Nothing is broken, so that these are no breaks either.
+            for (t, layout) in private.iter().enumerate() {
+                if let Some(layout) = layout {
+                    layouts[t] = Some(Hidden { layout: layout.clone(), origin: Origin::Inferred });
+                    candidates[t].clear();
+                }
+            }
+        }
+        let elements: Vec<&Element> = passes.moved.iter().map(|(probe, _)| &probe.element).collect();
+        let anisotropic = private
+            .iter()
+            .map(|layout| layout.as_ref().is_some_and(|layout| is_anisotropic(layout, &elements)))
+            .collect();
+        Ok(Reference { trace, layouts, candidates, private, anisotropic, orders })
     }
 
     /// A copy whose constants are moved by the rounding that they were built with, if it has such.
     fn copy_with_moved_constants(&self, model: &mut dyn Model) -> Option<Box<dyn Model>> {
         let mut draws = Draws::new(self.options.seed, 0, 0, Purpose::Constants);
         noise::with_moved_constants(model, &mut draws).ok().flatten()
+    }
+
+    /// Up to what two numbers count as the same where nothing says what rounding does: half of the digits.
+    fn half_digits(&self, wide: bool) -> f64 {
+        if wide { f64::EPSILON.sqrt() } else { (2.0 * self.roundoff("")).sqrt() }
     }
 
     /// A pass with every module call in it.
@@ -468,11 +507,12 @@ impl EndToEnd<'_> {
 fn take_up(
     figures: &mut [Figures],
     passes: &Passes,
-    places: &[Option<hidden::Place<'_>>],
+    reference: &Reference,
     (here, bound): (&[Option<usize>], &[Option<BoundLayout>]),
     roundoff: f64,
 ) {
-    let at_places = |trace: &Trace| hidden::matched(places, trace);
+    let places = hidden::places(&reference.trace);
+    let at_places = |trace: &Trace| hidden::matched(&places, trace);
     let quiet: Vec<_> = passes.quiet.iter().map(|(base, trace)| (*base, trace, at_places(trace))).collect();
     let moved: Vec<_> =
         passes.moved.iter().map(|(probe, trace)| (&probe.element, trace, at_places(trace))).collect();
@@ -480,7 +520,8 @@ fn take_up(
         let before = value(&passes.clean, here[t]);
         let zero = before.is_some_and(|v| v.to_real().iter().all(|x| *x == 0.0));
         figure.vanishes &= zero;
-        figure.noise = figure.noise.max(2.0 * roundoff);
+        let condition = reference.layouts[t].as_ref().map_or(1.0, |hidden| hidden.layout.condition());
+        figure.noise = figure.noise.max(2.0 * roundoff * condition);
         let scales = scales_of(bound[t].as_ref(), before);
         for (base, trace, there) in &quiet {
             let after = value(trace, there[t]);
@@ -489,7 +530,7 @@ fn take_up(
                 None => before,
             };
             let change = change(bound[t].as_ref(), scales.as_ref(), before, after);
-            figure.noise = figure.noise.max(change.unwrap_or(0.0));
+            figure.noise = figure.noise.max(change.unwrap_or(0.0) * condition);
         }
         let (Some(layout), Some(before)) = (&bound[t], before) else { continue };
         for (element, trace, there) in &moved {
@@ -563,6 +604,16 @@ fn change(
     let size = norm(&before);
     let difference = norm(&(after - &before));
     (size > 0.0 && difference.is_finite()).then(|| difference / size)
+}
+
+/// Whether a basis of its own is stretched, where the group only turns.
+fn is_anisotropic(layout: &Layout, elements: &[&Element]) -> bool {
+    layout.representations().any(|representation| match representation {
+        Representation::InBasis(basis) => {
+            elements.iter().any(|element| basis.is_orthogonal(element) == Some(false))
+        }
+        _ => false,
+    })
 }
 
 fn scales_of(layout: Option<&BoundLayout>, before: Option<&Tensor>) -> Option<Scales> {
@@ -652,8 +703,12 @@ fn rows(
             let own_breaks = seen.own.is_some_and(|own| own > MARGIN * noise);
             let blamed = breaks.iter().any(|found| found.suspect.call == k);
             let lost = outputs().any(|f| f.lost);
+            let stretched = |leaf: &TracedLeaf| reference.anisotropic[leaf.tensor];
+            let stretches = call.outputs.iter().any(stretched) && !call.inputs.iter().any(stretched);
             let (verdict, note) = if blamed {
                 (LayerVerdict::Breaks, None)
+            } else if stretches && !own_breaks {
+                (LayerVerdict::AnisotropicBasis, None)
             } else if lost {
                 (
                     LayerVerdict::CannotJudge,

@@ -8,6 +8,7 @@ use crate::symmetry::{BoundLayout, Element};
 
 use super::super::super::evidence::Evidence;
 use super::super::EndToEnd;
+use super::calls;
 use super::hidden;
 use super::matching::is_known;
 use super::timeline::{Status, Suspect, first_suspect, name};
@@ -39,6 +40,8 @@ struct Scene<'a> {
     layouts: Vec<Vec<BoundLayout>>,
     /// By tensor of `clean`: whether these fit in no pass.
     guessed: Vec<bool>,
+    /// By tensor of `clean`: a fit in a basis of its own.
+    private: Vec<Option<BoundLayout>>,
     /// By tensor of `clean`: what rounding explains.
     noise: Vec<f64>,
     /// Outputs whose error is no rounding.
@@ -52,6 +55,8 @@ struct Scene<'a> {
 /// A suspect that was mended.
 struct Cause {
     suspect: Suspect,
+    /// Whether it breaks when it is called alone.
+    alone: bool,
     mend: Vec<Patch>,
     /// Relative error that arises there.
     own: f64,
@@ -87,11 +92,14 @@ impl EndToEnd<'_> {
         let inputs = self.transformed(sample, &probe.element, wide)?;
         let mut layouts = vec![Vec::new(); clean.tensors.len()];
         let mut guessed = vec![false; clean.tensors.len()];
+        let mut private = vec![None; clean.tensors.len()];
         let mut noise = vec![0.0; clean.tensors.len()];
         for (t, (layout, at)) in in_order.into_iter().zip(&here).enumerate() {
             let Some(at) = *at else { continue };
             noise[at] = figures[t].noise;
             guessed[at] = layout.is_none();
+            let own = reference.private[t].as_ref();
+            private[at] = own.and_then(|own| self.bound_to(own, &clean.tensors[at].shape, sample));
             layouts[at] = match layout {
                 Some(layout) => vec![layout],
                 None => reference.candidates[t]
@@ -108,6 +116,7 @@ impl EndToEnd<'_> {
             moved,
             layouts,
             guessed,
+            private,
             noise,
             broken,
             wide,
@@ -160,8 +169,8 @@ impl EndToEnd<'_> {
                 let all: Vec<Patch> = others.iter().chain(&patches).cloned().collect();
                 let Some((_, error)) = self.patched(model, scene, &all)? else { continue };
                 if scene.gone(error) {
-                    let own = causes[k].own;
-                    causes[k] = Cause { suspect: child, mend: patches, own, left: error };
+                    let Cause { alone, own, .. } = causes[k];
+                    causes[k] = Cause { suspect: child, alone, mend: patches, own, left: error };
                     break;
                 }
             }
@@ -181,6 +190,8 @@ impl EndToEnd<'_> {
         let mut left = scene.before;
         // The pass with the causes so far mended.
         let mut mended: Option<Trace> = None;
+        // Where one basis of its own is no break, the others are not suspected either, unless nothing else is left.
+        let mut believed = Some(false);
         for _ in 0..ROUNDS {
             if causes.len() == CAUSES || self.spent(LAST) {
                 break;
@@ -193,19 +204,31 @@ impl EndToEnd<'_> {
                     status[tensor] = Status::Fine;
                 }
             }
-            let Some(suspect) = first_suspect(&scene.clean, &status) else { break };
+            if believed == Some(true) {
+                for (status, private) in status.iter_mut().zip(&scene.private) {
+                    if private.is_some() {
+                        *status = Status::Fine;
+                    }
+                }
+            }
+            let suspect = first_suspect(&scene.clean, &status);
+            if believed == Some(true) && suspect.as_ref().is_none_or(|suspect| suspect.seen_at == 0) {
+                believed = None;
+                continue;
+            }
+            let Some(suspect) = suspect else { break };
             let own = tensors_of(&scene.clean, &suspect).filter_map(|t| errors[t]).fold(0.0, f64::max);
             if suspect.seen_at == 0 {
                 if suspect.kind == BreakKind::Functional && ruled_out.is_empty() {
                     // All that modules return is right, and what the model returns is not: there is nothing else.
-                    causes.push(Cause { suspect, mend: Vec::new(), own, left: 0.0 });
+                    causes.push(Cause { suspect, alone: false, mend: Vec::new(), own, left: 0.0 });
                 } else if suspect.kind != BreakKind::Functional {
                     ruled_out.push(suspect);
                 } else if let (Some(first), true) = (ruled_out.first(), causes.is_empty()) {
                     // Somewhere behind the first that could not be mended.
                     let between = (name(&scene.clean, first.seen_at), "the end of its forward".to_owned());
                     let suspect = Suspect { kind: BreakKind::Bracket, between: Some(between), ..suspect };
-                    causes.push(Cause { suspect, mend: Vec::new(), own, left });
+                    causes.push(Cause { suspect, alone: false, mend: Vec::new(), own, left });
                 }
                 break;
             }
@@ -222,8 +245,9 @@ impl EndToEnd<'_> {
             }
             match best {
                 Some((mend, error, _)) if scene.gone(error) => {
+                    let alone = looked.breaks_alone(scene, &suspect);
                     let suspect = scene.behind_private(suspect, &ruled_out);
-                    causes.push(Cause { suspect, mend, own, left: error });
+                    causes.push(Cause { suspect, alone, mend, own, left: error });
                     break;
                 }
                 // It takes part if what is left is clearly less, and perhaps if it breaks alone: what breaks later may
@@ -231,12 +255,18 @@ impl EndToEnd<'_> {
                 Some((mend, error, trace))
                     if error < TAKES_PART * left || looked.breaks_alone(scene, &suspect) =>
                 {
+                    let alone = looked.breaks_alone(scene, &suspect);
                     let suspect = scene.behind_private(suspect, &ruled_out);
-                    causes.push(Cause { suspect, mend, own, left: error });
+                    causes.push(Cause { suspect, alone, mend, own, left: error });
                     left = error;
                     mended = Some(trace);
                 }
-                _ => ruled_out.push(suspect),
+                _ => {
+                    if believed.is_some() && tensors_of(&scene.clean, &suspect).any(|t| scene.private[t].is_some()) {
+                        believed = Some(true);
+                    }
+                    ruled_out.push(suspect);
+                }
             }
         }
         // Where the others do without one, it only led there; but what is overwritten hides all that led to it.
@@ -246,7 +276,7 @@ impl EndToEnd<'_> {
                 let hidden = causes[k + 1..]
                     .iter()
                     .any(|later| later.mend.iter().any(|patch| matches!(patch, Patch::Overwrite { .. })));
-                if hidden && looked.breaks_alone(scene, &causes[k].suspect) {
+                if hidden && causes[k].alone {
                     k += 1;
                     continue;
                 }
@@ -268,6 +298,7 @@ impl EndToEnd<'_> {
             let lead = ruled_out.into_iter().next();
             causes.extend(lead.map(|suspect| Cause {
                 suspect,
+                alone: false,
                 mend: Vec::new(),
                 own: 0.0,
                 left: scene.before,
@@ -340,9 +371,10 @@ impl EndToEnd<'_> {
         patches: &[Patch],
     ) -> Result<Option<(Trace, f64)>, Error> {
         let Some(tracing) = tracing_of(model) else { return Ok(None) };
-        let Ok(trace) = self.traced(tracing, scene.sample, &scene.inputs, patches, false)? else {
+        let Ok(mut trace) = self.traced(tracing, scene.sample, &scene.inputs, patches, false)? else {
             return Ok(None);
         };
+        calls::put_in_order_of(&scene.moved, &mut trace);
         let element = &scene.probe.element;
         let error = self.end_error(scene.sample, element, &trace, scene.wide, scene.broken)?;
         Ok(Some((trace, error)))
@@ -404,7 +436,8 @@ impl EndToEnd<'_> {
             let (plain, moved) = (self.inputs(sample, wide), self.transformed(sample, &probe.element, wide)?);
             let Some(tracing) = tracing_of(model) else { break };
             let Ok(clean) = self.traced(tracing, sample, &plain, &[], false)? else { continue };
-            let Ok(trace) = self.traced(tracing, sample, &moved, &[], false)? else { continue };
+            let Ok(mut trace) = self.traced(tracing, sample, &moved, &[], false)? else { continue };
+            calls::put_in_order(&clean, &mut trace, self.half_digits(wide));
             let here = hidden::matched(&hidden::places(&reference.trace), &clean);
             let bound = self.bound_hidden(&reference.layouts, &here, &clean, sample);
             let mut moved = (probe, trace);
@@ -461,10 +494,6 @@ pub(super) fn output_noise(
     noise_of(leaves.iter().filter(|leaf| names.contains(&leaf.name.as_str())), figures)
 }
 
-fn overwrite(call: &ModuleCall, input: bool, leaf: &TracedLeaf, values: Tensor) -> Patch {
-    Patch::Overwrite { path: call.path.clone(), number: call.number, input, leaf: leaf.name.clone(), values }
-}
-
 /// The tensors at which a suspect shows.
 fn tensors_of<'a>(trace: &'a Trace, suspect: &Suspect) -> impl Iterator<Item = usize> + use<'a> {
     let seen = &trace.calls[suspect.seen_at];
@@ -477,6 +506,12 @@ fn tensors_of<'a>(trace: &'a Trace, suspect: &Suspect) -> impl Iterator<Item = u
 }
 
 impl Scene<'_> {
+    /// `call` is one of the clean pass.
+    fn overwrite(&self, call: &ModuleCall, input: bool, leaf: &TracedLeaf, values: Tensor) -> Patch {
+        let number = calls::executed(&self.moved, call);
+        Patch::Overwrite { path: call.path.clone(), number, input, leaf: leaf.name.clone(), values }
+    }
+
     /// Whether an error of the model is as good as none.
     fn gone(&self, error: f64) -> bool {
         error <= (GONE * self.before).max(MARGIN * self.floor)
@@ -597,7 +632,7 @@ impl Scene<'_> {
             let [leaf] = &call.outputs[..] else { return None };
             let before = value(&self.clean, Some(leaf.tensor))?;
             let fits = before.shape() == layout.shape();
-            fits.then(|| overwrite(call, false, leaf, layout.act(element, before)))
+            fits.then(|| self.overwrite(call, false, leaf, layout.act(element, before)))
         };
         self.calls_of(suspect).filter_map(of).collect()
     }
@@ -609,7 +644,8 @@ impl Scene<'_> {
             return suspect;
         }
         let inputs = &self.clean.calls[suspect.seen_at].inputs;
-        let mut fits_nothing = inputs.iter().map(|leaf| leaf.tensor).filter(|t| self.guessed[*t]);
+        let fits_nothing = |t: &usize| self.guessed[*t] && self.private[*t].is_none();
+        let mut fits_nothing = inputs.iter().map(|leaf| leaf.tensor).filter(fits_nothing);
         let shows = |other: &Suspect, t: usize| tensors_of(&self.clean, other).any(|tensor| tensor == t);
         if !fits_nothing.any(|t| ruled_out.iter().any(|other| shows(other, t))) {
             return suspect;
@@ -648,7 +684,7 @@ impl Scene<'_> {
                     let layout =
                         self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
                     let before = value(&self.clean, Some(leaf.tensor))?;
-                    Some(overwrite(call, input, leaf, layout.act(element, before)))
+                    Some(self.overwrite(call, input, leaf, layout.act(element, before)))
                 })
             })
             .collect()
@@ -658,13 +694,16 @@ impl Scene<'_> {
     fn conjugated(&self, suspect: &Suspect, choice: usize) -> Vec<Patch> {
         let element = &self.probe.element;
         let inverse = element.inverse();
-        let actions = |leaves: &[TracedLeaf], element: &Element| {
+        let actions = |leaves: &[TracedLeaf], element: &Element, given: bool| {
             leaves
                 .iter()
                 .filter(|leaf| !self.is_plain(leaf.tensor))
                 .map(|leaf| {
-                    let layout =
-                        self.layout(leaf.tensor, choice).filter(|layout| is_known(layout, element))?;
+                    // What goes in is as it is; what comes out is what may be wrong.
+                    let own = self.private[leaf.tensor].as_ref().filter(|_| given);
+                    let layout = own
+                        .or_else(|| self.layout(leaf.tensor, choice))
+                        .filter(|layout| is_known(layout, element))?;
                     let layout = layout.clone();
                     Some((leaf.name.clone(), Action::new(layout, element.clone())))
                 })
@@ -675,9 +714,9 @@ impl Scene<'_> {
             .map(|call| {
                 Some(Patch::Conjugate {
                     path: call.path.clone(),
-                    number: call.number,
-                    inputs: actions(&call.inputs, &inverse)?,
-                    outputs: actions(&call.outputs, element)?,
+                    number: calls::executed(&self.moved, call),
+                    inputs: actions(&call.inputs, &inverse, true)?,
+                    outputs: actions(&call.outputs, element, false)?,
                 })
             })
             .collect();

@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayD, Axis as NdAxis};
 
 use super::MARGIN;
 use crate::symmetry::{
-    Arrangement, Axis, DirectSum, Element, Factor, Group, Irrep, Irreps, Parity, Representation, Summand,
+    Arrangement, Axis, DirectSum, Element, Factor, Group, InBasis, Irrep, Irreps, Parity, Representation, Summand,
 };
 
 /// Highest degree that is tried.
@@ -29,8 +29,27 @@ pub(super) struct Kind {
 }
 
 impl Kind {
+    pub(super) fn in_basis(basis: InBasis) -> Self {
+        let dimension = basis.dimension();
+        Self { representation: Representation::InBasis(basis), irrep: None, dimension }
+    }
+
+    pub(super) fn representation(&self) -> &Representation {
+        &self.representation
+    }
+
+    /// Number of components.
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     pub(super) fn is(&self, representation: &Representation) -> bool {
         self.representation == *representation
+    }
+
+    /// Whether it is linear, and no other order of one that is listed too.
+    pub(super) fn is_linear(&self) -> bool {
+        !self.representation.is_affine() && self.irrep.is_none_or(|(_, arrangement)| !arrangement.polar_z)
     }
 }
 
@@ -129,7 +148,7 @@ pub(super) struct Moved<'a> {
 }
 
 /// Rows by components.
-fn rows(values: &ArrayD<f64>, axis: usize) -> Array2<f64> {
+pub(super) fn rows(values: &ArrayD<f64>, axis: usize) -> Array2<f64> {
     let length = values.shape()[axis];
     let lanes = values.lanes(NdAxis(axis));
     let every = (values.len() / length.max(1)).div_ceil(ROWS).max(1);
