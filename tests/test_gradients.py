@@ -413,6 +413,23 @@ def test_a_gradient_that_is_no_number_at_coincident_points_is_found() -> None:
     assert any("NaN at coincident nodes" in line for line in report.findings[0].evidence)
 
 
+def test_a_gradient_that_is_no_number_on_the_samples_fails() -> None:
+    class Diagonal(Energy):
+        """The square root of a distance of zero, multiplied by zero."""
+
+        def distances(self, x: torch.Tensor) -> torch.Tensor:
+            return super().distances(x).sqrt() * (1 - torch.eye(len(x), dtype=x.dtype))[..., None]
+
+        def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return self.energy(x, z)
+
+    torch.manual_seed(0)
+    report = check(Diagonal(), out_layouts="")
+    assert report.verdict == "FAIL", str(report)
+    (finding,) = report.findings
+    assert (finding.mode, finding.severity) == ("nan-gradient", "High")
+
+
 def test_drift_of_the_third_gradient_is_found() -> None:
     calls = [0]
 
@@ -505,6 +522,23 @@ def test_forces_that_are_nearly_the_derivative_of_the_energy_are_found() -> None
     assert (row["output"], row["target"], row["outcome"]) == ("forces", "energy", "violated")
     assert modes(report) == ["wrong-backward"]
     assert rows(check(Energy(), out_layouts=FIELD), check="claim")[0]["outcome"] == "holds"
+
+
+def test_forces_along_a_path_that_is_cut_fail() -> None:
+    class Cut(Energy):
+        """Half of the way from the positions to the energy is cut: forces agree with the backward, and are wrong."""
+
+        def distances(self, x: torch.Tensor) -> torch.Tensor:
+            return (super().distances(x) + super().distances(x).detach()) / 2
+
+    torch.manual_seed(0)
+    report = check(Cut(), out_layouts=FIELD)
+    assert report.verdict == "FAIL"
+    (row,) = rows(report, check="claim")
+    assert (row["output"], row["target"], row["outcome"], row["verdict"]) == ("forces", "energy", "violated", "FAIL")
+    (finding,) = report.findings
+    assert (finding.mode, finding.severity) == ("detached-gradient", "High")
+    assert "`forces`" in finding.location
 
 
 class _WrongInSingle(torch.autograd.Function):

@@ -1,12 +1,18 @@
 //! A gradient that transforms as it must and is not the derivative: a path is cut, or the backward is an estimate.
 
 use super::wrong_backward::{disagreeing, is_broken, targets};
-use super::{Evidence, Finding, Severity};
+use super::{Evidence, Finding, Severity, severity};
+use crate::report::{GradientCheck, GradientRow, Verdict};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (output, rows) in disagreeing(evidence) {
         if is_broken(evidence, output) {
+            continue;
+        }
+        let claims: Vec<&GradientRow> = claims(evidence, output).collect();
+        if !claims.is_empty() {
+            findings.push(of_claims(output, &claims));
             continue;
         }
         findings.push(Finding {
@@ -23,4 +29,32 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Outputs that are the backward of this one.
+fn claims<'a>(evidence: &Evidence<'a>, output: &'a str) -> impl Iterator<Item = &'a GradientRow> {
+    evidence.gradients.iter().filter(move |row| {
+        row.check == GradientCheck::Claim
+            && row.target.as_deref() == Some(output)
+            && row.verdict == Some(Verdict::Fail)
+    })
+}
+
+/// What is returned as a derivative has to be one.
+fn of_claims(scalar: &str, rows: &[&GradientRow]) -> Finding {
+    let names: Vec<String> = rows.iter().map(|row| format!("`{}`", row.output)).collect();
+    Finding {
+        mode: "detached-gradient".to_owned(),
+        location: format!("output {}", names.join(", ")),
+        severity: severity(Verdict::Fail),
+        message: format!(
+            "it is what automatic differentiation of `{scalar}` gives, and not the derivative of `{scalar}`: a path is \
+             cut (`detach`, `no_grad`), or a custom backward is wrong"
+        ),
+        evidence: rows.iter().map(|row| row.reason.clone()).collect(),
+        fix: format!(
+            "take out every `detach` between the input and `{scalar}` (edge vectors, cutoffs, filters, frames), and \
+             compare custom backwards with their forwards (torch.autograd.gradcheck)"
+        ),
+    }
 }

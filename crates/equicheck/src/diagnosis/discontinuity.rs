@@ -1,6 +1,6 @@
 //! A test input sits on a jump of the model.
 
-use super::{Evidence, Finding, Severity, of_stress, stressed};
+use super::{Evidence, Finding, Severity, is_unrepeatable, of_stress, stressed};
 use crate::report::{Outcome, StressKind};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -8,7 +8,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .outputs
         .iter()
         .zip(evidence.discontinuous)
-        .filter(|(_, jumps)| **jumps)
+        .filter(|(output, jumps)| **jumps && !is_unrepeatable(output))
         .map(|(output, _)| Finding {
             mode: "discontinuity".to_owned(),
             location: format!("output `{}`", output.name),

@@ -25,9 +25,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::MARGIN;
 use crate::report::{
-    Break, Classification, CompositionRow, FactorRow, GradientRow, Levels, Outcome, OutputResult, StressKind,
-    StressRow, Verdict,
+    Break, Classification, CompositionRow, FactorRow, GradientRow, Level, Levels, Outcome, OutputResult,
+    StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -160,6 +161,16 @@ fn severity(verdict: Verdict) -> Severity {
         Verdict::NeedsAttention => Severity::Medium,
         Verdict::Pass => Severity::Low,
     }
+}
+
+/// Whether equal calls differ by as much as all noise that was measured, beyond the level of a pass: nothing that is
+/// said of rounding holds then.
+fn is_unrepeatable(output: &OutputResult) -> bool {
+    let repeat = output.repeatability.seeded;
+    output.level >= Level::Approximate
+        && output.distribution.is_none()
+        && MARGIN * repeat >= output.noise
+        && repeat > 0.0
 }
 
 /// Outputs that show a violation: not rounding, not a failed call.

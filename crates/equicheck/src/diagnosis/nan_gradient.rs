@@ -1,6 +1,6 @@
 //! Gradients that are not finite where the outputs are.
 
-use super::{Evidence, Finding, Severity};
+use super::{Evidence, Finding, Severity, severity};
 use crate::report::{GradientCheck, GradientRow, Outcome};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -17,7 +17,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .map(|(output, rows)| Finding {
             mode: "nan-gradient".to_owned(),
             location: format!("output `{output}`"),
-            severity: Severity::Low,
+            // On degenerate inputs it is a note.
+            severity: rows.iter().filter_map(|row| row.verdict).max().map_or(Severity::Low, severity),
             message: "gradients are not finite where the output is".to_owned(),
             evidence: rows
                 .iter()

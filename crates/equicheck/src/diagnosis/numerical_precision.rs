@@ -1,12 +1,15 @@
 //! Rounding that is amplified, precision that is dropped inside, constants that were rounded when the model was built.
 
-use super::{Evidence, Finding, Severity, figure, of_stress, stressed};
+use super::{Evidence, Finding, Severity, figure, is_unrepeatable, of_stress, stressed};
 use crate::report::{Classification, Float64, Level, Outcome, OutputResult, StressKind, Verdict};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (output, differ) in evidence.outputs.iter().zip(evidence.precisions_differ) {
         let location = format!("output `{}`", output.name);
+        if is_unrepeatable(output) {
+            continue;
+        }
         if amplified(output) {
             findings.push(Finding {
                 mode: "rounding-amplification".to_owned(),

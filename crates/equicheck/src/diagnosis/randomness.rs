@@ -1,6 +1,6 @@
 //! Two calls with the same input differ.
 
-use super::{Evidence, Finding, Severity, figure};
+use super::{Evidence, Finding, Severity, figure, is_unrepeatable};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     evidence
@@ -10,11 +10,12 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .filter(|(output, rounding)| {
             // Where laws are compared, calls are meant to differ.
             output.distribution.is_none()
-                && output.repeatability.seeded.max(output.repeatability.unseeded) > **rounding
+                && (output.repeatability.seeded.max(output.repeatability.unseeded) > **rounding
+                    || is_unrepeatable(output))
         })
         .map(|(output, rounding)| {
             let repeat = &output.repeatability;
-            let unseeded = repeat.seeded <= *rounding;
+            let unseeded = repeat.seeded <= *rounding && !is_unrepeatable(output);
             Finding {
                 mode: "randomness".to_owned(),
                 location: format!("output `{}`", output.name),

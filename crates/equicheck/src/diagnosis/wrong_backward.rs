@@ -92,7 +92,10 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
                     .to_owned(),
             });
         }
-        if row.check == GradientCheck::Claim && row.outcome == Outcome::Violated {
+        if row.check == GradientCheck::Claim
+            && row.outcome == Outcome::Violated
+            && row.verdict != Some(Verdict::Fail)
+        {
             let scalar = row.target.as_deref().unwrap_or("a scalar");
             findings.push(Finding {
                 mode: "wrong-backward".to_owned(),

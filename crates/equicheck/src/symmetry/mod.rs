@@ -21,8 +21,8 @@ mod user;
 mod wigner;
 
 pub use action::BoundLayout;
-pub use basis::InBasis;
 pub(crate) use action::{Sampled, Selection, permuted_lengths};
+pub use basis::InBasis;
 pub use element::Element;
 pub(crate) use generator::Generator;
 pub(crate) use group::GRID_AXES;

@@ -59,19 +59,34 @@ impl EndToEnd<'_> {
                 if off.is_nan() || off > MEANT {
                     continue;
                 }
+                let input = &self.specification.inputs()[i].0;
                 let noise = &measured.noise[f];
                 let floor = if wide || subject.is_double {
                     noise.double.max(2f64.powi(-52))
                 } else {
                     noise.floor(measured.roundoff)
                 };
+                let wrong = |row: &&GradientRow| {
+                    row.check == GradientCheck::Derivative
+                        && row.output == objective.name
+                        && row.mode == subject.mode
+                        && row.target.as_ref() == Some(input)
+                        && row.outcome == Outcome::Violated
+                };
+                let disagrees = rows.iter().find(wrong).map(|row| row.reason.clone());
                 let (outcome, verdict) = match off {
+                    // It equals what automatic differentiation gives, and that is not the derivative.
+                    off if disagrees.is_some() && off <= CLEAR * floor => (Outcome::Violated, Verdict::Fail),
                     off if off <= MARGIN * floor => (Outcome::Holds, Verdict::Pass),
                     off if off <= CLEAR * floor => (Outcome::Undetermined, Verdict::NeedsAttention),
                     // Forces that a network predicts apart from its energy may come as near by training.
                     _ => (Outcome::Violated, Verdict::NeedsAttention),
                 };
-                let input = &self.specification.inputs()[i].0;
+                let backward = if verdict == Verdict::Fail { "backward" } else { "derivative" };
+                let but = match disagrees.filter(|_| verdict == Verdict::Fail) {
+                    Some(why) => format!(", which is not the derivative: {why}"),
+                    None => String::new(),
+                };
                 rows.push(GradientRow {
                     check: GradientCheck::Claim,
                     mode: subject.mode.clone(),
@@ -84,7 +99,7 @@ impl EndToEnd<'_> {
                     outcome,
                     verdict: Some(verdict),
                     reason: format!(
-                        "`{name}` is the derivative of `{}` by `{input}`, up to its sign, to {off:.1e}",
+                        "`{name}` is the {backward} of `{}` by `{input}`, up to its sign, to {off:.1e}{but}",
                         objective.name
                     ),
                 });

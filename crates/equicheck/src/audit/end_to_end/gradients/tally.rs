@@ -215,9 +215,12 @@ impl EndToEnd<'_> {
             let not_finite = tally.not_finite[0].max(tally.not_finite[1]);
             if not_finite > 0 {
                 let all = tallies.pairs[0];
-                let reason = format!("not finite on {not_finite} of {all} pairs");
+                let reason = format!("not finite on {not_finite} of {all} pairs of the plan");
                 let (check, outcome) = (GradientCheck::Finite, Outcome::NotFinite);
-                rows.push(objective.row(check, &subject.mode, target.clone(), all, outcome, reason));
+                rows.push(GradientRow {
+                    verdict: Some(Verdict::Fail),
+                    ..objective.row(check, &subject.mode, target.clone(), all, outcome, reason)
+                });
             }
             let pairs = tally.errors[0].len();
             if pairs == 0 {

@@ -243,14 +243,15 @@ impl Inference<'_> {
             let kinds: Vec<Kind> = self.kinds.iter().chain(&self.private).cloned().collect();
             for at in free(base, permuted).rev() {
                 if !self.private.is_empty()
-                    && let Some(found) =
-                        segments::along(at, &passes, &values.quiet, self.roundoff, &kinds)
+                    && let Some(found) = segments::along(at, &passes, &values.quiet, self.roundoff, &kinds)
                     && found.unexplained == 0
                     && let Some(layout) = with(at, found.axis)
                 {
                     return Some(layout);
                 }
-                let Some(found) = private::in_own_basis(at, &passes, values.noise, &self.kinds) else { continue };
+                let Some(found) = private::in_own_basis(at, &passes, values.noise, &self.kinds) else {
+                    continue;
+                };
                 if let Some(layout) = with(at, Axis::of(Representation::InBasis(found.clone()))) {
                     if self.private.len() < BASES {
                         self.private.push(Kind::in_basis(found));

@@ -23,12 +23,7 @@ struct Rows {
 
 /// What acts along the axis, and in which basis; `noise` is the tensor's change by rounding over its size. `None` where
 /// nothing linear does, or where there are too few rows to tell.
-pub(super) fn in_own_basis(
-    axis: usize,
-    passes: &[Moved<'_>],
-    noise: f64,
-    kinds: &[Kind],
-) -> Option<InBasis> {
+pub(super) fn in_own_basis(axis: usize, passes: &[Moved<'_>], noise: f64, kinds: &[Kind]) -> Option<InBasis> {
     let length = passes.first()?.before.shape()[axis];
     if !(2..=LONGEST).contains(&length) {
         return None;
@@ -115,9 +110,8 @@ fn intertwiners(
     else {
         return Vec::new();
     };
-    let block = |vector: &DVector<f64>| {
-        Array2::from_shape_fn((dimension, length), |(i, a)| vector[i * length + a])
-    };
+    let block =
+        |vector: &DVector<f64>| Array2::from_shape_fn((dimension, length), |(i, a)| vector[i * length + a]);
     // Squaring lost half of the digits of the small eigenvalues: what is left of each equation is solved for again.
     let counts = |k: usize| eigenvalues[k] > f64::EPSILON.sqrt() * eigenvalues.max();
     let solved = |k: usize| {

@@ -262,7 +262,9 @@ impl EndToEnd<'_> {
                     mended = Some(trace);
                 }
                 _ => {
-                    if believed.is_some() && tensors_of(&scene.clean, &suspect).any(|t| scene.private[t].is_some()) {
+                    if believed.is_some()
+                        && tensors_of(&scene.clean, &suspect).any(|t| scene.private[t].is_some())
+                    {
                         believed = Some(true);
                     }
                     ruled_out.push(suspect);

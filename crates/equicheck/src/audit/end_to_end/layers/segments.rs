@@ -5,7 +5,8 @@ use ndarray::{Array2, ArrayD, Axis as NdAxis};
 
 use super::MARGIN;
 use crate::symmetry::{
-    Arrangement, Axis, DirectSum, Element, Factor, Group, InBasis, Irrep, Irreps, Parity, Representation, Summand,
+    Arrangement, Axis, DirectSum, Element, Factor, Group, InBasis, Irrep, Irreps, Parity, Representation,
+    Summand,
 };
 
 /// Highest degree that is tried.
