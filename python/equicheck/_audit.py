@@ -51,6 +51,7 @@ def audit(
     rapidity: float = 2.0,
     shard: tuple[int, int] | None = None,
     early_stop: bool = False,
+    batch: int | Literal["auto"] = 1,
     up_to: Mapping[str, str] | None = None,
     randomness: Literal["fixed", "transform", "distribution"] = "fixed",
     noise_layouts: Any = None,
@@ -102,6 +103,9 @@ def audit(
             reports into that of the whole.
         early_stop: end as soon as the answer is known: a failure at once, a pass when every bound on the share of the
             group that violates is below 5 %.
+        batch: how many pairs one call of the model evaluates, at most: transformed inputs one behind the other along
+            their axes called ``batch``. Only where the audit has seen that entries of a batch do not influence each
+            other; otherwise each pair is a call of its own, and a note says why. ``"auto"`` finds the number by timing.
         up_to: output -> ``"sign"`` or ``"phase"`` for outputs that are defined up to it (eigenvectors, real and
             complex), ``"S(axis)"`` for rows that come in any order (neighbour lists); the same as ``~ sign`` after the
             output's layout.
@@ -168,6 +172,7 @@ def audit(
         "rapidity": _number("rapidity", rapidity, 2.0),
         "shard": _shard(shard),
         "early_stop": bool(early_stop),
+        "batch": "auto" if isinstance(batch, str) and batch == "auto" else str(_count("batch", batch)),
         "randomness": _word("randomness", randomness) or "fixed",
         "noise_layouts": _noise_layouts(noise_layouts),
         "stress": bool(stress),

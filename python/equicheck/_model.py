@@ -205,6 +205,10 @@ class Adapter:
         outputs = [(name, positional, self._host(name, t)) for name, positional, t in found]
         return outputs, [host(tensor) for tensor in fresh]
 
+    def shares_arguments(self, first: int, second: int) -> bool:
+        """Whether two samples differ in nothing but their tensors."""
+        return _trees.rest(self.samples.sample(first)) == _trees.rest(self.samples.sample(second))
+
     def check_draws(self) -> None:
         """Raises ``Unavailable`` where random draws cannot be recorded."""
         raise Unavailable(

@@ -144,6 +144,15 @@ def replace(
     return result
 
 
+def rest(sample: Any) -> list[tuple[str, type, Any]]:
+    """All leaves but the tensors, to be compared: path, type, and the value of what cannot change, else its identity."""
+    plain = (type(None), bool, int, float, complex, str, bytes)
+    return [
+        (path, type(leaf), None if is_tensor(leaf) else leaf if isinstance(leaf, plain) else id(leaf))
+        for path, leaf in leaves(as_args(sample))
+    ]
+
+
 def as_args(sample: Any) -> Args:
     """A sample as the arguments of one call."""
     if isinstance(sample, Args):

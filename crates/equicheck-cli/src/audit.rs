@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
-use equicheck::audit::{Options, Plan, Precision, Progress, Specification};
+use equicheck::audit::{BatchSize, Options, Plan, Precision, Progress, Specification};
 use equicheck::model::{
     Call, CallError, Differentiation, Model, ModelInfo, Patch, Pullback, PullbackError, Returned, Samples,
     StateTensor, Tensor, Trace, Tracing, Unavailable,
@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// Random elements of the group per sample
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     transforms: Option<usize>,
+    /// Pairs that one call of the model evaluates, at most, along axes called `batch`; `auto` finds it by timing
+    #[arg(long, value_name = "N", value_parser = |text: &str| text.parse::<BatchSize>())]
+    batch: Option<BatchSize>,
     /// Limit of time, such as 120s, 5min or inf
     #[arg(long, value_name = "TIME", value_parser = |text: &str| Budget::parse(text))]
     budget: Option<Budget>,
@@ -163,6 +166,7 @@ fn ready(arguments: &Arguments, host: &mut dyn Host) -> Result<Ready, CouldNotRu
     options.seed = arguments.seed.unwrap_or(options.seed);
     options.samples = arguments.samples.or(options.samples);
     options.transforms = arguments.transforms.or(options.transforms);
+    options.batch = arguments.batch.unwrap_or(options.batch);
     options.shard = arguments.shard.unwrap_or(options.shard);
     options.layers &= !arguments.no_layers;
     options.gradients &= !arguments.no_gradients;
@@ -321,6 +325,13 @@ fn announced(plan: &Plan, options: &Options) -> String {
             let _ = write!(text, "; the budget of {:.3} s cuts them evenly", budget.as_secs_f64());
         }
     }
+    if options.batch != BatchSize::default() {
+        let _ = write!(
+            text,
+            "\nUp to batch={} of them share a call, if entries of a batch are seen not to influence each other.",
+            options.batch
+        );
+    }
     text + "\nMeasuring noise, precision and what else an audit must know takes some calls more.\n"
 }
 
@@ -406,6 +417,10 @@ impl Model for Ordered {
 
     fn environment(&self) -> BTreeMap<String, String> {
         self.model.environment()
+    }
+
+    fn shares_arguments(&mut self, first: usize, second: usize) -> bool {
+        self.model.shares_arguments(first, second)
     }
 
     fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError> {

@@ -360,6 +360,10 @@ impl Model for OnnxModel {
         }
     }
 
+    fn shares_arguments(&mut self, _first: usize, _second: usize) -> bool {
+        true
+    }
+
     fn environment(&self) -> BTreeMap<String, String> {
         let version = self.description.opset;
         let opset = if TESTED.contains(&version) {

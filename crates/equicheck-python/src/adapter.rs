@@ -458,6 +458,14 @@ impl Model for PyModel {
         })
     }
 
+    fn shares_arguments(&mut self, first: usize, second: usize) -> bool {
+        Python::attach(|py| {
+            let answer = self.adapter.bind(py).call_method1("shares_arguments", (first, second));
+            // Objects may not like to be compared: then they are not known to be equal.
+            answer.and_then(|answer| answer.extract()).unwrap_or(false)
+        })
+    }
+
     fn replays_draws(&self) -> Result<(), Unavailable> {
         Python::attach(|py| {
             let answer = self.adapter.bind(py).call_method0("check_draws");

@@ -60,6 +60,8 @@ pub(crate) struct PyOptions {
     #[pyo3(item)]
     early_stop: bool,
     #[pyo3(item)]
+    batch: String,
+    #[pyo3(item)]
     randomness: String,
     #[pyo3(item)]
     noise_layouts: Option<PyNoise>,
@@ -149,6 +151,8 @@ impl PyOptions {
             rapidity: self.rapidity,
             shard: Shard { index: self.shard.0, count: self.shard.1 },
             early_stop: self.early_stop,
+            batch: (self.batch.parse())
+                .map_err(|why: String| SpecificationError::new_err(format!("`batch`: {why}")))?,
             randomness,
             stress: self.stress,
             cutoff: self.cutoff,

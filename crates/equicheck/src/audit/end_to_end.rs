@@ -1,5 +1,6 @@
 //! The end-to-end stage: f(T x) against T' f(x), many inputs by many elements.
 
+mod batching;
 mod cases;
 mod composition;
 mod custom;
@@ -34,6 +35,7 @@ use super::measure::{self, Scales};
 use super::precision::Proven;
 use super::sampling::{self, Draws, Part, Purpose, Space};
 use super::{Options, Plan, Precision, Progress, Randomness, Specification};
+use batching::{Batching, Drawn, Waiting};
 use judgement::Ground;
 
 /// Samples on which the probes (noise, vacuity, precision) are run.
@@ -253,6 +255,8 @@ struct EndToEnd<'a> {
     planned: BTreeMap<usize, Vec<(&'static str, Element)>>,
     /// By output: the comparison of laws, where there was one.
     laws: Vec<Option<laws::Law>>,
+    /// How pairs share calls, where they do.
+    batching: Option<Batching>,
 }
 
 impl<'a> EndToEnd<'a> {
@@ -279,6 +283,7 @@ impl<'a> EndToEnd<'a> {
             computes_in: None,
             planned: BTreeMap::new(),
             laws: Vec::new(),
+            batching: None,
         }
     }
 
@@ -346,13 +351,34 @@ impl<'a> EndToEnd<'a> {
         };
         // One shard does for all what is no matter of pairs; other inputs than the samples are drawn on differently.
         let beside = self.options.shard.index == 0 && self.options.randomness == Randomness::Fixed;
-        if beside {
+        let unfit = self.wants_batches().then(|| self.unfit_for_batches(ground.repeatability));
+        // All shards must call the model alike.
+        if beside || unfit == Some(None) {
             let compared = self.compose(model, &mut double)?;
-            evidence.composition = self.composition_rows(&compared, &measured.noise, ground);
+            let rows = self.composition_rows(&compared, &measured.noise, ground);
+            if unfit == Some(None) {
+                match self.unshown(&rows) {
+                    None => self.prepare_batches(model, &mut double, ground, &mut evidence)?,
+                    Some(why) => self.say_one_by_one(&why),
+                }
+            }
+            if beside {
+                evidence.composition = rows;
+            }
+        }
+        if let Some(Some(why)) = unfit {
+            self.say_one_by_one(&why);
         }
         let plan = if by_law { Vec::new() } else { self.plan(transforms) };
-        self.pairs(plan, model, &mut double, &measured.proven, &mut evidence, progress)?;
-        self.refine(model, &mut double, &measured.proven, &mut evidence)?;
+        let repeated = self.batching.is_some().then(|| plan.clone());
+        self.pairs(plan, model, &mut double, ground, &mut evidence, progress)?;
+        self.refine(model, &mut double, ground, &mut evidence)?;
+        if let Some(plan) = repeated
+            && self.refuted(&mut evidence, &measured.noise)
+        {
+            self.pairs(plan, model, &mut double, ground, &mut evidence, progress)?;
+            self.refine(model, &mut double, ground, &mut evidence)?;
+        }
         evidence.layers = self.layers(model, &mut double, &evidence)?;
         if self.options.shard.index == 0 {
             evidence.gradients = self.gradients(model, &mut double, &measured, &evidence)?;
@@ -631,7 +657,7 @@ impl<'a> EndToEnd<'a> {
         plan: Vec<Pair>,
         model: &mut dyn Model,
         double: &mut DoubleModel,
-        proven: &Proven,
+        ground: Ground<'_>,
         evidence: &mut Evidence,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), Error> {
@@ -641,31 +667,50 @@ impl<'a> EndToEnd<'a> {
         if plan.is_empty() {
             return Ok(());
         }
-        let per_pair = self.calls.fastest("base") + self.calls.fastest("float64 base");
+        let one = self.calls.fastest("base") + self.calls.fastest("float64 base");
+        let per_pair = self.batching.as_ref().map_or(one, |batching| batching.per_pair);
         let expected = per_pair.checked_mul(planned as u32);
         // Blocks of whole rounds over samples and parts; what was planned comes before any look.
         let round = self.cases.len() * sampling::cycle(self.specification.group()).len();
         let block = round * LOOK.div_ceil(round.max(1));
+        let look = self.options.early_stop.then_some(block);
         let last_planned = plan.iter().rposition(|pair| pair.kind != HAAR).unwrap_or(0);
         let mut decided = false;
-        for (done, pair) in plan.into_iter().enumerate() {
-            progress(Progress { done, planned, expected });
+        let (mut plan, mut waiting, mut taken) = (plan.into_iter(), Waiting::new(), 0);
+        loop {
+            let done = evidence.records.len();
             // What follows the pairs (noise at the worst of them, stress inputs) takes its time.
-            if self.spent(self.share_of_pairs()) && !evidence.records.is_empty() {
+            if self.spent(self.share_of_pairs()) && done > 0 && done < planned {
+                progress(Progress { done, planned, expected });
                 evidence.stop = Stop::Budget;
                 break;
             }
-            let record = self.pair(pair, model, double)?;
-            if let (DoubleModel::Unavailable(why), DoubleStatus::Available) = (&*double, &evidence.double) {
-                evidence.double = DoubleStatus::Failed(record.place, why.clone());
+            let Some(unit) = self.next_unit(&mut plan, &mut waiting, &mut taken, look) else { break };
+            progress(Progress { done, planned, expected });
+            for record in self.unit(unit, model, double)? {
+                if let (DoubleModel::Unavailable(why), DoubleStatus::Available) = (&*double, &evidence.double)
+                    && record.double.is_none()
+                {
+                    evidence.double = DoubleStatus::Failed(record.place, why.clone());
+                }
+                evidence.records.push(record);
             }
-            evidence.records.push(record);
-            let look = self.options.early_stop && (done + 1) % block == 0 && done >= last_planned;
-            if look && done + 1 < planned && self.decided(model, double, proven, evidence, &mut decided)? {
-                evidence.stop = Stop::Early;
-                break;
+            let done = evidence.records.len();
+            let look = look.is_some_and(|block| done.is_multiple_of(block)) && done > last_planned;
+            if look && done < planned {
+                evidence.records.sort_by_key(|record| record.place);
+                let decided = self.decided(model, double, ground, evidence, &mut decided)?;
+                if self.batching.as_ref().is_some_and(|batching| batching.refuted.is_some()) {
+                    return Ok(());
+                }
+                if decided {
+                    evidence.stop = Stop::Early;
+                    break;
+                }
             }
         }
+        // In whatever order they were evaluated.
+        evidence.records.sort_by_key(|record| record.place);
         progress(Progress { done: evidence.records.len(), planned, expected });
         Ok(())
     }
@@ -676,7 +721,7 @@ impl<'a> EndToEnd<'a> {
         &mut self,
         model: &mut dyn Model,
         double: &mut DoubleModel,
-        proven: &Proven,
+        ground: Ground<'_>,
         evidence: &mut Evidence,
         failed_once: &mut bool,
     ) -> Result<bool, Error> {
@@ -684,7 +729,7 @@ impl<'a> EndToEnd<'a> {
         match worst(evidence) {
             Some(Verdict::Fail) if !*failed_once => {
                 *failed_once = true;
-                self.refine(model, double, proven, evidence)?;
+                self.refine(model, double, ground, evidence)?;
                 Ok(worst(evidence) == Some(Verdict::Fail))
             }
             Some(Verdict::Pass) => {
@@ -697,17 +742,35 @@ impl<'a> EndToEnd<'a> {
         }
     }
 
-    fn pair(&mut self, pair: Pair, model: &mut dyn Model, double: &mut DoubleModel) -> Result<Record, Error> {
-        let element = self.element(&pair);
-        let inputs = self.transformed(pair.sample, &element, false)?;
-        let outcome = self.calls.evaluate_at("audit", model, pair.sample, Some(&element), &inputs)?;
-        let (working, failure) = self.errors(pair.sample, &element, &outcome, false)?;
-        let in_double = match double {
-            DoubleModel::Copy(copy) => {
-                let inputs = self.transformed(pair.sample, &element, true)?;
-                let purpose = "float64 audit";
-                let outcome =
-                    self.calls.evaluate_at(purpose, copy.as_mut(), pair.sample, Some(&element), &inputs)?;
+    /// Evaluates pairs that may share a call.
+    fn unit(
+        &mut self,
+        unit: Vec<Drawn>,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+    ) -> Result<Vec<Record>, Error> {
+        let outcomes = self.outcomes("audit", model, &unit, false)?;
+        let mut in_double = match double {
+            DoubleModel::Copy(copy) => self.outcomes("float64 audit", copy.as_mut(), &unit, true)?.into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        let mut records = Vec::with_capacity(unit.len());
+        for (drawn, outcome) in unit.into_iter().zip(&outcomes) {
+            records.push(self.record(drawn, outcome, in_double.next(), double)?);
+        }
+        Ok(records)
+    }
+
+    fn record(
+        &self,
+        Drawn { pair, element }: Drawn,
+        outcome: &Evaluation,
+        in_double: Option<Evaluation>,
+        double: &mut DoubleModel,
+    ) -> Result<Record, Error> {
+        let (working, failure) = self.errors(pair.sample, &element, outcome, false)?;
+        let in_double = match (&*double, in_double) {
+            (DoubleModel::Copy(_), Some(outcome)) => {
                 let (errors, failures) = self.errors(pair.sample, &element, &outcome, true)?;
                 // What fails in double precision alone is the copy's failure, not the model's.
                 let alone = failures
@@ -721,7 +784,7 @@ impl<'a> EndToEnd<'a> {
                     Some(errors)
                 }
             }
-            DoubleModel::Same => Some(working.clone()),
+            (DoubleModel::Same, _) => Some(working.clone()),
             _ => None,
         };
         Ok(Record {

@@ -113,7 +113,7 @@ impl Noise {
     }
 
     /// The larger of both, figure by figure.
-    fn join(&mut self, other: &Self) {
+    pub(crate) fn join(&mut self, other: &Self) {
         self.rounding = self.rounding.max(other.rounding);
         self.double = self.double.max(other.double);
         self.constants = self.constants.max(other.constants);
@@ -199,6 +199,9 @@ pub struct Evidence {
     /// Pairs of the plan that are this shard's.
     pub(crate) planned: usize,
     pub(crate) stop: Stop,
+    /// Pairs that one call evaluated, at most.
+    #[serde(default = "crate::report::one")]
+    pub(crate) batch: usize,
     pub(crate) translation_scale: f64,
     pub(crate) roundoff: f64,
     /// Scaled to the precision under audit.
@@ -609,6 +612,7 @@ impl Evidence {
                 planned_pairs: self.planned,
                 shard: self.shard,
                 stop: self.stop,
+                batch: self.batch,
                 calls: self.calls_by_purpose.values().sum(),
                 calls_by_purpose: self.calls_by_purpose.clone(),
                 translation_scale: self.translation_scale,
@@ -747,6 +751,7 @@ impl Evidence {
     fn take(&mut self, other: &Self) {
         self.planned += other.planned;
         self.stop = self.stop.max(other.stop);
+        self.batch = self.batch.max(other.batch);
         self.double = match (&self.double, &other.double) {
             (DoubleStatus::Failed(a, why), DoubleStatus::Failed(b, other)) => {
                 if a <= b {
@@ -839,6 +844,7 @@ mod tests {
             gradients: Rows::NotRun { reason: String::new() },
             planned: 0,
             stop: Stop::Completed,
+            batch: 1,
             translation_scale: 1.0,
             roundoff: 2f64.powi(-24),
             levels: Levels::default(),

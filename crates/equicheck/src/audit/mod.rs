@@ -21,6 +21,7 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::Error;
@@ -256,6 +257,44 @@ pub enum NoiseLayouts {
     Each(Vec<Option<String>>),
 }
 
+/// How many pairs of the end-to-end stage one call of the model evaluates, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSize {
+    /// So many, at least 1.
+    Pairs(usize),
+    /// As many as are fastest on this machine, by timing.
+    Auto,
+}
+
+impl Default for BatchSize {
+    fn default() -> Self {
+        BatchSize::Pairs(1)
+    }
+}
+
+impl fmt::Display for BatchSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BatchSize::Pairs(pairs) => write!(f, "{pairs}"),
+            BatchSize::Auto => f.write_str("\"auto\""),
+        }
+    }
+}
+
+impl FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "auto" => Ok(BatchSize::Auto),
+            number => match number.parse() {
+                Ok(pairs) if pairs > 0 => Ok(BatchSize::Pairs(pairs)),
+                _ => Err("give the number of pairs per call, 1 or more, or `auto` to find it by timing".to_owned()),
+            },
+        }
+    }
+}
+
 /// Everything about an audit that is not the model, its inputs or its symmetry.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "one switch for each stage and habit, all independent")]
@@ -299,6 +338,8 @@ pub struct Options {
     pub stress: bool,
     /// The distance at which the model cuts off, for the stress inputs at that edge.
     pub cutoff: Option<f64>,
+    /// How many pairs one call of the model evaluates.
+    pub batch: BatchSize,
     /// Whether module calls are looked into.
     pub layers: bool,
     /// (module, `in` or `out`, path of the tensor there; empty for the only one) -> layout.
@@ -331,6 +372,7 @@ impl Default for Options {
             randomness: Randomness::Fixed,
             stress: false,
             cutoff: None,
+            batch: BatchSize::default(),
             layers: true,
             hidden_layouts: BTreeMap::new(),
             gradients: false,
@@ -462,6 +504,12 @@ impl Options {
                 "early_stop",
                 "a shard cannot know what the others find: leave out `early_stop` or `shard`".to_owned(),
             );
+        }
+        if self.batch == BatchSize::Pairs(0) {
+            return fail("batch", "at least 1 pair per call is needed, or \"auto\" to find how many".to_owned());
+        }
+        if self.batch == BatchSize::Auto && self.shard != Shard::WHOLE {
+            return fail("batch", "each shard would find another size by \"auto\": give the number".to_owned());
         }
         if self.cutoff.is_some_and(|c| !(c > 0.0 && c.is_finite())) {
             return fail("cutoff", "a positive, finite distance is needed".to_owned());

@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Splits = 41,
     Stress = 20,
     Composition = 21,
+    /// Elements that are evaluated alone and among others of one call.
+    Batching = 23,
     /// Values of generated inputs; the index is that of the input's name.
     Generated = 60,
     /// Sizes of generated inputs; the index is that of the size's name.

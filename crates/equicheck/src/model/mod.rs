@@ -125,6 +125,11 @@ pub trait Model {
     /// The model raised, or the user interrupted.
     fn forward(&mut self, call: &Call<'_>) -> Result<Returned, CallError>;
 
+    /// Whether two samples differ in nothing but their tensors, so that those of both may go into one call.
+    fn shares_arguments(&mut self, _first: usize, _second: usize) -> bool {
+        false
+    }
+
     /// Whether [`forward_with_draws`](Model::forward_with_draws) is there.
     ///
     /// # Errors

@@ -215,14 +215,24 @@ impl Tensor {
     /// The entries of both along `axis`, one behind the other; `None` where types or other lengths differ.
     #[must_use]
     pub fn concatenate(&self, other: &Self, axis: usize) -> Option<Self> {
+        Self::concatenate_all(&[self, other], axis)
+    }
+
+    /// The entries of all along `axis`, one behind the other; `None` of none, or where types or other lengths differ.
+    #[must_use]
+    pub fn concatenate_all(tensors: &[&Self], axis: usize) -> Option<Self> {
         macro_rules! joined {
             ($($kind:ident)*) => {
-                match (self, other) {
-                    $((Tensor::$kind(a), Tensor::$kind(b)) => {
-                        let joined = ndarray::concatenate(Axis(axis), &[a.view(), b.view()]).ok()?;
+                match tensors.first()? {
+                    $(Tensor::$kind(_) => {
+                        let views = tensors.iter().map(|tensor| match tensor {
+                            Tensor::$kind(array) => Some(array.view()),
+                            _ => None,
+                        });
+                        let views = views.collect::<Option<Vec<_>>>()?;
+                        let joined = ndarray::concatenate(Axis(axis), &views).ok()?;
                         Some(Tensor::$kind(joined.as_standard_layout().into_owned()))
                     })*
-                    _ => None,
                 }
             };
         }

@@ -647,6 +647,9 @@ fn executed_plan(report: &Report, blocks: &mut Document) {
     if count > 1 {
         blocks.push(item("Shard", format!("{index} of {count}, counted from 0")));
     }
+    if report.plan.batch > 1 {
+        blocks.push(item("Pairs per call", format!("up to {}, along `batch`", report.plan.batch)));
+    }
     let purposes: Vec<String> =
         calls_by_purpose.iter().map(|(purpose, count)| format!("{purpose} {count}")).collect();
     let purposes = if purposes.is_empty() { String::new() } else { format!(" ({})", purposes.join(", ")) };

@@ -639,6 +639,9 @@ pub struct ExecutedPlan {
     /// Why it ended.
     #[serde(default)]
     pub stop: Stop,
+    /// Pairs that one call of the model evaluated, at most; absent for 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub batch: usize,
     /// Calls of the model, by purpose.
     pub calls_by_purpose: BTreeMap<String, u64>,
     /// Calls of the model in all.
@@ -653,6 +656,15 @@ pub struct ExecutedPlan {
     /// from equal generator states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub randomness: Option<String>,
+}
+
+pub(crate) fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 /// Wall-clock figures; kept apart because everything else in a report is reproducible.

@@ -186,6 +186,7 @@ impl AuditFile {
             interpolation: run.interpolation.get().copied().unwrap_or(default.interpolation),
             rapidity: run.rapidity.get().copied().unwrap_or(default.rapidity),
             shard: run.shard.get().copied().unwrap_or(default.shard),
+            batch: run.batch.get().copied().unwrap_or(default.batch),
             early_stop: run.early_stop.get().copied().unwrap_or(default.early_stop),
             randomness: match word {
                 RandomnessWord::Fixed => Randomness::Fixed,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::audit::{NoiseLayouts, Precision};
+use crate::audit::{BatchSize, NoiseLayouts, Precision};
 use crate::model::DType;
 use crate::report::{Levels, Shard};
 use crate::symmetry::grid::{Domain, Interpolation};
@@ -356,6 +356,9 @@ table! {
         shard: Shard;
         /// End as soon as the answer is known.
         early_stop: bool;
+        /// Pairs of samples and elements that one call of the model evaluates, at most, along the axes called `batch`; 1
+        /// by default, "auto" finds it by timing.
+        batch: BatchSize;
         /// How random numbers that the model draws are treated: "fixed", "transform" or "distribution".
         randomness: RandomnessWord;
         /// With randomness = "transform", the layout of each draw, in order, `false` for one that is replayed
@@ -374,6 +377,20 @@ table! {
         gradients: bool;
     }
     advice = advice_on_run
+}
+
+impl Read for BatchSize {
+    fn read(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Integer(_) => Count::read(value, reader).map(|Count(pairs)| BatchSize::Pairs(pairs)),
+            DeValue::String(text) if text.trim() == "auto" => Some(BatchSize::Auto),
+            _ => reader.wrong(value, "a whole number of at least 1, or \"auto\""),
+        }
+    }
+
+    fn schema() -> Value {
+        json!({ "anyOf": [Count::schema(), { "const": "auto" }] })
+    }
 }
 
 fn advice_on_run(_: &str, key: &str, _: &DeValue<'_>) -> Option<String> {

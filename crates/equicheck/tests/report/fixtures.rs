@@ -168,6 +168,7 @@ pub(crate) fn passing() -> Report {
             planned_pairs: 810,
             shard: Shard::WHOLE,
             stop: Stop::Completed,
+            batch: 1,
             calls_by_purpose: [("base", 50), ("transformed", 810), ("repeat", 150), ("float64", 860)]
                 .map(|(purpose, calls)| (purpose.to_owned(), calls))
                 .into(),
@@ -411,6 +412,7 @@ pub(crate) fn cut_by_budget() -> Report {
         pairs: 9,
         planned_pairs: 2550,
         stop: Stop::Budget,
+        batch: 64,
         calls: 31,
         ..report.plan
     };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use equicheck::audit::{NoiseLayouts, Options, Randomness, Specification};
+use equicheck::audit::{BatchSize, NoiseLayouts, Options, Randomness, Specification};
 use equicheck::model::Samples;
 use equicheck::report::{Levels, Shard};
 use equicheck::spec::{AuditFile, KINDS, NoStructures, json_schema, keys};
@@ -106,6 +106,7 @@ fn a_file_says_what_python_says() {
         domains: [(text("pos"), Domain::Open), (text("forces"), Domain::Open)].into(),
         interpolation: Interpolation::Cubic,
         rapidity: 1.0,
+        batch: BatchSize::Pairs(4),
         shard: Shard { index: 1, count: 3 },
         randomness: Randomness::Transform(NoiseLayouts::Each(vec![Some(text("nodes vector")), None])),
         stress: true,

@@ -38,7 +38,7 @@ fn what_is_wrong_is_shown_where_it_is() {
             file(&format!(
                 "{pos}domain = true\n[run]\nsamples = \"many\"\ntransforms = 0\nbudget = \"2 weeks\"\nthorough = 1\nseed = \
                  -1\nlevels = [1, 2]\ntolerance = nan\nprecision = \"float46\"\nsegments = []\nshard = [2, \
-                 2]\nearly_stop = 1979-05-27\nrandomness = 3\nnoise_layouts = 1.5\nrapidity = {{}}\n"
+                 2]\nearly_stop = 1979-05-27\nbatch = 0\nrandomness = 3\nnoise_layouts = 1.5\nrapidity = {{}}\n"
             )),
         ),
         (

@@ -8,9 +8,9 @@ use crate::report::{LayerStage, Replay, Rows, Stop, Timings, TransformRow};
 use crate::symmetry::{Axis, BoundLayout, Element, Layout, UpTo};
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
-use super::super::precision::Proven;
 use super::super::sampling::{self, Part};
 use super::super::{Options, Randomness};
+use super::judgement::Ground;
 use super::probes::Point;
 use super::{DoubleModel, EndToEnd, Measured, Pair};
 
@@ -89,6 +89,7 @@ impl EndToEnd<'_> {
             gradients: not_here(self.options),
             planned: 0,
             stop: Stop::Completed,
+            batch: 1,
             translation_scale,
             roundoff: measured.roundoff,
             levels: measured.levels,
@@ -118,7 +119,7 @@ impl EndToEnd<'_> {
         &mut self,
         model: &mut dyn Model,
         double: &mut DoubleModel,
-        proven: &Proven,
+        ground: Ground<'_>,
         evidence: &mut Evidence,
     ) -> Result<(), Error> {
         let ill_conditioned = evidence.ill_conditioned();
@@ -139,10 +140,11 @@ impl EndToEnd<'_> {
         }
         let noise = match points[..] {
             [] => Vec::new(),
-            _ => self.probe_noise(model, double, proven, &points, true)?,
+            _ => self.probe_noise(model, double, ground.proven, &points, true)?,
         };
-        for (point, noise) in points.iter().zip(noise) {
+        for (point, mut noise) in points.iter().zip(noise) {
             let place = (point.id - PAIRS) as usize;
+            self.compare_shared(model, double, place, &mut noise, ground, evidence)?;
             if let Some(worst) = described.iter_mut().find(|worst| worst.place == place) {
                 worst.noise = noise;
             }

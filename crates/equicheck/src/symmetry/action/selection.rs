@@ -45,6 +45,17 @@ impl BoundLayout {
         self.shape != self.expanded
     }
 
+    /// Position in the tensor's own shape of the axis that is `batch` and nothing else, where there is one.
+    pub(crate) fn whole_batch_axis(&self) -> Option<usize> {
+        if self.positions("batch").len() != 1 {
+            return None;
+        }
+        let bare = self.moved.iter().any(|(at, _)| at.is_none());
+        let held = |axis: &&Axis| **axis != Axis::Ellipsis && !(bare && axis.is_weight());
+        let behind = self.layout.axes().iter().rev().filter(held).position(|axis| *axis == Axis::Batch)?;
+        Some(self.shape.len() - 1 - behind)
+    }
+
     /// Positions of the grid's axes in the expanded shape.
     pub(crate) fn grid_positions(&self) -> Vec<usize> {
         self.grid.as_ref().map_or_else(Vec::new, |grid| grid.axes.clone())
@@ -152,6 +163,19 @@ mod tests {
         assert_eq!(bound("scale^1 batch nodes", &[1, 6, 5], all).positions("batch"), [1]);
         assert_eq!(bound("(batch 2) vector", &[6, 3], all).positions("batch"), [0]);
         assert_eq!(bound("2 edges bins! vector", &[2, 6, 4, 3], all).axis_names(), ["edges", "bins"]);
+    }
+
+    #[test]
+    fn a_batch_is_whole_where_it_is_an_axis_of_its_own_and_the_only_one() {
+        let all = "E(3) x S(nodes) x Scale";
+        assert_eq!(bound("... batch (nodes vector)", &[2, 7, 12], all).whole_batch_axis(), Some(1));
+        assert_eq!(bound("scale^1 batch channel", &[6, 5], all).whole_batch_axis(), Some(0));
+        assert_eq!(bound("scale^1 batch channel", &[1, 6, 5], all).whole_batch_axis(), Some(1));
+        assert_eq!(bound("nodes batch vector", &[5, 6, 3], all).whole_batch_axis(), Some(1));
+        for (layout, shape) in [("(batch 2) vector", &[6, 3][..]), ("batch batch", &[4, 4]), ("nodes vector", &[4, 3])] {
+            assert_eq!(bound(layout, shape, all).whole_batch_axis(), None, "{layout}");
+        }
+        assert_eq!(bound("batch vector", &[4, 3], "O(3) x S(batch)").whole_batch_axis(), None, "permuted");
     }
 
     #[test]
