@@ -326,7 +326,7 @@ def test_the_command_takes_the_size_from_its_file_or_from_the_command_line(tmp_p
             check=False,
         )
 
-    for arguments, batch in (((), 4), (("--batch", "6"), 6), (("--batch", "1"), None)):
+    for arguments, batch in (((), 4), (("--batch", "6"), 6)):
         done = command("--format", "json", "--output", "report.json", *arguments)
         assert done.returncode == 0, done.stderr
         assert json.loads((tmp_path / "report.json").read_text())["plan"].get("batch") == batch

@@ -28,6 +28,10 @@ enum Bug {
     DropsAbove(usize),
     /// Raises on a vector that points up.
     RaisesAt(f64),
+    /// Rounds otherwise where there are more entries: this relative difference.
+    RoundsAbove(usize, f64),
+    /// Counts its calls in what it gives.
+    Counts,
     /// Gives NaN for all entries where one of several points up.
     SpreadsNan(f64),
 }
@@ -68,6 +72,8 @@ impl Model for Network {
             Bug::RaisesAbove(most) if n > most => return Err(CallError::Raised(format!("{n} are too many"))),
             Bug::MixesAbove(most) if n > most => y = &y - &y.mean_axis(Axis(0)).expect("there are entries"),
             Bug::DropsAbove(most) if n > most => y = y.slice_move(ndarray::s![1.., ..]),
+            Bug::RoundsAbove(most, change) if n > most => y *= 1.0 + change,
+            Bug::Counts => y *= 1.0 + 0.01 * self.calls.borrow().len() as f64,
             Bug::MixesBehind(cosine) => {
                 for i in 1..n {
                     if points_up(&x.row(i - 1), cosine) {
@@ -226,6 +232,25 @@ fn what_calls_on_several_inputs_get_wrong_is_evaluated_call_by_call() {
             assert_eq!(answer(&report), single, "{bug:?}");
         }
     }
+}
+
+#[test]
+fn state_keeps_calls_apart() {
+    let report = run(Bug::Counts, 8).report;
+    assert_eq!(audit_calls(&report), report.plan.pairs as u64);
+    assert!(note(&report).ends_with("two calls differ although input, generators and state are the same"), "{}", note(&report));
+}
+
+#[test]
+fn what_a_batch_rounds_otherwise_is_noise() {
+    // Eight units in the last place: below ten times what moves of one unit make, above once.
+    let change = 8.0 * f64::EPSILON;
+    let (single, shared) = (run(Bug::RoundsAbove(4, change), 1), run(Bug::RoundsAbove(4, change), 8));
+    assert_eq!(shared.report.plan.batch, 8, "{:?}", shared.report.notes);
+    let noise = |run: &Run| run.report.outputs[0].noise;
+    assert!(noise(&single) < 0.5 * change, "{:e}", noise(&single));
+    assert!(noise(&shared) > 0.9 * change, "{:e}", noise(&shared));
+    assert_eq!(answer(&shared.report), answer(&single.report));
 }
 
 /// Nothing shows before the pairs: a vector of the plan points up, none of the probes' does.

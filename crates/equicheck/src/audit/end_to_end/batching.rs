@@ -65,7 +65,7 @@ impl EndToEnd<'_> {
             return Some("a custom action does not say what a batch is".to_owned());
         }
         if self.options.randomness != Randomness::Fixed {
-            return Some("the model draws random numbers, which are not those of single calls in a batch".to_owned());
+            return Some("the model draws random numbers".to_owned());
         }
         if !self.options.segments.is_empty() {
             return Some("batches of graphs that `segments` describes are not put together".to_owned());
@@ -76,8 +76,11 @@ impl EndToEnd<'_> {
         if let Some(why) = self.cases.iter().find_map(|case| self.no_batch(case)) {
             return Some(why);
         }
-        if repeatability.iter().any(|r| r.seeded > 0.0 || r.unseeded > 0.0) {
-            return Some("the model draws random numbers: two calls with the same input differ".to_owned());
+        if repeatability.iter().any(|r| r.seeded > 0.0) {
+            return Some("two calls differ although input, generators and state are the same".to_owned());
+        }
+        if repeatability.iter().any(|r| r.unseeded > 0.0) {
+            return Some("the model draws random numbers".to_owned());
         }
         if repeatability.iter().any(|r| r.drift > 0.0) {
             return Some("the model keeps state between calls, which changes its outputs".to_owned());
