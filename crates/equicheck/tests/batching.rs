@@ -32,7 +32,7 @@ enum Bug {
     RoundsAbove(usize, f64),
     /// Counts its calls in what it gives.
     Counts,
-    /// Gives NaN for all entries where one of several points up.
+    /// Gives NaN for all entries where one of more than four points up.
     SpreadsNan(f64),
 }
 
@@ -84,7 +84,7 @@ impl Model for Network {
             Bug::RaisesAt(cosine) if x.rows().into_iter().any(|v| points_up(&v, cosine)) => {
                 return Err(CallError::Raised("a vector points up".to_owned()));
             }
-            Bug::SpreadsNan(cosine) if n > 1 && x.rows().into_iter().any(|v| points_up(&v, cosine)) => {
+            Bug::SpreadsNan(cosine) if n > 4 && x.rows().into_iter().any(|v| points_up(&v, cosine)) => {
                 y.fill(f64::NAN);
             }
             _ => {}
@@ -123,7 +123,9 @@ fn run(bug: Bug, batch: usize) -> Run {
 fn run_with(bug: Bug, shares: bool, options: Options) -> Run {
     let named = |name: &str, text: &str| (name.to_owned(), Some(text.to_owned()));
     let inputs = [named("x", "batch vector"), named("factor", "1")];
-    let specification = Specification::parse("SO(3)", &inputs, &[named("y", "batch vector")]).unwrap();
+    // Every fourth element of the finite one is the identity.
+    let group = if bug == Bug::Along(0.1) { "C4 @ (0,0,1)" } else { "SO(3)" };
+    let specification = Specification::parse(group, &inputs, &[named("y", "batch vector")]).unwrap();
     let calls = Rc::new(RefCell::new(Vec::new()));
     let mut model = Network { bug, shares, calls: Rc::clone(&calls) };
     let options = Options { transforms: options.transforms.or(Some(24)), budget: None, ..options };
@@ -188,26 +190,28 @@ fn equal_plans_give_equal_reports() {
 
 #[test]
 fn x_is_never_in_a_call_with_transformed_inputs() {
-    let run = run(Bug::Along(0.0), 8);
+    let run = run(Bug::Along(0.1), 8);
     let own: Vec<[f64; 3]> = (0..SAMPLES)
         .flat_map(|k| {
             let x = Vectors.get(k).unwrap()[0].to_real().into_dimensionality::<Ix2>().unwrap();
             x.rows().into_iter().map(|v| [v[0], v[1], v[2]]).collect::<Vec<_>>()
         })
         .collect();
-    let shared = run.calls.iter().filter(|call| call.len() > 4);
-    for call in shared {
+    let mut both = [0, 0];
+    for call in run.calls.iter().filter(|call| call.len() > 4) {
         let clean = call.iter().filter(|v| own.contains(v)).count();
         assert!(clean == 0 || clean == call.len(), "{clean} of {} vectors as they were given", call.len());
+        both[usize::from(clean == 0)] += 1;
     }
+    assert!(both.iter().all(|calls| *calls > 0));
 }
 
 #[test]
 fn samples_share_calls_only_where_nothing_but_tensors_differs() {
-    let options = || Options { batch: BatchSize::Pairs(8), ..Options::default() };
-    let apart = run_with(Bug::Along(0.0), false, options()).report;
-    // 24 random elements for each of four samples: three calls each; nine planned ones would fit into two more at most.
-    let together = run(Bug::Along(0.0), 8).report;
+    let options = Options { batch: BatchSize::Pairs(20), ..Options::default() };
+    let apart = run_with(Bug::Along(0.0), false, options).report;
+    // The last calls of each sample are not full.
+    let together = run(Bug::Along(0.0), 20).report;
     assert!(audit_calls(&apart) > audit_calls(&together));
     assert_eq!(answer(&apart), answer(&together));
 }
@@ -248,7 +252,7 @@ fn what_a_batch_rounds_otherwise_is_noise() {
     let (single, shared) = (run(Bug::RoundsAbove(4, change), 1), run(Bug::RoundsAbove(4, change), 8));
     assert_eq!(shared.report.plan.batch, 8, "{:?}", shared.report.notes);
     let noise = |run: &Run| run.report.outputs[0].noise;
-    assert!(noise(&single) < 0.5 * change, "{:e}", noise(&single));
+    assert!(noise(&single) < 0.6 * change, "{:e}", noise(&single));
     assert!(noise(&shared) > 0.9 * change, "{:e}", noise(&shared));
     assert_eq!(answer(&shared.report), answer(&single.report));
 }
@@ -285,6 +289,9 @@ fn an_element_that_fails_is_told_from_those_that_shared_its_call() {
     assert_eq!(answer(&shared), answer(&single));
     let failing = |report: &Report| report.outputs[0].factors.iter().map(|row| row.exceeding).collect::<Vec<_>>();
     assert_eq!(failing(&shared), failing(&single));
+    // Calls that fail as single ones do are no reason to give up.
+    assert!(!shared.notes.iter().any(|note| note.starts_with("batch=")), "{:?}", shared.notes);
+    assert!(shared.outputs[0].factors[0].exceeding > 1);
     // NaN that only a batch spreads is no failure of the network.
     let spread = run_with(Bug::SpreadsNan(0.97), true, options(8)).report;
     assert_eq!(answer(&spread), answer(&run_with(Bug::Along(0.0), true, options(1)).report));
