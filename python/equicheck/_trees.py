@@ -145,7 +145,7 @@ def replace(
 
 
 def rest(sample: Any) -> list[tuple[str, type, Any]]:
-    """All leaves but the tensors, to be compared: path, type, and the value of what cannot change, else its identity."""
+    """All leaves but the tensors, to be compared: path, type, and the value if it cannot change, else the identity."""
     plain = (type(None), bool, int, float, complex, str, bytes)
     return [
         (path, type(leaf), None if is_tensor(leaf) else leaf if isinstance(leaf, plain) else id(leaf))

@@ -168,9 +168,16 @@ fn pairs_share_calls_and_the_answer_is_the_same() {
         assert_eq!(shared.report.plan.calls, shared.calls.len() as u64, "a shared call is one call");
         assert_eq!(shared.report.plan.batch, 8);
         let (a, b) = (&single.outputs[0], &shared.report.outputs[0]);
-        assert_eq!(a.worst.as_ref().map(|w| (w.sample, w.index)), b.worst.as_ref().map(|w| (w.sample, w.index)));
+        assert_eq!(
+            a.worst.as_ref().map(|w| (w.sample, w.index)),
+            b.worst.as_ref().map(|w| (w.sample, w.index))
+        );
         assert!((a.relative.mean - b.relative.mean).abs() <= 1e-12 * a.relative.mean.max(1e-3), "{bug:?}");
-        assert!(!shared.report.notes.iter().any(|note| note.starts_with("batch=")), "{:?}", shared.report.notes);
+        assert!(
+            !shared.report.notes.iter().any(|note| note.starts_with("batch=")),
+            "{:?}",
+            shared.report.notes
+        );
         assert!(to_text(&shared.report).contains("up to 8, along `batch`"));
     }
 }
@@ -185,7 +192,10 @@ fn an_audit_of_single_calls_says_nothing_of_batches() {
 #[test]
 fn equal_plans_give_equal_reports() {
     let reports = [0, 1].map(|_| run(Bug::Along(0.3), 5).report);
-    assert_eq!(Report { timings: None, ..reports[0].clone() }, Report { timings: None, ..reports[1].clone() });
+    assert_eq!(
+        Report { timings: None, ..reports[0].clone() },
+        Report { timings: None, ..reports[1].clone() }
+    );
 }
 
 #[test]
@@ -222,7 +232,10 @@ fn what_calls_on_several_inputs_get_wrong_is_evaluated_call_by_call() {
     for (bug, why) in [
         (Bug::RaisesAbove(6), "the model raises in a call on 8 inputs: 8 are too many"),
         (Bug::MixesAbove(6), "in a call on several inputs output `y` differs from calls on one by"),
-        (Bug::DropsAbove(6), "in a call on several inputs output `y` has shape [7, 3] where [8, 3] is expected"),
+        (
+            Bug::DropsAbove(6),
+            "in a call on several inputs output `y` has shape [7, 3] where [8, 3] is expected",
+        ),
         // Entries that see each other in any batch: the composition of batches tells.
         (Bug::MixesAbove(1), "entries of a batch influence each other in output `y`"),
     ] {
@@ -242,7 +255,11 @@ fn what_calls_on_several_inputs_get_wrong_is_evaluated_call_by_call() {
 fn state_keeps_calls_apart() {
     let report = run(Bug::Counts, 8).report;
     assert_eq!(audit_calls(&report), report.plan.pairs as u64);
-    assert!(note(&report).ends_with("two calls differ although input, generators and state are the same"), "{}", note(&report));
+    assert!(
+        note(&report).ends_with("two calls differ although input, generators and state are the same"),
+        "{}",
+        note(&report)
+    );
 }
 
 #[test]
@@ -268,7 +285,8 @@ fn a_worst_pair_that_is_another_alone_takes_back_all_calls_that_were_shared() {
     });
     let seed = seed.expect("some seed meets the bug in the plan alone");
     let report = run_with(Bug::MixesBehind(0.98), true, Options { seed, ..options() }).report;
-    let single = run_with(Bug::Along(0.0), true, Options { seed, transforms: Some(200), ..Options::default() });
+    let single =
+        run_with(Bug::Along(0.0), true, Options { seed, transforms: Some(200), ..Options::default() });
     assert_eq!(answer(&report), answer(&single.report));
     assert_eq!(report.plan.batch, 1);
     assert_eq!(report.outputs[0].noise, single.report.outputs[0].noise);
@@ -287,7 +305,8 @@ fn an_element_that_fails_is_told_from_those_that_shared_its_call() {
     let shared = run_with(Bug::RaisesAt(0.97), true, options(8)).report;
     assert_eq!(single.verdict, Verdict::Fail);
     assert_eq!(answer(&shared), answer(&single));
-    let failing = |report: &Report| report.outputs[0].factors.iter().map(|row| row.exceeding).collect::<Vec<_>>();
+    let failing =
+        |report: &Report| report.outputs[0].factors.iter().map(|row| row.exceeding).collect::<Vec<_>>();
     assert_eq!(failing(&shared), failing(&single));
     // Calls that fail as single ones do are no reason to give up.
     assert!(!shared.notes.iter().any(|note| note.starts_with("batch=")), "{:?}", shared.notes);
@@ -302,15 +321,15 @@ fn an_element_that_fails_is_told_from_those_that_shared_its_call() {
 fn shards_that_share_calls_merge() {
     let shard = |index| {
         let shard = Shard { index, count: 3 };
-        run_with(Bug::Along(0.3), true, Options { batch: BatchSize::Pairs(4), shard, ..Options::default() }).report
+        run_with(Bug::Along(0.3), true, Options { batch: BatchSize::Pairs(4), shard, ..Options::default() })
+            .report
     };
     let shards: Vec<Report> = (0..3).map(shard).collect();
     let again = shard(1);
-    assert_eq!(Report { timings: None, evidence: None, ..shards[1].clone() }, Report {
-        timings: None,
-        evidence: None,
-        ..again
-    });
+    assert_eq!(
+        Report { timings: None, evidence: None, ..shards[1].clone() },
+        Report { timings: None, evidence: None, ..again }
+    );
     let merged = merge(&shards).unwrap();
     let whole = run(Bug::Along(0.3), 4).report;
     assert_eq!(answer(&merged), answer(&whole));
@@ -321,7 +340,12 @@ fn shards_that_share_calls_merge() {
 #[test]
 fn an_early_end_looks_at_whole_rounds() {
     let early = |batch| {
-        let options = Options { batch: BatchSize::Pairs(batch), early_stop: true, transforms: Some(300), ..Options::default() };
+        let options = Options {
+            batch: BatchSize::Pairs(batch),
+            early_stop: true,
+            transforms: Some(300),
+            ..Options::default()
+        };
         run_with(Bug::Along(0.0), true, options).report
     };
     let (single, shared) = (early(1), early(7));
@@ -332,18 +356,25 @@ fn an_early_end_looks_at_whole_rounds() {
 
 #[test]
 fn the_size_is_found_by_timing() {
-    let report = run_with(Bug::Along(0.0), true, Options { batch: BatchSize::Auto, ..Options::default() }).report;
+    let report =
+        run_with(Bug::Along(0.0), true, Options { batch: BatchSize::Auto, ..Options::default() }).report;
     // How many is a matter of the machine; what is found is recorded, and serves as a number.
     let again = run(Bug::Along(0.0), report.plan.batch).report;
     assert_eq!(answer(&report), answer(&again));
-    let few = run_with(Bug::RaisesAbove(3), true, Options { batch: BatchSize::Auto, ..Options::default() }).report;
+    let few =
+        run_with(Bug::RaisesAbove(3), true, Options { batch: BatchSize::Auto, ..Options::default() }).report;
     assert!(few.plan.batch <= 3);
 }
 
 #[test]
 fn a_size_that_is_none_says_what_to_give() {
-    for (text, wanted) in [("8", Some(BatchSize::Pairs(8))), ("auto", Some(BatchSize::Auto)), ("0", None), ("-1", None), ("", None)]
-    {
+    for (text, wanted) in [
+        ("8", Some(BatchSize::Pairs(8))),
+        ("auto", Some(BatchSize::Auto)),
+        ("0", None),
+        ("-1", None),
+        ("", None),
+    ] {
         assert_eq!(text.parse::<BatchSize>().ok(), wanted, "{text}");
     }
     let named = |name: &str, text: &str| (name.to_owned(), Some(text.to_owned()));
@@ -355,7 +386,8 @@ fn a_size_that_is_none_says_what_to_give() {
         (Options { batch: BatchSize::Pairs(0), ..Options::default() }, "at least 1 pair per call is needed"),
         (Options { batch: BatchSize::Auto, shard, ..Options::default() }, "give the number"),
     ] {
-        let error = audit::audit(&specification, &options, &mut model, &mut Vectors, &mut |_| ()).unwrap_err();
+        let error =
+            audit::audit(&specification, &options, &mut model, &mut Vectors, &mut |_| ()).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     }
 }

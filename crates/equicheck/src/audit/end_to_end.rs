@@ -351,6 +351,7 @@ impl<'a> EndToEnd<'a> {
         };
         // One shard does for all what is no matter of pairs; other inputs than the samples are drawn on differently.
         let beside = self.options.shard.index == 0 && self.options.randomness == Randomness::Fixed;
+        let plan = if by_law { Vec::new() } else { self.plan(transforms) };
         let unfit = self.wants_batches().then(|| self.unfit_for_batches(ground.repeatability));
         // All shards must call the model alike.
         if beside || unfit == Some(None) {
@@ -369,7 +370,6 @@ impl<'a> EndToEnd<'a> {
         if let Some(Some(why)) = unfit {
             self.say_one_by_one(&why);
         }
-        let plan = if by_law { Vec::new() } else { self.plan(transforms) };
         let repeated = self.batching.is_some().then(|| plan.clone());
         self.pairs(plan, model, &mut double, ground, &mut evidence, progress)?;
         self.refine(model, &mut double, ground, &mut evidence)?;
@@ -751,7 +751,9 @@ impl<'a> EndToEnd<'a> {
     ) -> Result<Vec<Record>, Error> {
         let outcomes = self.outcomes("audit", model, &unit, false)?;
         let mut in_double = match double {
-            DoubleModel::Copy(copy) => self.outcomes("float64 audit", copy.as_mut(), &unit, true)?.into_iter(),
+            DoubleModel::Copy(copy) => {
+                self.outcomes("float64 audit", copy.as_mut(), &unit, true)?.into_iter()
+            }
             _ => Vec::new().into_iter(),
         };
         let mut records = Vec::with_capacity(unit.len());

@@ -287,10 +287,13 @@ impl FromStr for BatchSize {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.trim() {
             "auto" => Ok(BatchSize::Auto),
-            number => match number.parse() {
-                Ok(pairs) if pairs > 0 => Ok(BatchSize::Pairs(pairs)),
-                _ => Err("give the number of pairs per call, 1 or more, or `auto` to find it by timing".to_owned()),
-            },
+            number => {
+                match number.parse() {
+                    Ok(pairs) if pairs > 0 => Ok(BatchSize::Pairs(pairs)),
+                    _ => Err("give the number of pairs per call, 1 or more, or `auto` to find it by timing"
+                        .to_owned()),
+                }
+            }
         }
     }
 }
@@ -506,10 +509,16 @@ impl Options {
             );
         }
         if self.batch == BatchSize::Pairs(0) {
-            return fail("batch", "at least 1 pair per call is needed, or \"auto\" to find how many".to_owned());
+            return fail(
+                "batch",
+                "at least 1 pair per call is needed, or \"auto\" to find how many".to_owned(),
+            );
         }
         if self.batch == BatchSize::Auto && self.shard != Shard::WHOLE {
-            return fail("batch", "each shard would find another size by \"auto\": give the number".to_owned());
+            return fail(
+                "batch",
+                "each shard would find another size by \"auto\": give the number".to_owned(),
+            );
         }
         if self.cutoff.is_some_and(|c| !(c > 0.0 && c.is_finite())) {
             return fail("cutoff", "a positive, finite distance is needed".to_owned());

@@ -20,13 +20,13 @@ use super::{Case, DoubleModel, EndToEnd, Noise, Pair};
 
 /// The purpose of calls that compare entries alone with entries among others.
 const PURPOSE: &str = "batch size";
-/// Largest size that is tried by timing.
-const MOST: usize = 1024;
+/// Largest size that is tried by timing, as a share of the pairs: trying must not take longer than what it spares.
+const SHARE: usize = 8;
 /// Numbers that inputs and outputs of one call hold, at most, while sizes are tried: what a model keeps between its
 /// layers is many times as much.
 const NUMBERS: usize = 1 << 23;
 /// Calls of one size, of which the fastest counts.
-const TIMED: usize = 3;
+const TIMED: usize = 2;
 
 /// How pairs share calls.
 #[derive(Debug)]
@@ -107,7 +107,9 @@ impl EndToEnd<'_> {
                     entries = Some(own);
                 }
                 None if mentions(layout) => {
-                    return Some(format!("`batch` is no axis of its own in input `{name}`, or stands there twice"));
+                    return Some(format!(
+                        "`batch` is no axis of its own in input `{name}`, or stands there twice"
+                    ));
                 }
                 None if factors.iter().any(|factor| layout.is_moved_by(factor)) => {
                     return Some(format!("the group moves input `{name}`, which has no `batch` axis"));
@@ -118,13 +120,15 @@ impl EndToEnd<'_> {
         let Some(entries) = entries.filter(|entries| *entries > 0) else {
             return Some("a sample has no entry along `batch`".to_owned());
         };
-        self.outputs().iter().zip(&case.outputs).find_map(|((name, _), layout)| match layout.whole_batch_axis() {
-            Some(at) if layout.shape()[at] == entries => None,
-            Some(at) => Some(format!(
-                "output `{name}` has {} entries along `batch`, the inputs have {entries}",
-                layout.shape()[at]
-            )),
-            None => Some(format!("output `{name}` has no axis that is `batch` alone")),
+        self.outputs().iter().zip(&case.outputs).find_map(|((name, _), layout)| {
+            match layout.whole_batch_axis() {
+                Some(at) if layout.shape()[at] == entries => None,
+                Some(at) => Some(format!(
+                    "output `{name}` has {} entries along `batch`, the inputs have {entries}",
+                    layout.shape()[at]
+                )),
+                None => Some(format!("output `{name}` has no axis that is `batch` alone")),
+            }
         })
     }
 
@@ -144,9 +148,11 @@ impl EndToEnd<'_> {
                 let row = rows.iter().find(|row| row.output == *name && row.kind == kind);
                 match row {
                     Some(row) if row.outcome == Outcome::Holds => None,
-                    Some(row) if matches!(row.outcome, Outcome::Violated | Outcome::NotFinite) => Some(format!(
-                        "entries of a batch influence each other in output `{name}` (BATCH COMPOSITION)"
-                    )),
+                    Some(row) if matches!(row.outcome, Outcome::Violated | Outcome::NotFinite) => {
+                        Some(format!(
+                            "entries of a batch influence each other in output `{name}` (BATCH COMPOSITION)"
+                        ))
+                    }
                     Some(row) => Some(format!(
                         "whether entries of a batch influence each other in output `{name}` is not known: {}",
                         row.reason
@@ -175,22 +181,39 @@ impl EndToEnd<'_> {
         evidence: &mut Evidence,
     ) -> Result<(), Error> {
         let kinds = self.kinds(model);
-        self.batching =
-            Some(Batching { size: 1, kinds, shared: BTreeMap::new(), per_pair: Duration::ZERO, refuted: None });
+        self.batching = Some(Batching {
+            size: 1,
+            kinds,
+            shared: BTreeMap::new(),
+            per_pair: Duration::ZERO,
+            refuted: None,
+        });
         let size = match self.options.batch {
-            BatchSize::Pairs(size) => size,
+            // More than there are pairs would be compared in vain.
+            BatchSize::Pairs(size) => size.min(self.whole_plan),
             BatchSize::Auto => self.fastest_size(model)?,
         };
         if size < 2 {
             self.batching = None;
-            self.say_one_by_one("a call on several inputs takes as long per input as a call on one");
+            self.say_one_by_one(
+                "no size that was tried, up to an eighth of the pairs, takes less time per input than a call on one",
+            );
             return Ok(());
         }
         if let Some(batching) = &mut self.batching {
             batching.size = size;
         }
         let noise: Vec<Noise> = evidence.outputs.iter().map(|output| output.noise).collect();
-        let probes = self.probes();
+        let mut probes = self.probes();
+        if let Some(batching) = &self.batching {
+            let mut known = Vec::new();
+            probes.retain(|sample| {
+                let kind = batching.kinds[*sample];
+                let new = !known.contains(&kind);
+                known.push(kind);
+                new
+            });
+        }
         for sample in probes {
             let seen = match self.compare_sizes(sample, size, model, double)? {
                 Ok(seen) => self.explained(&seen, &noise, ground).map(|()| seen),
@@ -270,7 +293,7 @@ impl EndToEnd<'_> {
         let inputs = case.inputs.clone();
         let (mut best, mut least) = (1, f64::INFINITY);
         let mut size = 1;
-        while size <= MOST && (size == 1 || size * numbers <= NUMBERS) {
+        while size == 1 || (size <= self.whole_plan / SHARE && size * numbers <= NUMBERS) {
             let copies = vec![inputs.clone(); size];
             let mut fastest = Duration::MAX;
             for _ in 0..TIMED {
@@ -312,10 +335,11 @@ impl EndToEnd<'_> {
             .collect();
         let mut worst = vec![Figures::default(); self.outputs().len()];
         for (members, alone) in [(copies, None), (turned, Some([0, size - 1]))] {
-            let seen = match self.difference(&members, alone.as_ref().map(<[usize; 2]>::as_slice), model, double)? {
-                Ok(seen) => seen,
-                Err(why) => return Ok(Err(why)),
-            };
+            let seen =
+                match self.difference(&members, alone.as_ref().map(<[usize; 2]>::as_slice), model, double)? {
+                    Ok(seen) => seen,
+                    Err(why) => return Ok(Err(why)),
+                };
             for (worst, seen) in worst.iter_mut().zip(seen) {
                 *worst = Figures {
                     double: join(worst.double, seen.double),
@@ -356,10 +380,14 @@ impl EndToEnd<'_> {
             for k in alone.unwrap_or(&all) {
                 let (sample, element) = &members[*k];
                 let single = match alone {
-                    Some(_) => match self.calls.evaluate_at(PURPOSE, target, *sample, Some(element), &inputs[*k])? {
-                        Ok(values) => values,
-                        Err(why) => return Ok(Err(format!("the model raises on a transformed input: {why}"))),
-                    },
+                    Some(_) => {
+                        match self.calls.evaluate_at(PURPOSE, target, *sample, Some(element), &inputs[*k])? {
+                            Ok(values) => values,
+                            Err(why) => {
+                                return Ok(Err(format!("the model raises on a transformed input: {why}")));
+                            }
+                        }
+                    }
                     None => {
                         let case = &self.cases[*sample];
                         if wide { case.double.as_ref().unwrap_or(&case.base) } else { &case.base }.clone()
@@ -554,8 +582,8 @@ impl EndToEnd<'_> {
         {
             let size = std::mem::replace(&mut batching.size, 1);
             self.notes.push(format!(
-                "batch={size} was given up at pair {} of the plan, from where each pair is a call of its own: {why}, where \
-                 calls on one give what they should",
+                "batch={size} was given up at pair {} of the plan, from where each pair is a call of its own: {why}, \
+                 where calls on one give what they should",
                 unit[0].pair.place
             ));
         }
@@ -573,7 +601,8 @@ impl EndToEnd<'_> {
         ground: Ground<'_>,
         evidence: &Evidence,
     ) -> Result<(), Error> {
-        let Some(places) = self.batching.as_ref().and_then(|batching| batching.shared.get(&place)).cloned() else {
+        let Some(places) = self.batching.as_ref().and_then(|batching| batching.shared.get(&place)).cloned()
+        else {
             return Ok(());
         };
         let members = places.iter().map(|place| {
@@ -608,7 +637,9 @@ impl EndToEnd<'_> {
 
     /// Forgets all pairs where a pair that stands out was another alone; whether that is so.
     pub(super) fn refuted(&mut self, evidence: &mut Evidence, noise: &[Noise]) -> bool {
-        let Some(why) = self.batching.as_mut().and_then(|batching| batching.refuted.take()) else { return false };
+        let Some(why) = self.batching.as_mut().and_then(|batching| batching.refuted.take()) else {
+            return false;
+        };
         self.batching = None;
         self.say_one_by_one(&why);
         evidence.records.clear();

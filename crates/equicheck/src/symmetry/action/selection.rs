@@ -172,7 +172,9 @@ mod tests {
         assert_eq!(bound("scale^1 batch channel", &[6, 5], all).whole_batch_axis(), Some(0));
         assert_eq!(bound("scale^1 batch channel", &[1, 6, 5], all).whole_batch_axis(), Some(1));
         assert_eq!(bound("nodes batch vector", &[5, 6, 3], all).whole_batch_axis(), Some(1));
-        for (layout, shape) in [("(batch 2) vector", &[6, 3][..]), ("batch batch", &[4, 4]), ("nodes vector", &[4, 3])] {
+        for (layout, shape) in
+            [("(batch 2) vector", &[6, 3][..]), ("batch batch", &[4, 4]), ("nodes vector", &[4, 3])]
+        {
             assert_eq!(bound(layout, shape, all).whole_batch_axis(), None, "{layout}");
         }
         assert_eq!(bound("batch vector", &[4, 3], "O(3) x S(batch)").whole_batch_axis(), None, "permuted");
