@@ -379,19 +379,16 @@ impl EndToEnd<'_> {
             let all: Vec<usize> = (0..members.len()).collect();
             for k in alone.unwrap_or(&all) {
                 let (sample, element) = &members[*k];
-                let single = match alone {
-                    Some(_) => {
-                        match self.calls.evaluate_at(PURPOSE, target, *sample, Some(element), &inputs[*k])? {
-                            Ok(values) => values,
-                            Err(why) => {
-                                return Ok(Err(format!("the model raises on a transformed input: {why}")));
-                            }
+                let single = if alone.is_some() {
+                    match self.calls.evaluate_at(PURPOSE, target, *sample, Some(element), &inputs[*k])? {
+                        Ok(values) => values,
+                        Err(why) => {
+                            return Ok(Err(format!("the model raises on a transformed input: {why}")));
                         }
                     }
-                    None => {
-                        let case = &self.cases[*sample];
-                        if wide { case.double.as_ref().unwrap_or(&case.base) } else { &case.base }.clone()
-                    }
+                } else {
+                    let case = &self.cases[*sample];
+                    if wide { case.double.as_ref().unwrap_or(&case.base) } else { &case.base }.clone()
                 };
                 let scales = &if wide { &self.own_scales_double } else { &self.own_scales }[*sample];
                 for (o, (value, reference)) in together[*k].iter().zip(&single).enumerate() {
