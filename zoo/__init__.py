@@ -1,0 +1,21 @@
+"""Small networks with one planted bug each, whose truth is known, and healthy networks; see ``zoo.case``."""
+
+from __future__ import annotations
+
+from . import clouds, graphs, images, irreps, lorentz, molecules, sequences, sets
+from .case import HEALTHY, MODES, SPECIMENS, Specimen
+
+__all__ = [
+    "HEALTHY",
+    "MODES",
+    "SPECIMENS",
+    "Specimen",
+    "clouds",
+    "graphs",
+    "images",
+    "irreps",
+    "lorentz",
+    "molecules",
+    "sequences",
+    "sets",
+]
