@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -131,6 +132,8 @@ def draw(declared: dict[str, Any], inputs: Inputs, random: torch.Generator, grou
                 g.shifts = {axis: int(match[1] or 1) * (1 + integer(11)) for axis in axes}
             else:
                 g.translation = 1.5 * random_normal(random, n)
+        elif factor == "C2":
+            g.planar, g.turns = True, 2 * integer(2)
         elif factor in ("C4", "D4"):
             g.planar, g.turns, g.flip = True, integer(4), factor == "D4" and bool(integer(2))
         elif factor == "Oh":
@@ -160,7 +163,8 @@ def words(layout: str) -> tuple[list[str], str | None]:
 def matrix_of(word: str, g: Element, representations: dict[str, Callable[[Any], Any]]) -> torch.Tensor | None:
     """The matrix that acts on the axis of this word, None if it is another kind of word."""
     if word.startswith("@"):
-        return torch.as_tensor(representations[word[1:]](g), dtype=torch.float64)
+        seen = SimpleNamespace(matrix=g.plane if g.planar else g.matrix)
+        return torch.as_tensor(representations[word[1:]](seen), dtype=torch.float64)
     if g.planar:
         return g.plane if word == "vector" else None
     m = g.matrix
