@@ -106,8 +106,11 @@ def draw(declared: dict[str, Any], inputs: Inputs, random: torch.Generator, grou
         return int(torch.randint(high, (1,), generator=random))
 
     def reflected(matrix: torch.Tensor) -> torch.Tensor:
-        return matrix * (1 - 2 * integer(2)) if len(matrix) % 2 else matrix @ torch.diag(
-            torch.tensor([1.0 - 2 * integer(2)] + [1.0] * (len(matrix) - 1), dtype=torch.float64)
+        return (
+            matrix * (1 - 2 * integer(2))
+            if len(matrix) % 2
+            else matrix
+            @ torch.diag(torch.tensor([1.0 - 2 * integer(2)] + [1.0] * (len(matrix) - 1), dtype=torch.float64))
         )
 
     for factor in (group or declared["group"]).split(" x "):
@@ -143,8 +146,8 @@ def draw(declared: dict[str, Any], inputs: Inputs, random: torch.Generator, grou
             g.matrix = boosted(random, factor != "O(1,3)")
         elif factor == "U(1)":
             g.phase = 6.2832 * torch.rand(1, generator=random, dtype=torch.float64).item()
-        elif factor == "C4 in U(1)":
-            g.phase = math.pi / 2 * integer(4)
+        elif match := re.fullmatch(r"C(\d) in U\(1\)", factor):
+            g.phase = 2 * math.pi / int(match[1]) * integer(int(match[1]))
         elif factor == "Scale":
             g.scale = 0.5 + torch.rand(1, generator=random, dtype=torch.float64).item()
         elif factor == "Z2":
@@ -163,8 +166,9 @@ def words(layout: str) -> tuple[list[str], str | None]:
 def matrix_of(word: str, g: Element, representations: dict[str, Callable[[Any], Any]]) -> torch.Tensor | None:
     """The matrix that acts on the axis of this word, None if it is another kind of word."""
     if word.startswith("@"):
-        seen = SimpleNamespace(matrix=g.plane if g.planar else g.matrix)
-        return torch.as_tensor(representations[word[1:]](seen), dtype=torch.float64)
+        space = torch.eye(3, dtype=torch.float64) if g.matrix is None else g.matrix
+        seen = SimpleNamespace(matrix=(g.plane if g.planar else space).numpy())
+        return torch.tensor(representations[word[1:]](seen), dtype=torch.float64)
     if g.planar:
         return g.plane if word == "vector" else None
     m = g.matrix

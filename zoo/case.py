@@ -222,6 +222,11 @@ class Network:
 
         return register
 
+    def rounding(self, name: str, mode: str, *, severity: str, verdict: str, **more: Any) -> None:
+        """Registers it as it is, healthy, on inputs that make errors in single precision large."""
+        truth = {"verdict": verdict, "respected": self.group, "severity": severity, "evidence": "single"}
+        self._specimen(name, mode, None, **(truth | more))
+
     def misdeclared(
         self,
         name: str,

@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import nn
 
-from .case import Inputs, Network, Pair, bumps, cloud, mlp, normal, generator, pairs
+from .case import Inputs, Network, Pair, bumps, cloud, generator, mlp, normal, pairs
 
 
 def offsets(x: torch.Tensor) -> Pair:
@@ -89,6 +89,15 @@ EGNN = Network(
     cloud(),
 )
 EGNN.healthy("egnn")
+EGNN.misdeclared(
+    "egnn_points_as_vectors",
+    "wrong-declaration",
+    out_layouts={"x": "nodes vector", "energy": ""},
+    repair={"out_layouts": EGNN.out_layouts},
+    respected="O(3) x S(nodes)",
+    broken=("x",),
+    severity="one of two outputs: positions are declared vectors, which a translation leaves alone",
+)
 
 
 @EGNN.bug(
@@ -475,6 +484,19 @@ EDGE_FRAMES = Network(
 EDGE_FRAMES.healthy("edge_frames")
 
 
+def far(seed: int) -> Inputs:
+    return {"x": cloud(features=0)(seed)["x"] + 100}
+
+
+EDGE_FRAMES.but(inputs=far).rounding(
+    "edge_frames_far_away",
+    "numerical-precision",
+    least=5e-6,
+    severity="exact in double precision; points a hundred times as far from the origin as from each other",
+    verdict="PASS",
+)
+
+
 @EDGE_FRAMES.bug(
     "edge_frames_pole",
     "chart-singularity",
@@ -486,7 +508,7 @@ EDGE_FRAMES.healthy("edge_frames")
 class PolarFrames(nn.Module):
     def forward(self, d: torch.Tensor) -> torch.Tensor:
         u = d / d.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-        x, y, z = u.unbind(-1)
+        x, _, z = u.unbind(-1)
         sine = (x.square() + z.square()).sqrt().clamp_min(0.1)
         a = torch.stack([z / sine, torch.zeros_like(x), -x / sine], -1)
         return torch.stack([a, torch.linalg.cross(u, a), u], -2)

@@ -30,6 +30,8 @@ class SumOver(nn.Module):
 class GraphNorm(nn.Module):
     """Mean and deviation over the nodes of each graph."""
 
+    eps = 0.1
+
     def __init__(self, width: int = 8) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
@@ -40,7 +42,7 @@ class GraphNorm(nn.Module):
         count = gathered(torch.ones_like(h), batch, graphs)
         h = h - (gathered(h, batch, graphs) / count)[batch]
         variance = (gathered(h.square(), batch, graphs) / count)[batch]
-        return h * (variance + 1e-3).rsqrt() * self.weight + self.bias
+        return h * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
 class Structure(nn.Module):
@@ -223,6 +225,37 @@ class Sampled(SumOver):
         return gathered(m * keep[:, None], receiver, n)
 
 
+def equal(seed: int) -> Inputs:
+    """Rings with edges to the next, second and third on both sides: all nodes are alike, and all their edges are."""
+    random = generator(seed + 44)
+    sizes = [(7, 8), (9, 7), (8, 10)][seed % 3]
+    kinds = normal(random, 6, 2)
+    h = normal(random, 1, 4).expand(sum(sizes), -1).clone()
+    edges, w = [], []
+    for start, n in ((0, sizes[0]), sizes):
+        for k, step in enumerate((1, 2, 3, -1, -2, -3)):
+            edges.append(torch.stack([torch.arange(n), (torch.arange(n) + step) % n]) + start)
+            w.append(kinds[k].expand(n, -1))
+    order = torch.randperm(6 * sum(sizes), generator=random)
+    batch = torch.cat([torch.full((n,), k) for k, n in enumerate(sizes)])
+    return {"h": h, "edges": torch.cat(edges, 1)[:, order], "w": torch.cat(w)[order], "batch": batch}
+
+
+@GRAPHS.but(inputs=equal, architecture="message passing over batches of rings, 3 layers").bug(
+    "graph_norm_of_equal_nodes",
+    "rounding-amplification",
+    "layers.1.norm",
+    evidence="single",
+    least=1e-3,
+    most=1e-4,
+    respected="S(nodes) x S(edges)",
+    severity="nodes that are alike deviate from their mean by rounding alone, and that is divided by its size",
+    verdict="NEEDS_ATTENTION",
+)
+class SharpNorm(GraphNorm):
+    eps = 1e-7
+
+
 # Graph transformers: features and an adjacency matrix
 
 
@@ -260,7 +293,9 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width)
-        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, h: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
         h = h + self.attention(self.norm(h), adjacency)
@@ -369,7 +404,12 @@ def bonds(seed: int) -> Inputs:
     n = (7, 9, 6)[seed % 3]
     near = torch.rand(n, n, generator=random) < 0.4
     edges = (near & ~torch.eye(n, dtype=torch.bool)).nonzero().T
-    return {"x": normal(random, n, 3), "h": normal(random, n, 4), "edges": edges, "u": normal(random, edges.shape[1], 3)}
+    return {
+        "x": normal(random, n, 3),
+        "h": normal(random, n, 4),
+        "edges": edges,
+        "u": normal(random, edges.shape[1], 3),
+    }
 
 
 BONDS = Network(

@@ -163,7 +163,9 @@ class BlurFunction(Blur):
             k = kernel[:, :, None, None]
             left, right = padded[..., 2:], padded[..., :-2]
             to_x = k[:, 0] * left + k[:, 1] * grad + k[:, 2] * right
-            to_kernel = torch.stack([(left * x).sum((0, 2, 3)), (grad * x).sum((0, 2, 3)), (right * x).sum((0, 2, 3))], 1)
+            to_kernel = torch.stack(
+                [(left * x).sum((0, 2, 3)), (grad * x).sum((0, 2, 3)), (right * x).sum((0, 2, 3))], 1
+            )
             return to_x, to_kernel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -256,7 +256,7 @@ COMPLEX.but(make=conjugated).misdeclared(
     "complex_conjugate_output",
     "wrong-output-transform",
     also_right=("signal",),
-    respected=None,
+    respected="C2 in U(1)",
     broken=("signal",),
     severity="one of two outputs has the inverse phase of what is declared",
     repair={"out_layouts": {"signal": "time channel charge^-1", "power": "channel"}},

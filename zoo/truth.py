@@ -40,10 +40,14 @@ def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
 
 def call(specimen: Specimen, net: nn.Module, inputs: Inputs, dtype: torch.dtype = torch.float64) -> Any:
     """One call, from equal states of the generators and of the network."""
-    net = copy.deepcopy(net).train(specimen.training)
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net.train(specimen.training)
     torch.manual_seed(5)
     with default_dtype(dtype):
-        return net(**cast(inputs, dtype))
+        value = net(**cast(inputs, dtype))
+    net.load_state_dict(state)
+    net.eval()
+    return value
 
 
 def errors(
@@ -134,7 +138,9 @@ def entries(inputs: Inputs, declared: Declared) -> list[tuple[Inputs, dict[str, 
         count = max(len(x) for name, x in inputs.items() if (declared["in_layouts"][name] or "").startswith("batch"))
         made = []
         for k in range(count):
-            one = {n: x[k : k + 1] if (declared["in_layouts"][n] or "")[:5] == "batch" else x for n, x in inputs.items()}
+            one = {
+                n: x[k : k + 1] if (declared["in_layouts"][n] or "")[:5] == "batch" else x for n, x in inputs.items()
+            }
             made.append((one, {"batch": torch.tensor([k])}))
         return made
     label = inputs["batch"]
@@ -178,56 +184,46 @@ def parameters(specimen: Specimen, net: nn.Module, declared: Declared) -> float:
 def scalar(specimen: Specimen, net: nn.Module, inputs: Inputs) -> torch.Tensor:
     """The outputs under fixed random weights."""
     with default_dtype(torch.float64), torch.enable_grad():
-        values = tensors(copy.deepcopy(net)(**inputs))
+        values = tensors(net(**inputs))
     random = generator(11)
     return sum((v * torch.randn(v.shape, generator=random, dtype=torch.float64)).sum() for v in values)  # type: ignore[return-value]
 
 
-def central(f: Callable[[float], torch.Tensor], step: float = 1e-3) -> float:
-    """A derivative by differences of sixth order."""
-    total = sum(w * (f(k * step) - f(-k * step)).item() for k, w in ((1, 45), (2, -9), (3, 1)))
-    return total / (60 * step)
+def slope_error(value: Callable[[Inputs], torch.Tensor], inputs: Inputs, name: str, gradient: torch.Tensor) -> float:
+    """A gradient along random directions of one input, against central differences of sixth order of the value."""
+    worst, step = 0.0, 1e-3
+    for k in range(3):
+        along = torch.randn(gradient.shape, generator=generator(50 + k), dtype=torch.float64)
+
+        def moved(t: float, along: torch.Tensor = along) -> float:
+            return value(inputs | {name: inputs[name] + t * along}).item()
+
+        differences = sum(w * (moved(n * step) - moved(-n * step)) for n, w in ((1, 45), (2, -9), (3, 1)))
+        expected, found = differences / (60 * step), (gradient * along).sum().item()
+        worst = max(worst, abs(expected - found) / max(abs(expected), abs(found), 1e-30))
+    return worst
 
 
 def derivative(specimen: Specimen, net: nn.Module, declared: Declared) -> float:
-    """Along random directions of each floating input; relative to the larger of both."""
+    """With respect to each input that the declaration moves."""
     worst = 0.0
     for seed in specimen.seeds[:2]:
         inputs = cast(specimen.inputs(seed), torch.float64)
         for name, x in inputs.items():
-            if not x.is_floating_point() or not specimen_moves(declared, name):
-                continue
-            leaf = x.clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(scalar(specimen, net, inputs | {name: leaf}), leaf)
-            for k in range(3):
-                along = torch.randn(x.shape, generator=generator(50 + k), dtype=torch.float64)
-
-                def moved(t: float, name: str = name, x: torch.Tensor = x, along: torch.Tensor = along) -> torch.Tensor:
-                    return scalar(specimen, net, inputs | {name: x + t * along}).detach()
-
-                expected, found = central(moved), (gradient * along).sum().item()
-                worst = max(worst, abs(expected - found) / max(abs(expected), abs(found), 1e-30))
+            if x.is_floating_point() and declared["in_layouts"][name] is not None:
+                leaf = x.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(scalar(specimen, net, inputs | {name: leaf}), leaf)
+                worst = max(worst, slope_error(lambda moved: scalar(specimen, net, moved), inputs, name, gradient))
     return worst
 
 
-def specimen_moves(declared: Declared, name: str) -> bool:
-    return declared["in_layouts"][name] is not None
-
-
 def claim(specimen: Specimen, net: nn.Module, declared: Declared) -> float:
-    """``forces`` against the negative gradient of ``energy``, by differences."""
+    """``forces`` against the negative gradient of ``energy``."""
     worst = 0.0
     for seed in specimen.seeds[:2]:
         inputs = cast(specimen.inputs(seed), torch.float64)
-        forces = call(specimen, net, inputs)["forces"].detach()
-        for k in range(3):
-            along = torch.randn(inputs["x"].shape, generator=generator(50 + k), dtype=torch.float64)
-
-            def energy(t: float, inputs: Inputs = inputs, along: torch.Tensor = along) -> torch.Tensor:
-                return call(specimen, net, inputs | {"x": inputs["x"] + t * along})["energy"].detach()
-
-            expected, found = -central(energy), (forces * along).sum().item()
-            worst = max(worst, abs(expected - found) / max(abs(expected), abs(found)))
+        gradient = -call(specimen, net, inputs)["forces"].detach()
+        worst = max(worst, slope_error(lambda moved: call(specimen, net, moved)["energy"], inputs, "x", gradient))
     return worst
 
 
@@ -291,14 +287,17 @@ def _check(specimen: Specimen, need: Callable[[bool, str], None]) -> str:
         return f"{found:.0e} in double, {rough:.0e} in single precision"
 
     found = measure(specimen, net, wrong)
-    mended = measure(specimen, twin, right)
+    mended = measure(specimen, twin, right) if specimen.mend or specimen.repair else 0.0
     need(found >= specimen.least, f"the bug shows with {found:.1e} alone, not {specimen.least:.0e}")
     need(mended <= specimen.most, f"the twin has {mended:.1e}, more than {specimen.most:.0e}")
     line = f"{found:.0e}, twin {mended:.0e}"
     if specimen.verdict == "FAIL" and specimen.evidence == "symmetry":
         need(found >= 1e-2, f"FAIL is for errors above 1e-2, not {found:.1e}")
     if specimen.location is not None:
-        healed = measure(specimen, _healed(specimen, net, twin), wrong)
+        faulty = net.get_submodule(specimen.location)
+        net.set_submodule(specimen.location, twin.get_submodule(specimen.location))
+        healed = measure(specimen, net, wrong)
+        net.set_submodule(specimen.location, faulty)
         need(healed <= specimen.most, f"the twin's module at {specimen.location} does not heal: {healed:.1e}")
         line += f", healed {healed:.0e}"
     if specimen.evidence in SYMMETRIC:
@@ -326,13 +325,6 @@ def _moded(specimen: Specimen, training: bool) -> Specimen:
     from dataclasses import replace
 
     return replace(specimen, options=specimen.options | {"mode": "train" if training else "eval"})
-
-
-def _healed(specimen: Specimen, net: nn.Module, twin: nn.Module) -> nn.Module:
-    assert specimen.location is not None
-    net = copy.deepcopy(net)
-    net.set_submodule(specimen.location, copy.deepcopy(twin.get_submodule(specimen.location)))
-    return net
 
 
 def _responds(specimen: Specimen, net: nn.Module) -> bool:
@@ -363,9 +355,9 @@ def _sane(specimen: Specimen, net: nn.Module, twin: nn.Module, need: Callable[[b
             need(same, f"the twin has another {name}")
     if specimen.location is not None:
         called: list[int] = []
-        watched = copy.deepcopy(net)
-        watched.get_submodule(specimen.location).register_forward_hook(lambda *_: called.append(1))
-        values = tensors(watched(**specimen.inputs(0)))
+        hook = net.get_submodule(specimen.location).register_forward_hook(lambda *_: called.append(1))
+        values = tensors(call(specimen, net, specimen.inputs(0)))
+        hook.remove()
         need(bool(called), f"{specimen.location} is not called")
     else:
         values = tensors(call(specimen, net, specimen.inputs(0)))
