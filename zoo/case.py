@@ -101,7 +101,7 @@ class Specimen:
     evidence: one of ``EVIDENCE``; the bug's measure is at least `least`, that of the twin at most `most`.
     broken: the outputs that break, where others do not.
     probe: seed -> inputs at which the bug shows, where it does not on `inputs`.
-    seeds: of the inputs that are tried; the bug shows on at least one of them, except where `always`.
+    seeds: of the inputs that are tried, with this many `elements` each; the bug shows on at least one of them.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Specimen:
     broken: tuple[str, ...] | None = None
     probe: Callable[[int], Inputs] | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
-    elements: int = 4
+    elements: int = 3
 
     @property
     def training(self) -> bool:
@@ -180,6 +180,7 @@ class Network:
     out_layouts: Any
     inputs: Callable[[int], Inputs]
     options: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0, 1, 2)
 
     def but(self, **changes: Any) -> Network:
         """The same with another declaration, inputs or options."""
@@ -192,6 +193,7 @@ class Network:
             "make": self.make,
             "mend": None,
             "inputs": self.inputs,
+            "seeds": self.seeds,
             "group": self.group,
             "in_layouts": self.in_layouts,
             "out_layouts": self.out_layouts,

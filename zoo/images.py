@@ -385,6 +385,23 @@ class FlatNorm(nn.Module):
 
 
 @RIGHT.bug(
+    "right_angle_instance_norm",
+    "train-eval-difference",
+    "layers.2.norm",
+    also_right=("layers.2.norm.norm",),
+    respected=None,
+    severity="eval mode alone: in training each map has its own statistics, after it running ones of each position",
+)
+class TrackingNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(16, track_running_stats=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x.flatten(1, 2)).view_as(x)
+
+
+@RIGHT.bug(
     "right_angle_stride",
     "striding-aliasing",
     "pool",

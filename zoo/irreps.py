@@ -146,6 +146,7 @@ IRREPS = Network(
     {"x": "nodes point", "h": "nodes features", "v": "nodes channel vector"},
     {"atoms": "nodes 1x0e+1x1o", "quadrupole": "1x2e"},
     spins,
+    seeds=(0,),
 )
 IRREPS.healthy("irreps")
 
@@ -184,7 +185,7 @@ class CopiesLast(Copies):
 class LeakyGate(GateScalars):
     def forward(self, f: torch.Tensor) -> torch.Tensor:
         f = super().forward(f)
-        return torch.cat([f[:, :9], nn.functional.silu(3 * f[:, 9:12]), f[:, 12:]], -1)
+        return torch.cat([f[:, :9], nn.functional.silu(12 * f[:, 9:12]), f[:, 12:]], -1)
 
 
 @IRREPS.bug(

@@ -72,6 +72,20 @@ class Causal(nn.Conv1d):
 
 
 @DILATED.bug(
+    "dilated_batchnorm_in_training",
+    "batch-norm",
+    "blocks.2.norm",
+    evidence="batch",
+    respected="T(1)",
+    severity="no symmetry is lost: in train mode statistics mix the entries of a batch, as batch norm means to",
+    verdict="PASS",
+    options={"mode": "train"},
+)
+def batch_norm() -> nn.Module:
+    return nn.BatchNorm1d(8)
+
+
+@DILATED.bug(
     "dilated_decimation",
     "striding-aliasing",
     "blocks.1.halve",
