@@ -139,9 +139,10 @@ def draw(declared: dict[str, Any], inputs: Inputs, random: torch.Generator, grou
             g.planar, g.turns = True, 2 * integer(2)
         elif factor in ("C4", "D4"):
             g.planar, g.turns, g.flip = True, integer(4), factor == "D4" and bool(integer(2))
-        elif factor == "Oh":
+        elif factor in ("O", "Oh"):
             g.matrix = torch.eye(3, dtype=torch.float64)[torch.randperm(3, generator=random)]
             g.matrix = g.matrix * (1 - 2 * torch.randint(2, (3,), generator=random)).double()
+            g.matrix = g.matrix * torch.linalg.det(g.matrix).sign() if factor == "O" else g.matrix
         elif factor in ("SO+(1,3)", "O(1,3)"):
             g.matrix = boosted(random, factor != "O(1,3)")
         elif factor == "U(1)":
@@ -242,7 +243,13 @@ def act(layout: str | None, x: torch.Tensor, g: Element, inputs: Inputs, declare
                 x = x + g.translation.view([-1 if k == axis else 1 for k in range(x.dim())])
         elif word in ("height", "width", "length"):
             grid[word] = axis
-        elif not (word in PLAIN or word.endswith("!") or word.isdigit() or g.matrix is None):
+        elif not (
+            word in PLAIN
+            or f"S({word})" in declared["group"]
+            or word.endswith("!")
+            or word.isdigit()
+            or g.matrix is None
+        ):
             raise ValueError(f"no word `{word}` here")
         axis += 1
     if g.planar and "height" in grid:

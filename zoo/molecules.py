@@ -141,7 +141,7 @@ class ChargedDipole(Dipole):
     "low-precision",
     "interactions.1.distances",
     least=1e-5,
-    respected="T(3) x S(atoms)",
+    respected="Oh x T(3) x S(atoms)",
     severity="offsets are rounded to half precision in one layer, component by component",
     verdict="NEEDS_ATTENTION",
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -312,6 +313,11 @@ def _check(specimen: Specimen, need: Callable[[bool, str], None]) -> str:
         line += f", under {specimen.respected} {under:.0e}"
     if specimen.evidence == "symmetry":
         broken = tuple(name for name, error in by_output.items() if error > ROUNDING)
+        left = largest(specimen)
+        need(
+            left == (apart(specimen.respected) if specimen.respected else []),
+            f"what holds is {' x '.join(left) or None}",
+        )
         need(broken == (specimen.broken or tuple(by_output)), f"the outputs that break are {broken}")
     if specimen.mode == "train-eval-difference":
         training = not specimen.training
@@ -364,6 +370,39 @@ def _sane(specimen: Specimen, net: nn.Module, twin: nn.Module, need: Callable[[b
     else:
         values = tensors(call(specimen, net, specimen.inputs(0)))
     need(all(v.isfinite().all() for v in values), "an output is not finite")
+
+
+AXES = ("(0,0,1)", "(0,1,0)", "(1,0,0)", "(1,1,1)")
+TURNS = ("O", *(f"SO(2) @ {axis}" for axis in AXES))
+
+#: Subgroups of a factor that a broken network may still respect, the larger ones first.
+SUBGROUPS = {
+    "O(3)": ("SO(3)", "Oh", *(f"O(2) @ {axis}" for axis in AXES), *TURNS),
+    "SO(3)": TURNS,
+    "T(2)": ("T(1) @ height", "T(1) @ width", "2T(2)", "4T(2)"),
+    "T(1)": ("2T(1)", "4T(1)"),
+    "D4": ("C4", "C2"),
+    "C4": ("C2",),
+    "U(1)": ("C4 in U(1)", "C2 in U(1)"),
+    "O(1,3)": ("SO+(1,3)", "O(3)", "SO(3)"),
+    "SO+(1,3)": ("SO(3)",),
+}
+
+
+def apart(group: str) -> list[str]:
+    """The factors of a group, turns and translations apart."""
+    return re.sub(r"\b(S?)E\((\d)\)", r"\1O(\2) x T(\2)", group).split(" x ")
+
+
+def largest(specimen: Specimen) -> list[str]:
+    """What is left of the declared group: of each factor itself, or the first of its subgroups that holds."""
+    net, declared = specimen.build(torch.float64), specimen.declaration()
+
+    def holds(group: str) -> bool:
+        return all(max(errors(specimen, net, declared, group, seeds=(s,)).values()) < ROUNDING for s in specimen.seeds)
+
+    ladders = ((factor, *SUBGROUPS.get(factor, ())) for factor in apart(specimen.group))
+    return [group for ladder in ladders for group in [next(filter(holds, ladder), None)] if group]
 
 
 def main(patterns: list[str]) -> int:
