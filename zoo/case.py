@@ -3,6 +3,15 @@
 Nothing here imports equicheck: ``zoo.truth`` checks every claim by code of its own. Each file of the zoo defines
 networks of one domain; a bug is one faulty module, put in place of the healthy one, so that the healthy network with
 the same weights is its repaired twin; or it is a wrong declaration, whose repair is another declaration.
+
+    EGNN = Network("EGNN, 4 layers", Egnn, "E(3) x S(nodes)", {...}, {...}, cloud())
+    EGNN.healthy("egnn")
+
+
+    @EGNN.bug("egnn_tanh_step", "nonequivariant-nonlinearity", "layers.2.limit", respected=..., severity=...)
+    class TanhStep(nn.Module): ...
+
+To audit a specimen: ``equicheck.audit(s.build(), s.samples(), factory=s.build, **s.declaration())``.
 """
 
 from __future__ import annotations
@@ -89,7 +98,7 @@ class Specimen:
 
     mode: one of ``MODES``, or "healthy".
     location: the faulty module, as in ``named_modules()``; None where the declaration or the whole is to blame.
-    also_right: other modules that an expert would accept.
+    also_right: other modules that an expert would accept; "" is the whole network.
     verdict: PASS, FAIL or NEEDS_ATTENTION, as in docs/exit-status.md and docs/methodology.md, for an audit in single
         precision that compares with double precision.
     respected: the largest named group under which it holds exactly, in the words of ``zoo.actions``; None: no more

@@ -43,13 +43,15 @@ def call(specimen: Specimen, net: nn.Module, inputs: Inputs, dtype: torch.dtype 
     """One call, from equal states of the generators and of the network."""
     keeps = not specimen.training and specimen.mode != "state-drift"  # a call leaves it as it is
     state = {} if keeps else {name: tensor.clone() for name, tensor in net.named_buffers()}
-    net.train(specimen.training)
+    if specimen.training:
+        net.train()
     torch.manual_seed(5)
     with default_dtype(dtype):
         value = net(**cast(inputs, dtype))
     if state:
         net.load_state_dict(state, strict=False)
-    net.eval()
+    if specimen.training:
+        net.eval()
     return value
 
 
@@ -272,7 +274,8 @@ SYMMETRIC = ("batch", "vacuous", "single", "parameters", "derivative", "nan", "j
 def check(specimen: Specimen) -> tuple[str, list[str]]:
     """A line about the specimen, and what is wrong with its claims."""
     wrong: list[str] = []
-    with default_dtype(torch.float64):
+    # To look for a good order of contractions takes longer here than any order.
+    with default_dtype(torch.float64), torch.backends.opt_einsum.flags(enabled=False):
         line = _check(specimen, lambda ok, what: None if ok else wrong.append(what))
     return line, wrong
 
