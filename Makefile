@@ -42,6 +42,10 @@ help: ## list the targets
 demo: develop-heavy ## audit pretrained models and real structures, and check each verdict (sets itself up)
 	$(BIN)/python examples/demo.py
 
+.PHONY: zoo
+zoo: develop ## audit networks with planted bugs, and print what is detected, located and named
+	$(BIN)/python -m zoo.score
+
 ##@ For contributors
 
 .PHONY: test

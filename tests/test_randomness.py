@@ -246,6 +246,20 @@ def test_draws_of_numpy_inside_a_torch_model_are_left_to_equal_seeds() -> None:
     assert "not recorded" in finding.message
 
 
+@pytest.mark.parametrize("size", [0.3, 1e-3])
+def test_numbers_of_a_generator_that_nobody_seeds_are_no_rounding(size: float) -> None:
+    generator = np.random.default_rng(0)
+
+    def noisy(x: torch.Tensor) -> torch.Tensor:
+        return x + size * torch.from_numpy(generator.standard_normal(x.shape)).to(x)
+
+    report = audit(noisy)
+    assert report.verdict == "NEEDS_ATTENTION"
+    # Equal calls explain what moves by a unit in the last place seem to do.
+    assert [finding.mode for finding in report.findings] == ["randomness"]
+    assert "with the same input and equal seeds differ" in report.findings[0].message
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # distribution
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from zoo import HEALTHY, MODES, SPECIMENS, truth  # noqa: E402
+
+pytestmark = pytest.mark.heavy
 
 
 @pytest.mark.parametrize("name", SPECIMENS)

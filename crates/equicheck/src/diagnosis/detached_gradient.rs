@@ -10,9 +10,13 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         if is_broken(evidence, output) {
             continue;
         }
-        let claims: Vec<&GradientRow> = claims(evidence, output).collect();
+        let claims: Vec<&GradientRow> = failing(evidence).filter(|row| row.target.as_deref() == Some(output)).collect();
         if !claims.is_empty() {
             findings.push(of_claims(output, &claims));
+            continue;
+        }
+        // Its gradient is wrong for the same reason as it is.
+        if failing(evidence).any(|row| row.output == output) {
             continue;
         }
         findings.push(Finding {
@@ -31,13 +35,10 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Outputs that are the backward of this one.
-fn claims<'a>(evidence: &Evidence<'a>, output: &'a str) -> impl Iterator<Item = &'a GradientRow> {
-    evidence.gradients.iter().filter(move |row| {
-        row.check == GradientCheck::Claim
-            && row.target.as_deref() == Some(output)
-            && row.verdict == Some(Verdict::Fail)
-    })
+/// Outputs that are the backward of another one, where that is not the derivative.
+fn failing<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = &'a GradientRow> {
+    let rows = evidence.gradients.iter();
+    rows.filter(|row| row.check == GradientCheck::Claim && row.verdict == Some(Verdict::Fail))
 }
 
 /// What is returned as a derivative has to be one.

@@ -154,13 +154,17 @@ impl EndToEnd<'_> {
             if self.patched(model, scene, &all)?.is_some_and(|(_, error)| scene.gone(error)) {
                 continue;
             }
-            let children: Vec<(Suspect, BoundLayout)> = layouts
-                .into_iter()
-                .flat_map(|layout| {
-                    let children = scene.of_shape_before(suspect, &layout);
-                    children.into_iter().map(move |child| (child, layout.clone()))
-                })
-                .collect();
+            let mut children: Vec<(Suspect, BoundLayout)> = Vec::new();
+            for layout in layouts {
+                for (call, tensor) in scene.called_before(suspect) {
+                    // It may have other numbers of channels, and be taken apart before it is added.
+                    let shape = &scene.clean.tensors[tensor].shape;
+                    let bound = self.bound_to(layout.layout(), shape, scene.sample);
+                    let Some(bound) = bound.filter(|bound| scene.differs(tensor, bound)) else { continue };
+                    let (kind, between) = (BreakKind::Module, None);
+                    children.push((Suspect { call, kind, between, seen_at: call, input: false }, bound));
+                }
+            }
             for (child, layout) in children {
                 if self.spent(LAST) {
                     break;
@@ -600,32 +604,27 @@ impl Scene<'_> {
         layouts
     }
 
-    /// The modules that the code called before its own wrong tensor, and whose output has its shape and another type.
-    fn of_shape_before(&self, suspect: &Suspect, layout: &BoundLayout) -> Vec<Suspect> {
+    /// The modules with one output that the code called before its own wrong tensor, each with that output.
+    fn called_before(&self, suspect: &Suspect) -> Vec<(usize, usize)> {
         let seen = &self.clean.calls[suspect.seen_at];
         let end = if suspect.input { seen.began } else { seen.ended };
-        let moved = &self.moved;
-        let there = hidden::matched(&hidden::places(&self.clean), moved);
-        let differs = |t: usize| {
-            let Some(before) = value(&self.clean, Some(t)) else { return false };
-            error(layout, None, &self.probe.element, before, value(moved, there[t]))
-                .is_some_and(|error| error > MARGIN * self.noise[t])
-        };
         let calls = self.clean.calls.iter().enumerate();
         calls
             .filter(|(_, call)| call.parent == Some(suspect.call) && call.ended < end)
-            .filter(|(_, call)| {
-                let [leaf] = &call.outputs[..] else { return false };
-                self.clean.tensors[leaf.tensor].shape == layout.shape() && differs(leaf.tensor)
-            })
-            .map(|(k, _)| Suspect {
-                call: k,
-                kind: BreakKind::Module,
-                between: None,
-                seen_at: k,
-                input: false,
+            .filter_map(|(k, call)| match &call.outputs[..] {
+                [leaf] => Some((k, leaf.tensor)),
+                _ => None,
             })
             .collect()
+    }
+
+    /// Whether a tensor does not transform by this layout.
+    fn differs(&self, t: usize, layout: &BoundLayout) -> bool {
+        let places = hidden::places(&self.clean);
+        let there = hidden::matched(&places[t..=t], &self.moved)[0];
+        let Some(before) = value(&self.clean, Some(t)) else { return false };
+        error(layout, None, &self.probe.element, before, value(&self.moved, there))
+            .is_some_and(|error| error > MARGIN * self.noise[t])
     }
 
     fn overwritten_by(&self, suspect: &Suspect, layout: &BoundLayout) -> Vec<Patch> {
