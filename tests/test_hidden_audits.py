@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 import equicheck
 from hidden_audits import audited, outcome
@@ -96,3 +98,50 @@ def test_stretched_components_are_said_to_be() -> None:
     rows = {row["location"]: row for row in report.layers["rows"]}
     assert rows["layers.0"]["outputs"][0]["layout"] == ["nodes axis1! basis#(scalar+1x2e)", "inferred"]
     assert rows["layers.0"]["verdict"] == "ok"
+
+
+class Masked(nn.Module):
+    def forward(self, scores: torch.Tensor, off: torch.Tensor) -> torch.Tensor:
+        return scores.masked_fill(off, float("-inf"))
+
+
+class MaskedAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask = Masked()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        off = torch.eye(x.shape[-2], dtype=torch.bool)
+        return torch.softmax(self.mask(-torch.cdist(x, x), off), -1) @ x
+
+
+@pytest.mark.parametrize("nodes", [6, 20])
+def test_infinities_of_a_mask_are_left_alone(nodes: int) -> None:
+    layout = "batch nodes! vector"
+    options = {"inputs": [torch.randn(2, nodes, 3)], "group": "O(3)", "in_layouts": layout, "out_layouts": layout}
+    report, _ = audited(MaskedAttention(), options)
+    assert isinstance(report, equicheck.Report), report
+    assert report.verdict == "PASS"
+    (row,) = report.layers["rows"]
+    assert row["verdict"] == "not_known"
+
+
+class TurnedCopies(nn.Module):
+    """A plain network on images, averaged over quarter turns by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 3, padding=1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return sum(self.one(x.rot90(k, (-2, -1))).rot90(-k, (-2, -1)) for k in range(4))
+
+
+def test_calls_on_turned_images_are_told_apart_by_place() -> None:
+    torch.manual_seed(0)
+    layout = "batch channel height width"
+    options = {"inputs": [torch.randn(2, 1, 8, 8)], "group": "C4", "in_layouts": layout, "out_layouts": layout}
+    report, _ = audited(TurnedCopies(), options)
+    assert isinstance(report, equicheck.Report), report
+    # Turned pixels hold the same numbers: only where they are says which call is which.
+    assert {row["verdict"] for row in report.layers["rows"]} == {"not_moved"}

@@ -12,6 +12,7 @@ import torch
 from e3nn import o3
 from torch import nn
 
+import equicheck
 import layer_networks
 from layer_networks import BUGS, LAYERS, LayerNetwork, e3nn_message_network, e3nn_network, generator, irreps
 
@@ -126,6 +127,18 @@ def test_the_healthy_network_of_escnn_is_equivariant_to_rounding() -> None:
     assert escnn_error(network) < ROUNDING
     # Its own kernels are rounded to single precision.
     assert 1e-9 < escnn_error(layer_networks.escnn_network(rounded=True)) < 1e-5
+
+
+def test_what_escnn_says_has_the_names_that_a_pass_has() -> None:
+    network = layer_networks.escnn_network("nonlinearity", 2)
+    report = equicheck.audit(network.model, **network.options, samples=1, transforms=2, precision="as_is")
+    rows = report.layers["rows"]
+    assert {tuple(leaf["layout"]) for row in rows for leaf in row["outputs"]} == {
+        ("batch 2*regular+3*irrep(1) height width", "library"),
+        ("batch 2*regular+3*irrep(1) height width", "model"),
+    }
+    assert report.first_break is not None
+    assert report.first_break.location == network.expected
 
 
 @pytest.mark.parametrize("bug", BUGS)

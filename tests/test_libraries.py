@@ -287,7 +287,7 @@ def test_what_escnn_says_is_read_and_true() -> None:
             assert found is not None
             assert found["in"] == {next(iter(found["in"])): written[module.in_type]}
             pooled = "batch 3*trivial height width"
-            assert found["out"] == {"": written.get(module.out_type, pooled)}
+            assert found["out"] == {"tensor": written.get(module.out_type, pooled)}
             x = torch.randn(2, module.in_type.size, 7, 7)
             with torch.no_grad():
                 y = module(enn.GeometricTensor(x, module.in_type)).tensor

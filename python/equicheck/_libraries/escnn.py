@@ -1,6 +1,6 @@
 """escnn: ``in_type`` and ``out_type`` of its equivariant modules (read from escnn-atompaint 1.1.0).
 
-Arguments and results are ``GeometricTensor``; the layouts are those of the ``tensor`` in it.
+Arguments and results are ``GeometricTensor``, whose values are its attribute ``tensor``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ def layouts(module: Any) -> Layouts | None:
     """The layouts of an ``EquivariantModule``."""
     before, after = getattr(module, "in_type", None), getattr(module, "out_type", None)
     names = parameters(module)
-    inputs = {names[0]: _layout(before)} if names else {}
+    inputs = {f"{names[0]}.tensor": _layout(before)} if names else {}
     # A module that restricts the group has an output of another group, by words that mean something else.
     same = getattr(before, "gspace", None) == getattr(after, "gspace", None)
-    return collected(inputs, {"": _layout(after) if before is None or same else None})
+    return collected(inputs, {"tensor": _layout(after) if before is None or same else None})
 
 
 def _layout(field_type: Any) -> str | None:

@@ -228,6 +228,8 @@ struct EndToEnd<'a> {
     specification: &'a Specification,
     options: &'a Options,
     started: Instant,
+    /// Time that counts for nothing: pairs that were evaluated in vain.
+    forgiven: Duration,
     calls: Calls,
     notes: Vec<String>,
     cases: Vec<Case>,
@@ -266,6 +268,7 @@ impl<'a> EndToEnd<'a> {
             specification,
             options,
             started,
+            forgiven: Duration::ZERO,
             calls: Calls::new(names),
             notes: Vec::new(),
             cases: Vec::new(),
@@ -293,7 +296,8 @@ impl<'a> EndToEnd<'a> {
 
     /// Whether the share of the budget is spent.
     fn spent(&self, share: f64) -> bool {
-        self.options.budget.is_some_and(|budget| self.started.elapsed() >= budget.mul_f64(share.min(1.0)))
+        let elapsed = self.started.elapsed().saturating_sub(self.forgiven);
+        self.options.budget.is_some_and(|budget| elapsed >= budget.mul_f64(share.min(1.0)))
     }
 
     /// The same for what is done before the pairs. Shards do all of it, or they would not be of one audit.

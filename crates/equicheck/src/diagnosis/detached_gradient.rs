@@ -7,16 +7,14 @@ use crate::report::{GradientCheck, GradientRow, Verdict};
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (output, rows) in disagreeing(evidence) {
-        if is_broken(evidence, output) {
-            continue;
-        }
-        let claims: Vec<&GradientRow> = failing(evidence).filter(|row| row.target.as_deref() == Some(output)).collect();
+        let claims: Vec<&GradientRow> =
+            failing(evidence).filter(|row| row.target.as_deref() == Some(output)).collect();
         if !claims.is_empty() {
             findings.push(of_claims(output, &claims));
             continue;
         }
         // Its gradient is wrong for the same reason as it is.
-        if failing(evidence).any(|row| row.output == output) {
+        if is_broken(evidence, output) || failing(evidence).any(|row| row.output == output) {
             continue;
         }
         findings.push(Finding {

@@ -8,7 +8,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .outputs
         .iter()
         .zip(evidence.discontinuous)
-        .filter(|(output, jumps)| **jumps && !is_unrepeatable(output))
+        .filter(|(output, jumps)| **jumps && !is_unrepeatable(output, evidence.levels))
         .map(|(output, _)| Finding {
             mode: "discontinuity".to_owned(),
             location: format!("output `{}`", output.name),

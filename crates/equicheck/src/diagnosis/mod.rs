@@ -25,10 +25,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use wrong_backward::is_wrong_derivative;
+
 use crate::audit::MARGIN;
 use crate::report::{
-    Break, Classification, CompositionRow, FactorRow, GradientRow, Level, Levels, Outcome, OutputResult,
-    StressKind, StressRow, Verdict,
+    Break, Classification, CompositionRow, FactorRow, GradientRow, Levels, Outcome, OutputResult, StressKind,
+    StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -163,14 +165,11 @@ fn severity(verdict: Verdict) -> Severity {
     }
 }
 
-/// Whether equal calls differ by as much as all noise that was measured, beyond the level of a pass: nothing that is
-/// said of rounding holds then.
-fn is_unrepeatable(output: &OutputResult) -> bool {
+/// Whether equal calls differ by as much as all noise that was measured, and by more than passes: nothing that is said of
+/// rounding holds then.
+fn is_unrepeatable(output: &OutputResult, levels: &Levels) -> bool {
     let repeat = output.repeatability.seeded;
-    output.level >= Level::Approximate
-        && output.distribution.is_none()
-        && MARGIN * repeat >= output.noise
-        && repeat > 0.0
+    output.distribution.is_none() && repeat > levels.excellent && MARGIN * repeat >= output.noise
 }
 
 /// Outputs that show a violation: not rounding, not a failed call.

@@ -7,7 +7,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (output, differ) in evidence.outputs.iter().zip(evidence.precisions_differ) {
         let location = format!("output `{}`", output.name);
-        if is_unrepeatable(output) {
+        if is_unrepeatable(output, evidence.levels) {
             continue;
         }
         if amplified(output) {

@@ -11,11 +11,11 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             // Where laws are compared, calls are meant to differ.
             output.distribution.is_none()
                 && (output.repeatability.seeded.max(output.repeatability.unseeded) > **rounding
-                    || is_unrepeatable(output))
+                    || is_unrepeatable(output, evidence.levels))
         })
         .map(|(output, rounding)| {
             let repeat = &output.repeatability;
-            let unseeded = repeat.seeded <= *rounding && !is_unrepeatable(output);
+            let unseeded = repeat.seeded <= *rounding && !is_unrepeatable(output, evidence.levels);
             Finding {
                 mode: "randomness".to_owned(),
                 location: format!("output `{}`", output.name),

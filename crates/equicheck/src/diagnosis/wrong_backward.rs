@@ -182,13 +182,15 @@ fn in_own_precision(row: &GradientRow) -> bool {
     row.max_relative_f64.zip(row.noise).is_some_and(|(error, noise)| error <= MARGIN * noise)
 }
 
+/// Whether the row says that the backward is not the forward's derivative, in double precision too.
+pub(crate) fn is_wrong_derivative(row: &GradientRow) -> bool {
+    row.check == GradientCheck::Derivative && row.outcome == Outcome::Violated && !in_own_precision(row)
+}
+
 /// Rows whose backward is not the forward's derivative, by output.
 pub(super) fn disagreeing<'a>(evidence: &Evidence<'a>) -> Vec<(&'a str, Vec<&'a GradientRow>)> {
     let mut found: Vec<(&str, Vec<&GradientRow>)> = Vec::new();
-    let wrong = |row: &&GradientRow| {
-        row.check == GradientCheck::Derivative && row.outcome == Outcome::Violated && !in_own_precision(row)
-    };
-    for row in evidence.gradients.iter().filter(wrong) {
+    for row in evidence.gradients.iter().filter(|row| is_wrong_derivative(row)) {
         match found.iter_mut().find(|(output, _)| *output == row.output) {
             Some((_, rows)) => rows.push(row),
             None => found.push((&row.output, vec![row])),

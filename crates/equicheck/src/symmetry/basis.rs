@@ -1,7 +1,7 @@
 //! Representations in a basis that is nobody's convention: `B^-1 D(g) B` with an invertible B (METHOD 13).
 
 use std::fmt;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use nalgebra::DMatrix;
 use ndarray::{Array2, s};
@@ -10,7 +10,7 @@ use super::{DirectSum, Element, Representation};
 
 /// `B^-1 D(g) B`, where D is a direct sum; found by the engine, and no word of the layout language.
 #[derive(Debug, Clone, PartialEq)]
-pub struct InBasis(Arc<Basis>);
+pub struct InBasis(Rc<Basis>);
 
 #[derive(Debug, PartialEq)]
 struct Basis {
@@ -45,7 +45,7 @@ impl InBasis {
             blocks.push((representation.clone(), start));
             start += rows.nrows();
         }
-        Some(Self(Arc::new(Basis { sum, blocks, forth, back })))
+        Some(Self(Rc::new(Basis { sum, blocks, forth, back })))
     }
 
     /// Number of components.
@@ -65,11 +65,12 @@ impl InBasis {
         self.0.blocks.iter().map(|(representation, _)| representation)
     }
 
-    /// Whether its matrix keeps lengths, to half of the digits; `None` where D does not.
-    pub(crate) fn is_orthogonal(&self, element: &Element) -> Option<bool> {
+    /// Whether its matrix keeps lengths, to half of the digits or to the tolerance; `None` where D does not.
+    pub(crate) fn is_orthogonal(&self, element: &Element, tolerance: f64) -> Option<bool> {
+        let tolerance = tolerance.max(f64::EPSILON.sqrt());
         let keeps = |m: &Array2<f64>| {
             let away = m.t().dot(m) - Array2::<f64>::eye(m.nrows());
-            away.iter().all(|v| v.abs() <= f64::EPSILON.sqrt())
+            away.iter().all(|v| v.abs() <= tolerance)
         };
         let kept = self.parts().filter_map(|part| part.matrix(element)).all(|m| keeps(&m));
         kept.then(|| self.matrix(element).is_none_or(|m| keeps(&m)))

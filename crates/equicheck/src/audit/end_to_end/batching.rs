@@ -8,7 +8,7 @@ use ndarray::{Axis, Slice};
 
 use crate::Error;
 use crate::model::{Model, Tensor};
-use crate::report::{CompositionKind, CompositionRow, Outcome, Repeatability, Rows, Stop};
+use crate::report::{CompositionKind, CompositionRow, Outcome, Repeatability, Rows, Shard, Stop};
 use crate::symmetry::{BoundLayout, Element};
 
 use super::super::calls::{Evaluation, Value};
@@ -25,6 +25,10 @@ const SHARE: usize = 8;
 /// Numbers that inputs and outputs of one call hold, at most, while sizes are tried: what a model keeps between its
 /// layers is many times as much.
 const NUMBERS: usize = 1 << 23;
+/// Share of what is left of the time budget that may go into comparing calls of one size with calls on one.
+const TRIAL: f64 = 0.1;
+/// Evaluations of one pair, at most, that this takes for each kind of sample and each pair of a call.
+const COMPARED: u32 = 4;
 /// Calls of one size, of which the fastest counts.
 const TIMED: usize = 2;
 
@@ -190,16 +194,17 @@ impl EndToEnd<'_> {
         });
         let size = match self.options.batch {
             // More than there are pairs would be compared in vain.
-            BatchSize::Pairs(size) => size.min(self.whole_plan),
-            BatchSize::Auto => self.fastest_size(model)?,
+            BatchSize::Pairs(size) => self.affordable_size(size.min(self.whole_plan)),
+            BatchSize::Auto => self.fastest_size(model)?.and_then(|size| self.affordable_size(size)),
         };
-        if size < 2 {
-            self.batching = None;
-            self.say_one_by_one(
-                "no size that was tried, up to an eighth of the pairs, takes less time per input than a call on one",
-            );
-            return Ok(());
-        }
+        let size = match size {
+            Ok(size) => size,
+            Err(why) => {
+                self.batching = None;
+                self.say_one_by_one(&why);
+                return Ok(());
+            }
+        };
         if let Some(batching) = &mut self.batching {
             batching.size = size;
         }
@@ -284,8 +289,48 @@ impl EndToEnd<'_> {
         })
     }
 
+    /// Whether so much time may be spent before the first pair; shards do all of it alike.
+    fn affords(&self, predicted: Duration) -> bool {
+        self.options.shard != Shard::WHOLE
+            || self.options.budget.is_none_or(|budget| {
+                predicted <= budget.saturating_sub(self.started.elapsed()).mul_f64(TRIAL)
+            })
+    }
+
+    /// The largest size up to this one that the time budget lets be compared with calls on one pair, by the time that the
+    /// last of those took.
+    fn affordable_size(&mut self, size: usize) -> Result<usize, String> {
+        if size < 2 {
+            return Err("the plan has one pair".to_owned());
+        }
+        let kinds = self.batching.as_ref().map_or(1, |batching| {
+            let mut kinds: Vec<usize> = self.probes().iter().map(|sample| batching.kinds[*sample]).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            kinds.len()
+        });
+        let each = self.calls.last * COMPARED * u32::try_from(kinds).unwrap_or(1);
+        let mut within = size;
+        while within > 1 && !self.affords(each * u32::try_from(within).unwrap_or(u32::MAX)) {
+            within /= 2;
+        }
+        if within < 2 {
+            return Err(
+                "to compare it with calls on one pair would take more than a tenth of the time budget"
+                    .to_owned(),
+            );
+        }
+        if within < size {
+            self.notes.push(format!(
+                "pairs share calls by {within}, not {size}: to compare more with calls on one would take more than a \
+                 tenth of the time budget"
+            ));
+        }
+        Ok(within)
+    }
+
     /// The size at which a pair takes least time, on copies of the first sample: powers of two, until it takes no less.
-    fn fastest_size(&mut self, model: &mut dyn Model) -> Result<usize, Error> {
+    fn fastest_size(&mut self, model: &mut dyn Model) -> Result<Result<usize, String>, Error> {
         let sample = 0;
         let case = &self.cases[sample];
         let numbers: usize = case.inputs.iter().map(Tensor::len).sum::<usize>()
@@ -294,11 +339,16 @@ impl EndToEnd<'_> {
         let (mut best, mut least) = (1, f64::INFINITY);
         let mut size = 1;
         while size == 1 || (size <= self.whole_plan / SHARE && size * numbers <= NUMBERS) {
+            if size > 1 && !self.affords(Duration::from_secs_f64(least * (size * TIMED) as f64)) {
+                break;
+            }
             let copies = vec![inputs.clone(); size];
             let mut fastest = Duration::MAX;
             for _ in 0..TIMED {
-                if self.together(PURPOSE, model, &vec![sample; size], &copies)?.is_err() {
-                    return Ok(best);
+                match self.together(PURPOSE, model, &vec![sample; size], &copies)? {
+                    Err(why) if best < 2 => return Ok(Err(why)),
+                    Err(_) => return Ok(Ok(best)),
+                    Ok(_) => {}
                 }
                 fastest = fastest.min(self.calls.last);
             }
@@ -309,7 +359,8 @@ impl EndToEnd<'_> {
             (best, least) = (size, per_pair);
             size *= 2;
         }
-        Ok(best)
+        let why = "no size that was tried, up to an eighth of the pairs, takes less time per input than a call on one";
+        Ok(if best < 2 { Err(why.to_owned()) } else { Ok(best) })
     }
 
     /// What calls on several inputs change, by output: x among copies of itself against f(x), and the first and the last
@@ -643,6 +694,8 @@ impl EndToEnd<'_> {
         evidence.worst.clear();
         evidence.stop = Stop::Completed;
         evidence.batch = 1;
+        // They have the time budget that the others had.
+        self.forgiven = self.started.elapsed();
         for (output, noise) in evidence.outputs.iter_mut().zip(noise) {
             output.noise = *noise;
         }

@@ -79,28 +79,37 @@ fn order(
     others: &[usize],
     tolerance: f64,
 ) -> Option<Vec<usize>> {
-    let before: Vec<Vec<f64>> = calls.iter().map(|k| entries(clean, *k)).collect::<Option<_>>()?;
-    let after: Vec<Vec<f64>> = others.iter().map(|k| entries(moved, *k)).collect::<Option<_>>()?;
+    let mut before: Vec<Vec<f64>> = calls.iter().map(|k| entries(clean, *k)).collect::<Option<_>>()?;
+    let mut after: Vec<Vec<f64>> = others.iter().map(|k| entries(moved, *k)).collect::<Option<_>>()?;
+    // In place; else by size, so that permutations leave them as they are.
+    paired(&before, &after, tolerance).or_else(|| {
+        before.iter_mut().chain(&mut after).for_each(|entries| entries.sort_by(f64::total_cmp));
+        paired(&before, &after, tolerance)
+    })
+}
+
+/// The one order in which these agree, if it is another than the one they are in.
+fn paired(before: &[Vec<f64>], after: &[Vec<f64>], tolerance: f64) -> Option<Vec<usize>> {
     let agree = |i: usize, j: usize| {
         let (a, b) = (&before[i], &after[j]);
         let size: f64 = a.iter().map(|v| v * v).sum();
         let apart: f64 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
         a.len() == b.len() && apart <= tolerance.powi(2) * size
     };
-    if (0..calls.len()).all(|k| agree(k, k)) {
+    if (0..before.len()).all(|k| agree(k, k)) {
         return None;
     }
-    let mut taken = vec![false; others.len()];
-    (0..calls.len())
+    let mut taken = vec![false; after.len()];
+    (0..before.len())
         .map(|i| {
-            let found = (0..others.len()).find(|j| !taken[*j] && agree(i, *j))?;
-            taken[found] = true;
-            Some(found)
+            let mut found = (0..after.len()).filter(|j| agree(i, *j));
+            let (only, None) = (found.next()?, found.next()) else { return None };
+            (!std::mem::replace(&mut taken[only], true)).then_some(only)
         })
         .collect()
 }
 
-/// The numbers that go into a call, by size, so that permutations leave them as they are.
+/// The numbers that go into a call.
 fn entries(trace: &Trace, call: usize) -> Option<Vec<f64>> {
     let mut all = Vec::new();
     for leaf in &trace.calls[call].inputs {
@@ -109,6 +118,5 @@ fn entries(trace: &Trace, call: usize) -> Option<Vec<f64>> {
             all.extend(tensor.to_real());
         }
     }
-    all.sort_by(f64::total_cmp);
     (!all.is_empty()).then_some(all)
 }

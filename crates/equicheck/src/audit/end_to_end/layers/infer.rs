@@ -9,7 +9,9 @@ use ndarray::ArrayD;
 
 use crate::model::Trace;
 use crate::report::Origin;
-use crate::symmetry::{Axis, BoundLayout, DirectSum, Element, Factor, Lattice, Layout, Representation};
+use crate::symmetry::{
+    Axis, BoundLayout, DirectSum, Element, Factor, Lattice, Layout, Representation, Summand,
+};
 
 use super::super::super::measure::{Scales, norm};
 use super::super::super::sampling::{Draws, Purpose};
@@ -40,6 +42,8 @@ pub(super) struct Inferred {
     pub(super) candidates: Vec<Vec<Layout>>,
     /// By tensor without a layout: what fits in a basis of its own.
     pub(super) private: Vec<Option<Layout>>,
+    /// By tensor: whether this basis is stretched, where the group only turns.
+    pub(super) anisotropic: Vec<bool>,
     pub(super) orders: Vec<Order>,
 }
 
@@ -58,6 +62,8 @@ type Quiet<'a> = (Option<usize>, &'a Trace, Vec<Option<usize>>);
 struct Unfit {
     candidates: Vec<Layout>,
     private: Option<Layout>,
+    /// Whether the basis of its own is stretched, where the group only turns.
+    anisotropic: bool,
 }
 
 /// One tensor in all passes.
@@ -143,6 +149,7 @@ impl EndToEnd<'_> {
         let mut private_by_shape: BTreeMap<&[usize], Vec<Layout>> = BTreeMap::new();
         let mut candidates = vec![Vec::new(); layouts.len()];
         let mut private = vec![None; layouts.len()];
+        let mut anisotropic = vec![false; layouts.len()];
         for t in 0..layouts.len() {
             let shape = clean.tensors[t].shape.as_slice();
             if layouts[t].is_none() && !self.spent(LAST) {
@@ -159,6 +166,7 @@ impl EndToEnd<'_> {
                             in_own_basis.push(layout.clone());
                         }
                         private[t] = unfit.private;
+                        anisotropic[t] = unfit.anisotropic;
                     }
                     None => {}
                 }
@@ -170,7 +178,7 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        Inferred { candidates, private, orders: inference.orders }
+        Inferred { candidates, private, anisotropic, orders: inference.orders }
     }
 }
 
@@ -223,7 +231,18 @@ impl Inference<'_> {
         }
         candidates.truncate(CANDIDATES);
         candidates.extend(private.iter().filter(|layout| own.as_ref() != Some(layout)).cloned());
-        Some(Err(Unfit { candidates, private: own }))
+        let anisotropic = own.as_ref().is_some_and(|layout| self.is_anisotropic(layout, values.noise));
+        Some(Err(Unfit { candidates, private: own, anisotropic }))
+    }
+
+    fn is_anisotropic(&self, layout: &Layout, noise: f64) -> bool {
+        let tolerance = MARGIN * noise * layout.condition();
+        layout.representations().any(|representation| match representation {
+            Representation::InBasis(basis) => {
+                self.passes.iter().any(|pass| basis.is_orthogonal(&pass.element, tolerance) == Some(false))
+            }
+            _ => false,
+        })
     }
 
     /// A layout with a basis of its own along one axis, or with such as other tensors have.
@@ -285,6 +304,11 @@ impl Inference<'_> {
                 Some(real(trace, at[tensor])? - unmoved?)
             })
             .collect();
+        let finite = |values: &ArrayD<f64>| values.iter().all(|v| v.is_finite());
+        // Masks of attention hold infinities: nothing is compared with them.
+        if !finite(&before) || !after.iter().flatten().chain(&quiet).all(finite) {
+            return None;
+        }
         let size = norm(&before);
         let rounded = quiet.iter().map(norm).fold(0.0, f64::max);
         let noise = (2.0 * self.roundoff).max(if size > 0.0 { rounded / size } else { 0.0 });
@@ -406,6 +430,8 @@ impl Inference<'_> {
                 }
                 likely.push((found.unexplained as f64 / values.shape[at] as f64, axes));
             }
+            // A component that is wrong everywhere, as one that is always zero, may look like a scalar.
+            likely.extend(self.all_vectors(values, base, fixed).into_iter().map(|axes| (1.0, axes)));
             for axes in self.vectors(values, base, fixed) {
                 if self.fits(values, &Layout::of(axes.clone()), moves_values) {
                     return Ok(axes);
@@ -482,6 +508,24 @@ impl Inference<'_> {
         }
         let kinds: Vec<Kind> = self.kinds.iter().cloned().chain(copies).collect();
         segments::along(at, &passes, &values.quiet, self.roundoff, &kinds)
+    }
+
+    /// One axis as vectors alone.
+    fn all_vectors(&self, values: &Values, base: &[Axis], fixed: &[Axis]) -> Vec<Roles> {
+        let Some(d) = self.stage.specification.group().dimension().filter(|d| *d > 1) else {
+            return Vec::new();
+        };
+        free(base, fixed)
+            .rev()
+            .filter(|at| values.shape[*at] > 0 && values.shape[*at].is_multiple_of(d))
+            .map(|at| {
+                let vectors =
+                    Summand { multiplicity: values.shape[at] / d, representation: Representation::Vector };
+                let mut axes = base.to_vec();
+                axes[at] = Axis::Components(DirectSum(vec![vectors]));
+                axes
+            })
+            .collect()
     }
 
     /// One axis as long as a vector, as a vector.

@@ -22,7 +22,7 @@ use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tra
 use crate::report::{
     Classification, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard,
 };
-use crate::symmetry::{BoundLayout, Element, Factor, Layout, Representation};
+use crate::symmetry::{BoundLayout, Element, Factor, Layout};
 
 use super::super::evidence::Evidence;
 use super::super::measure::{Scales, norm};
@@ -311,13 +311,13 @@ impl EndToEnd<'_> {
         };
         let mut draws = Draws::new(self.options.seed, sample, 0, Purpose::Layers);
         let inputs = self.nudged(sample, &inputs, &|_| None, &mut draws);
-        if let Some(tracing) = tracing_of(model) {
-            if let Ok(mut trace) = self.traced(tracing, sample, &inputs, &[], false)? {
-                if let Some(k) = nudged {
-                    calls::put_in_order_of(&moved[k].1, &mut trace);
-                }
-                quiet.push((nudged, trace));
+        if let Some(tracing) = tracing_of(model)
+            && let Ok(mut trace) = self.traced(tracing, sample, &inputs, &[], false)?
+        {
+            if let Some(k) = nudged {
+                calls::put_in_order_of(&moved[k].1, &mut trace);
             }
+            quiet.push((nudged, trace));
         }
         Ok(Ok(Passes { clean, quiet, moved }))
     }
@@ -355,7 +355,7 @@ impl EndToEnd<'_> {
     ) -> Result<Reference, Error> {
         let trace = passes.clean.clone();
         let mut layouts = self.hidden_layouts(&trace, sample)?;
-        let infer::Inferred { mut candidates, private, orders } =
+        let infer::Inferred { mut candidates, private, anisotropic, orders } =
             self.infer(passes, &mut layouts, sample, roundoff);
         if healthy {
             // Nothing is broken, so that these are no breaks either.
@@ -366,11 +366,6 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        let elements: Vec<&Element> = passes.moved.iter().map(|(probe, _)| &probe.element).collect();
-        let anisotropic = private
-            .iter()
-            .map(|layout| layout.as_ref().is_some_and(|layout| is_anisotropic(layout, &elements)))
-            .collect();
         Ok(Reference { trace, layouts, candidates, private, anisotropic, orders })
     }
 
@@ -604,16 +599,6 @@ fn change(
     let size = norm(&before);
     let difference = norm(&(after - &before));
     (size > 0.0 && difference.is_finite()).then(|| difference / size)
-}
-
-/// Whether a basis of its own is stretched, where the group only turns.
-fn is_anisotropic(layout: &Layout, elements: &[&Element]) -> bool {
-    layout.representations().any(|representation| match representation {
-        Representation::InBasis(basis) => {
-            elements.iter().any(|element| basis.is_orthogonal(element) == Some(false))
-        }
-        _ => false,
-    })
 }
 
 fn scales_of(layout: Option<&BoundLayout>, before: Option<&Tensor>) -> Option<Scales> {

@@ -275,7 +275,28 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        // Where the others do without one, it only led there; but what is overwritten hides all that led to it.
+        self.without_the_needless(model, scene, &mut causes)?;
+        if causes.is_empty() {
+            // Nothing that was mended mended the model: the first suspect is a lead.
+            let lead = ruled_out.into_iter().next();
+            causes.extend(lead.map(|suspect| Cause {
+                suspect,
+                alone: false,
+                mend: Vec::new(),
+                own: 0.0,
+                left: scene.before,
+            }));
+        }
+        Ok(causes)
+    }
+
+    /// Drops causes that the others do without: they only led there. But what is overwritten hides all that led to it.
+    fn without_the_needless(
+        &mut self,
+        model: &mut dyn Model,
+        scene: &Scene<'_>,
+        causes: &mut Vec<Cause>,
+    ) -> Result<(), Error> {
         if causes.last().is_some_and(|cause| scene.gone(cause.left)) {
             let mut k = 0;
             while k < causes.len() && causes.len() > 1 {
@@ -299,18 +320,7 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        if causes.is_empty() {
-            // Nothing that was mended mended the model: the first suspect is a lead.
-            let lead = ruled_out.into_iter().next();
-            causes.extend(lead.map(|suspect| Cause {
-                suspect,
-                alone: false,
-                mend: Vec::new(),
-                own: 0.0,
-                left: scene.before,
-            }));
-        }
-        Ok(causes)
+        Ok(())
     }
 
     fn described(
@@ -530,8 +540,11 @@ impl Scene<'_> {
         let of = |t: usize| {
             let before = value(&self.clean, Some(t))?;
             let after = value(trace, there[t]);
-            let errors =
-                self.layouts[t].iter().map(|layout| error(layout, None, &self.probe.element, before, after));
+            let errors = self.layouts[t].iter().map(|layout| {
+                // A basis of its own enlarges rounding.
+                let error = error(layout, None, &self.probe.element, before, after)?;
+                Some(error / layout.layout().condition())
+            });
             errors.flatten().reduce(f64::min)
         };
         (0..self.clean.tensors.len()).map(of).collect()

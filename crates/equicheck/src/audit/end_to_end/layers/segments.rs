@@ -4,6 +4,7 @@
 use ndarray::{Array2, ArrayD, Axis as NdAxis};
 
 use super::MARGIN;
+use crate::symmetry::finite::{FiniteRepresentation, Subgroup};
 use crate::symmetry::{
     Arrangement, Axis, DirectSum, Element, Factor, Group, InBasis, Irrep, Irreps, Parity, Representation,
     Summand,
@@ -48,9 +49,11 @@ impl Kind {
         self.representation == *representation
     }
 
-    /// Whether it is linear, and no other order of one that is listed too.
+    /// Whether it is linear, of a group of matrices, and no other order of one that is listed too.
     pub(super) fn is_linear(&self) -> bool {
-        !self.representation.is_affine() && self.irrep.is_none_or(|(_, arrangement)| !arrangement.polar_z)
+        !self.representation.is_affine()
+            && !matches!(self.representation, Representation::Finite(_))
+            && self.irrep.is_none_or(|(_, arrangement)| !arrangement.polar_z)
     }
 }
 
@@ -93,6 +96,17 @@ pub(super) fn kinds(group: &Group, elements: &[&Element]) -> Vec<Kind> {
     }
     if group.is_orthogonal() && group.dimension() == Some(2) {
         all.extend((2..=DEGREE).map(Representation::Frequency));
+    }
+    if let Some(finite) = group.finite() {
+        // Those that the group does not have are left out below.
+        let n = finite.order();
+        let mut add = |representation| all.push(Representation::Finite(representation));
+        add(FiniteRepresentation::Regular);
+        add(FiniteRepresentation::Sign);
+        (1..=n / 2).for_each(|k| add(FiniteRepresentation::CyclicIrrep(k)));
+        (0..=n / 4)
+            .for_each(|k| [0, 1].into_iter().for_each(|j| add(FiniteRepresentation::DihedralIrrep(j, k))));
+        (2..=n / 2).for_each(|m| add(FiniteRepresentation::Quotient(Subgroup::Cyclic(m))));
     }
     let of_irrep = |(irrep, arrangement): (Irrep, Arrangement)| {
         let representation = Representation::Irreps(Irreps::new([(1, irrep)]).ok()?.arranged(arrangement));
