@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
@@ -132,11 +133,11 @@ def test_the_healthy_network_of_escnn_is_equivariant_to_rounding() -> None:
 def test_what_escnn_says_has_the_names_that_a_pass_has() -> None:
     network = layer_networks.escnn_network("nonlinearity", 2)
     report = equicheck.audit(network.model, **network.options, samples=1, transforms=2, precision="as_is")
-    rows = report.layers["rows"]
-    assert {tuple(leaf["layout"]) for row in rows for leaf in row["outputs"]} == {
-        ("batch 2*regular+3*irrep(1) height width", "library"),
-        ("batch 2*regular+3*irrep(1) height width", "model"),
-    }
+    found = Counter(tuple(leaf["layout"]) for row in report.layers["rows"] for leaf in row["outputs"])
+    fields = "batch 2*regular+3*irrep(1) height width"
+    # The module of the bug is no module of escnn: its output has the layout that fits.
+    assert set(found) == {(fields, "library"), (fields, "model"), (fields, "inferred")}
+    assert found[fields, "library"] > 20
     assert report.first_break is not None
     assert report.first_break.location == network.expected
 
