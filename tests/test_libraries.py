@@ -296,7 +296,7 @@ def test_what_escnn_says_is_read_and_true() -> None:
                     # In single precision: 1e3 roundings.
                     assert (turned - by_grid(module.out_type, element, y)).norm() < 1e-4 * y.norm()
         narrowed = enn.RestrictionModule(regular, (None, 2))
-        assert layouts(narrowed) == {"in": {"input": written[regular]}, "out": {}}
+        assert layouts(narrowed) == {"in": {"input.tensor": written[regular]}, "out": {}}
     finally:
         torch.set_default_dtype(before)
 

@@ -51,8 +51,10 @@ def test_a_wrong_claim_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_zoo_does_not_import_equicheck() -> None:
-    """Whatever the zoo says is independent of what it is to judge."""
+    """Whatever the zoo says is independent of what it is to judge; ``score.py`` judges."""
     for file in (ROOT / "zoo").glob("*.py"):
+        if file.name == "score.py":
+            continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             module = getattr(node, "module", None) or ""
