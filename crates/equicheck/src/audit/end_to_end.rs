@@ -507,6 +507,11 @@ impl<'a> EndToEnd<'a> {
         self.computes_in.filter(|_| own == single).unwrap_or(own)
     }
 
+    /// The same of what is run: the double-precision copy, or the model as it is.
+    fn roundoff_in(&self, wide: bool) -> f64 {
+        if wide { 2f64.powi(-53) } else { self.roundoff("") }
+    }
+
     /// The level bounds, scaled to types coarser than single precision.
     fn levels(&self, roundoff: f64) -> Levels {
         let factor = (roundoff / 2f64.powi(-24)).max(1.0);

@@ -1,7 +1,7 @@
 //! Several pairs in one call of the model: transformed inputs one behind the other along their `batch` axes, outputs
 //! taken apart again. Only where entries of a batch were seen not to influence each other; x itself is never among T x.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ndarray::{Axis, Slice};
@@ -209,17 +209,7 @@ impl EndToEnd<'_> {
             batching.size = size;
         }
         let noise: Vec<Noise> = evidence.outputs.iter().map(|output| output.noise).collect();
-        let mut probes = self.probes();
-        if let Some(batching) = &self.batching {
-            let mut known = Vec::new();
-            probes.retain(|sample| {
-                let kind = batching.kinds[*sample];
-                let new = !known.contains(&kind);
-                known.push(kind);
-                new
-            });
-        }
-        for sample in probes {
+        for sample in self.one_of_each_kind() {
             let seen = match self.compare_sizes(sample, size, model, double)? {
                 Ok(seen) => self.explained(&seen, &noise, ground).map(|()| seen),
                 Err(why) => Err(why),
@@ -250,13 +240,9 @@ impl EndToEnd<'_> {
         let mut first: Vec<usize> = Vec::new();
         let mut kinds = Vec::new();
         for case in 0..self.cases.len() {
-            let fits = |other: &usize| {
+            let kind = first.iter().position(|other| {
                 let (a, b) = (self.calls.source(*other), self.calls.source(case));
                 self.alike(*other, case) && (a == b || model.shares_arguments(a, b))
-            };
-            let kind = first.iter().position({
-                let mut fits = fits;
-                move |other| fits(other)
             });
             kinds.push(kind.unwrap_or_else(|| {
                 first.push(case);
@@ -264,6 +250,16 @@ impl EndToEnd<'_> {
             }));
         }
         kinds
+    }
+
+    /// The probed samples, but one for each kind.
+    fn one_of_each_kind(&self) -> Vec<usize> {
+        let mut probes = self.probes();
+        if let Some(batching) = &self.batching {
+            let mut known = BTreeSet::new();
+            probes.retain(|sample| known.insert(batching.kinds[*sample]));
+        }
+        probes
     }
 
     fn alike(&self, a: usize, b: usize) -> bool {
@@ -303,13 +299,8 @@ impl EndToEnd<'_> {
         if size < 2 {
             return Err("the plan has one pair".to_owned());
         }
-        let kinds = self.batching.as_ref().map_or(1, |batching| {
-            let mut kinds: Vec<usize> = self.probes().iter().map(|sample| batching.kinds[*sample]).collect();
-            kinds.sort_unstable();
-            kinds.dedup();
-            kinds.len()
-        });
-        let each = self.calls.last * COMPARED * u32::try_from(kinds).unwrap_or(1);
+        let kinds = u32::try_from(self.one_of_each_kind().len()).unwrap_or(1);
+        let each = self.calls.last * COMPARED * kinds;
         let mut within = size;
         while within > 1 && !self.affords(each * u32::try_from(within).unwrap_or(u32::MAX)) {
             within /= 2;

@@ -153,7 +153,7 @@ impl EndToEnd<'_> {
             DoubleModel::Copy(copy) => copy.as_mut(),
             _ => model,
         };
-        let roundoff = if wide { 2f64.powi(-53) } else { self.roundoff("") };
+        let roundoff = self.roundoff_in(wide);
         let group = self.specification.group().clone();
         let count = self.outputs().len();
         let mut rows: Vec<Vec<VacuityRow>> = vec![Vec::new(); count];

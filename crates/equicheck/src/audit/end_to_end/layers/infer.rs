@@ -247,11 +247,7 @@ impl Inference<'_> {
 
     /// A layout with a basis of its own along one axis, or with such as other tensors have.
     fn in_own_basis(&mut self, values: &Values, permuted: &[Axis]) -> Option<Layout> {
-        let nothing = plain(&values.shape);
-        let grids = self.stage.grids_on(&values.shape, self.sample).into_iter();
-        let bases: Vec<Roles> =
-            grids.filter(|axes| overlaid(axes, permuted).is_some()).chain([nothing]).collect();
-        for base in &bases {
+        for base in &self.bases(values, permuted) {
             let Some(passes) = self.passes_moving(values, base) else { continue };
             let with = |at: usize, axis: Axis| {
                 let mut axes = base.clone();
@@ -400,15 +396,21 @@ impl Inference<'_> {
         Err(likely)
     }
 
+    /// Which axes may be sampled, beside those that are permuted; last, that none is.
+    fn bases(&self, values: &Values, fixed: &[Axis]) -> Vec<Roles> {
+        let mut bases = self.stage.grids_on(&values.shape, self.sample);
+        bases.retain(|axes| overlaid(axes, fixed).is_some());
+        bases.push(plain(&values.shape));
+        bases
+    }
+
     /// What acts on the values, and on the grid; else what seems likely. `fixed` says which axes are permuted.
     fn moved(&mut self, values: &Values, fixed: &[Axis]) -> Result<Roles, Vec<Roles>> {
         let nothing = plain(&values.shape);
         if !self.passes.iter().any(|pass| moves_values(pass.probe)) {
             return Ok(nothing);
         }
-        let mut bases = self.stage.grids_on(&values.shape, self.sample);
-        bases.retain(|axes| overlaid(axes, fixed).is_some());
-        bases.push(nothing.clone());
+        let mut bases = self.bases(values, fixed);
         for weight in self.weights() {
             let mut axes = nothing.clone();
             axes.push(Axis::of(weight));
@@ -431,7 +433,8 @@ impl Inference<'_> {
                 likely.push((found.unexplained as f64 / values.shape[at] as f64, axes));
             }
             // A component that is wrong everywhere, as one that is always zero, may look like a scalar.
-            likely.extend(self.all_vectors(values, base, fixed).into_iter().map(|axes| (1.0, axes)));
+            let of_vectors = self.of_vectors(values, base, fixed, usize::MAX);
+            likely.extend(of_vectors.into_iter().rev().map(|axes| (1.0, axes)));
             for axes in self.vectors(values, base, fixed) {
                 if self.fits(values, &Layout::of(axes.clone()), moves_values) {
                     return Ok(axes);
@@ -441,7 +444,7 @@ impl Inference<'_> {
         }
         // Frames turn, and come in another order.
         let turned: Vec<Roles> =
-            bases.iter().flat_map(|base| self.with_a_vector(values, base, fixed)).collect();
+            bases.iter().flat_map(|base| self.of_vectors(values, base, fixed, 1)).collect();
         for base in bases.iter().cloned().chain(turned) {
             if let Some(axes) = self.ordered(values, &base, moves_values) {
                 return Ok(axes);
@@ -510,35 +513,22 @@ impl Inference<'_> {
         segments::along(at, &passes, &values.quiet, self.roundoff, &kinds)
     }
 
-    /// One axis as vectors alone.
-    fn all_vectors(&self, values: &Values, base: &[Axis], fixed: &[Axis]) -> Vec<Roles> {
+    /// One axis as vectors alone, at most so many.
+    fn of_vectors(&self, values: &Values, base: &[Axis], fixed: &[Axis], most: usize) -> Vec<Roles> {
         let Some(d) = self.stage.specification.group().dimension().filter(|d| *d > 1) else {
             return Vec::new();
         };
-        free(base, fixed)
-            .rev()
-            .filter(|at| values.shape[*at] > 0 && values.shape[*at].is_multiple_of(d))
-            .map(|at| {
-                let vectors =
-                    Summand { multiplicity: values.shape[at] / d, representation: Representation::Vector };
+        let along = |at: usize| {
+            let (length, multiplicity) = (values.shape[at], values.shape[at] / d);
+            let whole = length.is_multiple_of(d) && (1..=most).contains(&multiplicity);
+            whole.then(|| {
+                let vectors = Summand { multiplicity, representation: Representation::Vector };
                 let mut axes = base.to_vec();
                 axes[at] = Axis::Components(DirectSum(vec![vectors]));
                 axes
             })
-            .collect()
-    }
-
-    /// One axis as long as a vector, as a vector.
-    fn with_a_vector(&self, values: &Values, base: &[Axis], fixed: &[Axis]) -> Vec<Roles> {
-        let d = self.stage.specification.group().dimension().filter(|d| *d > 1);
-        free(base, fixed)
-            .filter(|at| Some(values.shape[*at]) == d)
-            .map(|at| {
-                let mut axes = base.to_vec();
-                axes[at] = Axis::of(Representation::Vector);
-                axes
-            })
-            .collect()
+        };
+        free(base, fixed).filter_map(along).collect()
     }
 
     /// Vectors that lie otherwise than along one axis: tensors of higher rank, and components before their channels.

@@ -188,7 +188,7 @@ impl EndToEnd<'_> {
         wide: bool,
         evidence: &Evidence,
     ) -> Result<Result<Layers, String>, Error> {
-        let roundoff = if wide { 2f64.powi(-53) } else { self.roundoff("") };
+        let roundoff = self.roundoff_in(wide);
         let broken = broken(evidence);
         let mut constants = self.copy_with_moved_constants(model);
         let mut reference: Option<Reference> = None;
@@ -224,7 +224,7 @@ impl EndToEnd<'_> {
                     self.ordered(reference, &bound, (&passes.clean, &here), &passes.moved[k], sample);
                 passes.moved[k].0.element = element;
             }
-            take_up(&mut figures, &passes, reference, (&here, &bound), roundoff);
+            take_up(&mut figures, &passes, (reference, &places), (&here, &bound), roundoff);
             let calls = Alone::all(&reference.trace, &passes.clean, &here, &bound);
             self.own_errors(model, &passes, &calls, &mut seen)?;
             if first {
@@ -377,7 +377,7 @@ impl EndToEnd<'_> {
 
     /// Up to what two numbers count as the same where nothing says what rounding does: half of the digits.
     fn half_digits(&self, wide: bool) -> f64 {
-        if wide { f64::EPSILON.sqrt() } else { (2.0 * self.roundoff("")).sqrt() }
+        (2.0 * self.roundoff_in(wide)).sqrt()
     }
 
     /// A pass with every module call in it.
@@ -502,12 +502,11 @@ impl EndToEnd<'_> {
 fn take_up(
     figures: &mut [Figures],
     passes: &Passes,
-    reference: &Reference,
+    (reference, places): (&Reference, &[Option<hidden::Place<'_>>]),
     (here, bound): (&[Option<usize>], &[Option<BoundLayout>]),
     roundoff: f64,
 ) {
-    let places = hidden::places(&reference.trace);
-    let at_places = |trace: &Trace| hidden::matched(&places, trace);
+    let at_places = |trace: &Trace| hidden::matched(places, trace);
     let quiet: Vec<_> = passes.quiet.iter().map(|(base, trace)| (*base, trace, at_places(trace))).collect();
     let moved: Vec<_> =
         passes.moved.iter().map(|(probe, trace)| (&probe.element, trace, at_places(trace))).collect();

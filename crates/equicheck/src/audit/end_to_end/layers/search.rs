@@ -154,13 +154,17 @@ impl EndToEnd<'_> {
             if self.patched(model, scene, &all)?.is_some_and(|(_, error)| scene.gone(error)) {
                 continue;
             }
+            let there = scene.there(&scene.moved);
             let mut children: Vec<(Suspect, BoundLayout)> = Vec::new();
             for layout in layouts {
                 for (call, tensor) in scene.called_before(suspect) {
                     // It may have other numbers of channels, and be taken apart before it is added.
                     let shape = &scene.clean.tensors[tensor].shape;
                     let bound = self.bound_to(layout.layout(), shape, scene.sample);
-                    let Some(bound) = bound.filter(|bound| scene.differs(tensor, bound)) else { continue };
+                    let Some(bound) = bound.filter(|bound| scene.differs(tensor, there[tensor], bound))
+                    else {
+                        continue;
+                    };
                     let (kind, between) = (BreakKind::Module, None);
                     children.push((Suspect { call, kind, between, seen_at: call, input: false }, bound));
                 }
@@ -247,21 +251,16 @@ impl EndToEnd<'_> {
                     break;
                 }
             }
+            let alone = looked.breaks_alone(scene, &suspect);
             match best {
-                Some((mend, error, _)) if scene.gone(error) => {
-                    let alone = looked.breaks_alone(scene, &suspect);
-                    let suspect = scene.behind_private(suspect, &ruled_out);
-                    causes.push(Cause { suspect, alone, mend, own, left: error });
-                    break;
-                }
                 // It takes part if what is left is clearly less, and perhaps if it breaks alone: what breaks later may
                 // hide it.
-                Some((mend, error, trace))
-                    if error < TAKES_PART * left || looked.breaks_alone(scene, &suspect) =>
-                {
-                    let alone = looked.breaks_alone(scene, &suspect);
+                Some((mend, error, trace)) if scene.gone(error) || error < TAKES_PART * left || alone => {
                     let suspect = scene.behind_private(suspect, &ruled_out);
                     causes.push(Cause { suspect, alone, mend, own, left: error });
+                    if scene.gone(error) {
+                        break;
+                    }
                     left = error;
                     mended = Some(trace);
                 }
@@ -533,10 +532,14 @@ impl Scene<'_> {
         error <= (GONE * self.before).max(MARGIN * self.floor)
     }
 
+    /// By tensor of the clean pass: where it is in another.
+    fn there(&self, trace: &Trace) -> Vec<Option<usize>> {
+        hidden::matched(&hidden::places(&self.clean), trace)
+    }
+
     /// By tensor of the clean pass: its relative error in a pass over T x, by the layout that fits it best.
     fn errors(&self, trace: &Trace) -> Vec<Option<f64>> {
-        let places = hidden::places(&self.clean);
-        let there = hidden::matched(&places, trace);
+        let there = self.there(trace);
         let of = |t: usize| {
             let before = value(&self.clean, Some(t))?;
             let after = value(trace, there[t]);
@@ -631,10 +634,8 @@ impl Scene<'_> {
             .collect()
     }
 
-    /// Whether a tensor does not transform by this layout.
-    fn differs(&self, t: usize, layout: &BoundLayout) -> bool {
-        let places = hidden::places(&self.clean);
-        let there = hidden::matched(&places[t..=t], &self.moved)[0];
+    /// Whether a tensor, which is at `there` in the pass over T x, does not transform by this layout.
+    fn differs(&self, t: usize, there: Option<usize>, layout: &BoundLayout) -> bool {
         let Some(before) = value(&self.clean, Some(t)) else { return false };
         error(layout, None, &self.probe.element, before, value(&self.moved, there))
             .is_some_and(|error| error > MARGIN * self.noise[t])
