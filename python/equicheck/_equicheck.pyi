@@ -112,7 +112,16 @@ class Finding:
         """Stable id of the failure mode, such as ``parity``."""
     @property
     def location(self) -> str:
-        """Where: an output, an input, a module path."""
+        """Where: a module path, code between two of its calls, an output, an input."""
+    @property
+    def class_(self) -> str | None:
+        """Class of that module."""
+    @property
+    def source(self) -> str | None:
+        """``file.py:line`` of that class's forward."""
+    @property
+    def confidence(self) -> Literal["low", "medium", "high"]:
+        """How sure."""
     @property
     def severity(self) -> Literal["High", "Medium", "Low"]:
         """High: the symmetry is broken; Medium: look at it; Low: worth knowing."""
@@ -123,8 +132,14 @@ class Finding:
     def evidence(self) -> list[str]:
         """The figures that support it."""
     @property
+    def effects(self) -> list[str]:
+        """What follows from it elsewhere: outputs that are wrong because of it."""
+    @property
     def fix(self) -> str:
         """What to do about it."""
+    @property
+    def verify(self) -> str:
+        """How to see that the fix has worked: a command."""
 
 @final
 class OutputReport:

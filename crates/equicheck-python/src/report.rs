@@ -555,13 +555,29 @@ pub(crate) struct Finding(diagnosis::Finding);
 impl Finding {
     /// Stable id of the failure mode.
     #[getter]
-    fn mode(&self) -> String {
-        self.0.mode.clone()
+    fn mode(&self) -> &'static str {
+        self.0.mode.id()
     }
 
     #[getter]
     fn location(&self) -> String {
         self.0.location.clone()
+    }
+
+    #[getter]
+    fn class_(&self) -> Option<&str> {
+        self.0.class.as_deref()
+    }
+
+    #[getter]
+    fn source(&self) -> Option<&str> {
+        self.0.source.as_deref()
+    }
+
+    /// `"low"`, `"medium"` or `"high"`.
+    #[getter]
+    fn confidence(&self) -> String {
+        self.0.confidence.to_string()
     }
 
     /// `"High"`, `"Medium"` or `"Low"`.
@@ -581,8 +597,18 @@ impl Finding {
     }
 
     #[getter]
+    fn effects(&self) -> Vec<String> {
+        self.0.effects.clone()
+    }
+
+    #[getter]
     fn fix(&self) -> String {
         self.0.fix.clone()
+    }
+
+    #[getter]
+    fn verify(&self) -> String {
+        self.0.verify.clone()
     }
 
     fn __repr__(&self) -> String {

@@ -186,7 +186,7 @@ fn laws_of_biased_steps_differ_in_what_is_biased() {
             let moved = test.factor == "O(3)" || test.factor == "joint";
             assert!(moved || test.adjusted_p_value > 1e-3, "{test:?}");
         }
-        assert_eq!(report.findings[0].mode, "random-law");
+        assert_eq!(report.findings[0].mode.id(), "random-law");
     }
     // The mean that moves is measured right: z by 0.3 per node is turned to anywhere, at most doubled.
     let report = run(Step { drift: 0.6, ..HEALTHY }, Randomness::Distribution, 3).unwrap();

@@ -1,6 +1,6 @@
 //! An entry of a batch depends on the others.
 
-use super::{Evidence, Finding, Severity, figure};
+use super::{Evidence, Finding, Mode, Severity, figure};
 use crate::report::{CompositionRow, Outcome};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -21,7 +21,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                  ignores which graph they belong to, a batch norm without running statistics or left in train mode"
             };
             Some(Finding {
-                mode: "batch-cross-talk".to_owned(),
                 location: format!("output `{}`", output.name),
                 severity: if train { Severity::Low } else { Severity::Medium },
                 message: format!(
@@ -33,6 +32,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                     worst.reason.clone(),
                 ],
                 fix: norm.to_owned(),
+                ..Finding::of(Mode::BatchCrossTalk)
             })
         })
         .collect()

@@ -1,6 +1,6 @@
 //! The symmetry is lost where coordinates of the model degenerate: on a line, in a plane, at zero, at a pole.
 
-use super::{Evidence, Finding, of_stress, stressed};
+use super::{Evidence, Finding, Mode, of_stress, stressed};
 use crate::report::{Outcome, StressKind};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -20,7 +20,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .into_iter()
         .map(|(output, rows)| {
             of_stress(
-                "chart-singularity",
+                Mode::ChartSingularity,
                 output,
                 &rows,
                 "the symmetry is lost on degenerate inputs",

@@ -1,7 +1,7 @@
 //! A gradient that transforms as it must and is not the derivative: a path is cut, or the backward is an estimate.
 
 use super::wrong_backward::{disagreeing, is_broken, targets};
-use super::{Evidence, Finding, Severity, severity};
+use super::{Evidence, Finding, Mode, Severity, severity};
 use crate::report::{GradientCheck, GradientRow, Verdict};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -18,7 +18,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             continue;
         }
         findings.push(Finding {
-            mode: "detached-gradient".to_owned(),
             location: format!("output `{output}` by {}", targets(&rows)),
             severity: Severity::Low,
             message: "the gradient transforms as it must, but it is not the derivative of the forward: a path is cut \
@@ -28,6 +27,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             fix: "nothing, if the gradient is stopped on purpose; else take out the `detach`, or correct the custom \
                   backward: its gradient is not that of its forward"
                 .to_owned(),
+            ..Finding::of(Mode::DetachedGradient)
         });
     }
     findings
@@ -43,7 +43,6 @@ fn failing<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = &'a GradientRow>
 fn of_claims(scalar: &str, rows: &[&GradientRow]) -> Finding {
     let names: Vec<String> = rows.iter().map(|row| format!("`{}`", row.output)).collect();
     Finding {
-        mode: "detached-gradient".to_owned(),
         location: format!("output {}", names.join(", ")),
         severity: severity(Verdict::Fail),
         message: format!(
@@ -55,5 +54,6 @@ fn of_claims(scalar: &str, rows: &[&GradientRow]) -> Finding {
             "take out every `detach` between the input and `{scalar}` (edge vectors, cutoffs, filters, frames), and \
              compare custom backwards with their forwards (torch.autograd.gradcheck)"
         ),
+        ..Finding::of(Mode::DetachedGradient)
     }
 }

@@ -1,6 +1,6 @@
 //! A test input sits on a jump of the model.
 
-use super::{Evidence, Finding, Severity, is_unrepeatable, of_stress, stressed};
+use super::{Evidence, Finding, Mode, Severity, is_unrepeatable, of_stress, stressed};
 use crate::report::{Outcome, StressKind};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -10,7 +10,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .zip(evidence.discontinuous)
         .filter(|(output, jumps)| **jumps && !is_unrepeatable(output, evidence.levels))
         .map(|(output, _)| Finding {
-            mode: "discontinuity".to_owned(),
             location: format!("output `{}`", output.name),
             severity: Severity::Low,
             message: "a change of one unit in the last place of the input jumps the output".to_owned(),
@@ -18,6 +17,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             fix: "audit again on generic inputs (a tie, a sorted order, a neighbour exactly at a cutoff?); if the jump \
                   stays, make the model continuous there"
                 .to_owned(),
+            ..Finding::of(Mode::Discontinuity)
         });
     on_samples.chain(on_stress_inputs(evidence)).collect()
 }
@@ -35,7 +35,7 @@ fn on_stress_inputs(evidence: &Evidence<'_>) -> Vec<Finding> {
         .into_iter()
         .map(|(output, rows)| {
             of_stress(
-                "discontinuity",
+                Mode::Discontinuity,
                 output,
                 &rows,
                 "the model jumps or fails where elements meet or leave each other's neighbourhood",

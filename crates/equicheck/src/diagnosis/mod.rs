@@ -6,6 +6,7 @@ mod chart_singularity;
 mod detached_gradient;
 mod discontinuity;
 mod input_mutation;
+mod mode;
 mod nan_gradient;
 mod nearest_images;
 mod numerical_precision;
@@ -25,12 +26,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use mode::Mode;
 pub(crate) use wrong_backward::is_wrong_derivative;
 
 use crate::audit::MARGIN;
 use crate::report::{
-    Break, Classification, CompositionRow, FactorRow, GradientRow, Levels, Outcome, OutputResult, StressKind,
-    StressRow, Verdict,
+    Break, Classification, CompositionRow, Confidence, FactorRow, GradientRow, Levels, Outcome, OutputResult,
+    StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -58,18 +60,57 @@ impl fmt::Display for Severity {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Stable id of the failure mode, e.g. `numerical-precision`.
-    pub mode: String,
-    /// Where: an output, an input, a module path.
+    /// Failure mode.
+    pub mode: Mode,
+    /// Where: a module as in `named_modules()`, code between two of its calls, an output, an input.
     pub location: String,
+    /// Class of that module, with the module that defines it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// `file.py:line` of that class's forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// How severe.
     pub severity: Severity,
+    /// How sure.
+    #[serde(default = "high")]
+    pub confidence: Confidence,
     /// What was seen, in one sentence.
     pub message: String,
     /// The figures that support it, one per line.
     pub evidence: Vec<String>,
+    /// What follows from it elsewhere: outputs that are wrong because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<String>,
     /// What to do about it.
     pub fix: String,
+    /// How to see that the fix has worked: a command.
+    #[serde(default)]
+    pub verify: String,
+}
+
+/// What a file of an earlier version says about it.
+fn high() -> Confidence {
+    Confidence::High
+}
+
+impl Finding {
+    /// One of this mode, of which nothing is said yet.
+    pub fn of(mode: Mode) -> Self {
+        Self {
+            mode,
+            location: String::new(),
+            class: None,
+            source: None,
+            severity: Severity::Low,
+            confidence: Confidence::High,
+            message: String::new(),
+            evidence: Vec::new(),
+            effects: Vec::new(),
+            fix: String::new(),
+            verify: String::new(),
+        }
+    }
 }
 
 /// What the rules look at.
@@ -251,15 +292,15 @@ fn stressed<'a>(
 }
 
 /// A low finding on stress inputs: no verdict hangs on them.
-fn of_stress(mode: &str, output: &str, rows: &[&StressRow], message: &str, fix: &str) -> Finding {
+fn of_stress(mode: Mode, output: &str, rows: &[&StressRow], message: &str, fix: &str) -> Finding {
     let kinds: Vec<String> = rows.iter().map(|row| row.kind.to_string()).collect();
     Finding {
-        mode: mode.to_owned(),
         location: format!("output `{output}`"),
         severity: Severity::Low,
         message: format!("{message}: {}", kinds.join(", ")),
         evidence: rows.iter().map(|row| format!("{}: {}", row.kind, row.reason)).collect(),
         fix: fix.to_owned(),
+        ..Finding::of(mode)
     }
 }
 

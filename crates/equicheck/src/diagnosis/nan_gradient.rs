@@ -1,6 +1,6 @@
 //! Gradients that are not finite where the outputs are.
 
-use super::{Evidence, Finding, Severity, severity};
+use super::{Evidence, Finding, Mode, Severity, severity};
 use crate::report::{GradientCheck, GradientRow, Outcome};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -15,7 +15,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     by_output
         .into_iter()
         .map(|(output, rows)| Finding {
-            mode: "nan-gradient".to_owned(),
             location: format!("output `{output}`"),
             // On degenerate inputs it is a note.
             severity: rows.iter().filter_map(|row| row.verdict).max().map_or(Severity::Low, severity),
@@ -31,6 +30,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                   argument before the function (`torch.where` inside, not after), or add a small constant under the \
                   root"
                 .to_owned(),
+            ..Finding::of(Mode::NanGradient)
         })
         .collect()
 }

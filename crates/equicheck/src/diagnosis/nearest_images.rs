@@ -1,6 +1,6 @@
 //! Atoms that cross the border of the cell change the output: the model takes no nearest images.
 
-use super::{Evidence, Finding, alone, figure, severity, violated};
+use super::{Evidence, Finding, Mode, alone, figure, severity, violated};
 use crate::audit::WRAPPED;
 use crate::report::OutputResult;
 
@@ -14,7 +14,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     violated(evidence)
         .filter(|output| applies(evidence, output))
         .map(|output| Finding {
-            mode: "nearest-images".to_owned(),
             location: format!("output `{}`", output.name),
             severity: severity(output.verdict),
             message: "atoms that cross the border of the cell and are brought back into it change the output".to_owned(),
@@ -28,6 +27,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                  box), declare them as `point`",
                 output.name
             ),
+            ..Finding::of(Mode::NearestImages)
         })
         .collect()
 }

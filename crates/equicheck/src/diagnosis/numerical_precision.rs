@@ -1,6 +1,6 @@
 //! Rounding that is amplified, precision that is dropped inside, constants that were rounded when the model was built.
 
-use super::{Evidence, Finding, Severity, figure, is_unrepeatable, of_stress, stressed};
+use super::{Evidence, Finding, Mode, Severity, figure, is_unrepeatable, of_stress, stressed};
 use crate::report::{Classification, Float64, Level, Outcome, OutputResult, StressKind, Verdict};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -12,7 +12,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         }
         if amplified(output) {
             findings.push(Finding {
-                mode: "rounding-amplification".to_owned(),
                 location: location.clone(),
                 severity: Severity::Medium,
                 message: if output.classification == Classification::Exact {
@@ -27,12 +26,12 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 fix: "centre coordinates before differences are taken, normalise intermediate scales, or run the \
                       sensitive part in double precision"
                     .to_owned(),
+                ..Finding::of(Mode::RoundingAmplification)
             });
         }
         if let Float64::Void { effective_precision, input } = &output.float64 {
             let passes = output.verdict == Verdict::Pass;
             findings.push(Finding {
-                mode: "low-precision".to_owned(),
                 location: location.clone(),
                 // Below the precision that the audit was asked for, it is the model's own doing.
                 severity: if passes { Severity::Low } else { Severity::Medium },
@@ -44,6 +43,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 fix: "look for a cast (`.float()`, `.half()`, `dtype=`) or a converter that fixes the type, and let the \
                       input's type pass through, to get a double-precision comparison"
                     .to_owned(),
+                ..Finding::of(Mode::LowPrecision)
             });
         }
         if output.classification == Classification::Undetermined
@@ -51,7 +51,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             && output.reason.contains("constants")
         {
             findings.push(Finding {
-                mode: "numerical-precision".to_owned(),
                 location,
                 severity: Severity::Medium,
                 message: output.reason.clone(),
@@ -59,13 +58,14 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 fix: "build the model under torch.set_default_dtype(torch.float64) and pass it as `factory=`, so that \
                       its constants are not rounded"
                     .to_owned(),
+                ..Finding::of(Mode::NumericalPrecision)
             });
         }
     }
     let scales = [StressKind::FarFromOrigin, StressKind::TinyScale, StressKind::HugeScale];
     findings.extend(stressed(evidence, &scales, &[Outcome::Amplified]).into_iter().map(|(output, rows)| {
         of_stress(
-            "rounding-amplification",
+            Mode::RoundingAmplification,
             output,
             &rows,
             "the symmetry holds, but the model amplifies rounding at unusual scales, more than the rounding of the \

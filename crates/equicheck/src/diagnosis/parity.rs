@@ -1,12 +1,11 @@
 //! Rotations hold, reflections do not: a parity is wrong.
 
-use super::{Evidence, Finding, figure, only_improper, severity, violated};
+use super::{Evidence, Finding, Mode, figure, only_improper, severity, violated};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     violated(evidence)
         .filter(|output| only_improper(evidence, output))
         .map(|output| Finding {
-            mode: "parity".to_owned(),
             location: format!("output `{}`", output.name),
             severity: severity(output.verdict),
             message: "rotations hold and reflections do not".to_owned(),
@@ -17,6 +16,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                  model is meant for rotations alone, audit under SO or SE",
                 output.name
             ),
+            ..Finding::of(Mode::Parity)
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::symmetry::Factor;
 
-use super::{Evidence, Finding, figure, only_breaking, severity, violated};
+use super::{Evidence, Finding, Mode, figure, only_breaking, severity, violated};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     violated(evidence)
@@ -11,7 +11,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             _ => None,
         })
         .map(|(output, axis)| Finding {
-            mode: "permutation".to_owned(),
             location: format!("output `{}`", output.name),
             severity: severity(output.verdict),
             message: format!("the order of `{axis}` matters, the other factors hold"),
@@ -20,6 +19,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 "look for a position encoding, a recurrent or flattening layer over `{axis}`, an aggregation that \
                  depends on order, or an index tensor that lacks `: {axis}` in its layout"
             ),
+            ..Finding::of(Mode::Permutation)
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Evidence, Finding, figure, severity};
+use super::{Evidence, Finding, Mode, figure, severity};
 use crate::report::{Classification, Distribution, DistributionTest, OutputResult};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -44,7 +44,6 @@ fn finding(output: &OutputResult, law: &Distribution) -> Finding {
     }
     let by_mean = law.second_look.as_ref().is_some_and(DistributionTest::is_of_mean);
     Finding {
-        mode: "random-law".to_owned(),
         location: format!("output `{}`", output.name),
         severity: severity(output.verdict),
         message: if by_mean {
@@ -66,5 +65,6 @@ fn finding(output: &OutputResult, law: &Distribution) -> Finding {
             },
             output.name
         ),
+        ..Finding::of(Mode::RandomLaw)
     }
 }

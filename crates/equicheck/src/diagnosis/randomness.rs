@@ -1,6 +1,6 @@
 //! Two calls with the same input differ.
 
-use super::{Evidence, Finding, Severity, figure, is_unrepeatable};
+use super::{Evidence, Finding, Mode, Severity, figure, is_unrepeatable};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     evidence
@@ -17,7 +17,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             let repeat = &output.repeatability;
             let unseeded = repeat.seeded <= *rounding && !is_unrepeatable(output, evidence.levels);
             Finding {
-                mode: "randomness".to_owned(),
                 location: format!("output `{}`", output.name),
                 severity: Severity::Medium,
                 message: if unseeded && evidence.replayed {
@@ -38,6 +37,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                       randomness=\"transform\" with noise_layouts= (torch), noise as an input with a layout of its own; \
                       or compare laws: randomness=\"distribution\"; seed private generators on each call"
                     .to_owned(),
+                ..Finding::of(Mode::Randomness)
             }
         })
         .collect()

@@ -1,6 +1,6 @@
 //! The symmetry is lost for sets, images or batches of unusual size or content.
 
-use super::{Evidence, Finding, of_stress, stressed};
+use super::{Evidence, Finding, Mode, of_stress, stressed};
 use crate::report::{Outcome, StressKind};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -19,7 +19,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .into_iter()
         .map(|(output, rows)| {
             of_stress(
-                "size-dependence",
+                Mode::SizeDependence,
                 output,
                 &rows,
                 "the symmetry holds on the test samples and is lost on inputs of another size",

@@ -2,13 +2,12 @@
 
 use crate::symmetry::Factor;
 
-use super::{Evidence, Finding, figure, only_breaking, severity, violated};
+use super::{Evidence, Finding, Mode, figure, only_breaking, severity, violated};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     violated(evidence)
         .filter(|output| matches!(only_breaking(evidence, output), Some((Factor::Translation(_), _))))
         .map(|output| Finding {
-            mode: "translation-leak".to_owned(),
             location: format!("output `{}`", output.name),
             severity: severity(output.verdict),
             message: "translations break the symmetry, the other factors hold".to_owned(),
@@ -27,6 +26,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                     output.name
                 )
             },
+            ..Finding::of(Mode::TranslationLeak)
         })
         .collect()
 }

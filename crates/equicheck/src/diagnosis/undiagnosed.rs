@@ -1,7 +1,7 @@
 //! A violation that no other rule explains: what was found, and what was excluded.
 
 use super::{
-    Evidence, Finding, alone, figure, nearest_images, only_breaking, only_improper, severity, violated,
+    Evidence, Finding, Mode, alone, figure, nearest_images, only_breaking, only_improper, severity, violated,
 };
 use crate::symmetry::Factor;
 
@@ -35,7 +35,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 format!("lost at: {}, confidence {}", broken.place(), broken.confidence)
             }));
             Finding {
-                mode: "undiagnosed".to_owned(),
                 location: format!("output `{}`", output.name),
                 severity: severity(output.verdict),
                 message: output.reason.clone(),
@@ -58,6 +57,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                      operations on the way to `{}` that treat components of a vector or irrep one by one",
                     output.name
                 )},
+                ..Finding::of(Mode::Undiagnosed)
             }
         })
         .collect()

@@ -1,6 +1,6 @@
 //! A symmetry that holds at these parameter values alone: a vector bias that starts at zero, weights that are equal.
 
-use super::{Evidence, Finding, Severity};
+use super::{Evidence, Finding, Mode, Severity};
 use crate::report::{GradientCheck, Outcome};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -12,7 +12,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .map(|row| {
             let parameter = row.target.as_deref().unwrap_or("a parameter");
             Finding {
-                mode: "unstable-parameters".to_owned(),
                 location: format!("parameter `{parameter}`, output `{}`", row.output),
                 severity: Severity::High,
                 message: format!(
@@ -23,6 +22,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                     "leave `{parameter}` out, or tie it so that the symmetry holds for all its values: no bias on \
                      vectors, one weight per irreducible feature in place of one per component"
                 ),
+                ..Finding::of(Mode::UnstableParameters)
             }
         })
         .collect()

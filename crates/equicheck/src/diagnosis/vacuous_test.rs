@@ -1,6 +1,6 @@
 //! The test could not have failed.
 
-use super::{Evidence, Finding, Severity, figure};
+use super::{Evidence, Finding, Mode, Severity, figure};
 use crate::report::Classification;
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -9,7 +9,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .iter()
         .filter(|output| output.classification == Classification::Undetermined && output.reason.starts_with("vacuous"))
         .map(|output| Finding {
-            mode: "vacuous-test".to_owned(),
             location: format!("output `{}`", output.name),
             severity: Severity::Medium,
             message: output.reason.clone(),
@@ -22,6 +21,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             fix: "give inputs that the group moves and that the output depends on: more nodes, unequal features, \
                   asymmetric structures; if the output is meant to be constant, leave it out of the audit (None)"
                 .to_owned(),
+            ..Finding::of(Mode::VacuousTest)
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! A backward that is not the derivative of the forward and breaks the symmetry, or is wrong in the second order.
 
-use super::{Evidence, Finding, Severity, severity};
+use super::{Evidence, Finding, Mode, Severity, severity};
 use crate::audit::MARGIN;
 use crate::report::{GradientCheck, GradientRow, Outcome, Verdict};
 
@@ -14,13 +14,13 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         let mut facts: Vec<String> = rows.iter().map(|row| row.reason.clone()).collect();
         facts.extend(clipped(evidence, output));
         findings.push(Finding {
-            mode: "wrong-backward".to_owned(),
             location: format!("output `{output}` by {}", targets(rows)),
             severity: severity(worst(evidence, output).unwrap_or(Verdict::NeedsAttention)),
             message: "the backward is not the derivative of the forward, and it breaks the symmetry"
                 .to_owned(),
             evidence: facts,
             fix: fix(evidence, output),
+            ..Finding::of(Mode::WrongBackward)
         });
     }
     // Equivariance that is lost in the gradient alone, where no difference could be taken.
@@ -45,7 +45,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         facts.extend(clipped(evidence, output));
         let trained = rows.iter().all(|row| row.mode == "train");
         findings.push(Finding {
-            mode: "gradient-not-equivariant".to_owned(),
             location: format!(
                 "output `{output}` by {}{}",
                 targets(&rows),
@@ -65,6 +64,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             } else {
                 fix(evidence, output)
             },
+            ..Finding::of(Mode::GradientNotEquivariant)
         });
     }
     findings.extend(of_rows(evidence));
@@ -78,7 +78,6 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
         if row.check == GradientCheck::Derivative && row.outcome == Outcome::Violated && in_own_precision(row)
         {
             findings.push(Finding {
-                mode: "wrong-backward".to_owned(),
                 location: format!(
                     "output `{}` by `{}`, in the model's own precision",
                     row.output,
@@ -90,6 +89,7 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
                 fix: "look for a kernel or a branch of the backward that is taken in this precision alone, or for \
                       values that overflow or cancel there"
                     .to_owned(),
+                ..Finding::of(Mode::WrongBackward)
             });
         }
         if row.check == GradientCheck::Claim
@@ -98,7 +98,6 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
         {
             let scalar = row.target.as_deref().unwrap_or("a scalar");
             findings.push(Finding {
-                mode: "wrong-backward".to_owned(),
                 location: format!("output `{}`", row.output),
                 severity: severity(row.verdict.unwrap_or(Verdict::NeedsAttention)),
                 message: format!(
@@ -111,11 +110,11 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
                      envelopes, normalisations)",
                     row.output
                 ),
+                ..Finding::of(Mode::WrongBackward)
             });
         }
         if row.check == GradientCheck::SecondOrder && row.outcome == Outcome::Violated {
             findings.push(Finding {
-                mode: "wrong-backward".to_owned(),
                 location: format!(
                     "output `{}` by `{}`, second order",
                     row.output,
@@ -127,16 +126,17 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
                 fix: "let the custom backward consist of differentiable operations on saved tensors (no `detach`, no \
                       `.data`), or check its double backward by torch.autograd.gradgradcheck"
                     .to_owned(),
+                ..Finding::of(Mode::WrongBackward)
             });
         }
         if row.check == GradientCheck::Repetition && row.outcome == Outcome::Violated {
             findings.push(Finding {
-                mode: "gradient-drift".to_owned(),
                 location: format!("output `{}` by `{}`", row.output, row.target.as_deref().unwrap_or("all")),
                 severity: Severity::Medium,
                 message: "equal calls give different gradients".to_owned(),
                 evidence: vec![row.reason.clone()],
                 fix: "look for a cache, a counter or a random number in the backward or in a hook".to_owned(),
+                ..Finding::of(Mode::GradientDrift)
             });
         }
     }

@@ -687,12 +687,23 @@ fn timing_items(timings: &Timings) -> [Block; 2] {
 }
 
 fn issue(number: usize, finding: &Finding) -> Block {
-    let Finding { mode, location, severity, message, evidence, fix } = finding;
-    let mut particulars =
-        vec![("Location", Inline::code(location)), ("Severity", severity.to_string().into())];
-    particulars.extend(evidence.iter().map(|line| ("Evidence", Inline::from(line))));
-    particulars.push(("Recommended fix", fix.into()));
-    Block::Numbered(number, Inline::from(message).then(" [").then_code(mode).then("]"), particulars)
+    let mut place = Inline::code(&finding.location);
+    if let Some(class) = &finding.class {
+        place = place.then(format!(" ({})", class.rsplit('.').next().unwrap_or(class)));
+    }
+    if let Some(source) = &finding.source {
+        place = place.then(" at ").then_code(source);
+    }
+    let sure = format!("{}, confidence {}", finding.severity, finding.confidence);
+    let mut particulars = vec![("Location", place), ("Severity", sure.into())];
+    particulars.extend(finding.evidence.iter().map(|line| ("Evidence", Inline::from(line))));
+    particulars.extend(finding.effects.iter().map(|line| ("Effect", Inline::from(line))));
+    particulars.push(("Recommended fix", (&finding.fix).into()));
+    if !finding.verify.is_empty() {
+        particulars.push(("Verify", Inline::code(&finding.verify)));
+    }
+    let message = Inline::from(&finding.message).then(" [").then_code(finding.mode.id()).then("]");
+    Block::Numbered(number, message, particulars)
 }
 
 /// Three significant digits, e.g. `3.21e-07`; an exact zero is `0`.

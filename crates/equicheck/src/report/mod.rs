@@ -24,7 +24,7 @@ use crate::model::Tensor;
 use crate::symmetry::Element;
 
 pub use crate::audit::Evidence;
-pub use crate::diagnosis::{Finding, Severity};
+pub use crate::diagnosis::{Finding, Mode, Severity};
 pub use exit::ExitStatus;
 pub use gradients::{GradientCheck, GradientRow};
 pub use json::{from_json, to_json};

@@ -3,9 +3,9 @@
 use equicheck::report::{
     Bound, Classification, CompositionKind, CompositionRow, Distribution, DistributionTest, ExecutedPlan,
     FORMAT_VERSION, FactorRow, Finding, Float64, InterpolationControl, InterpolationScaling, LawStatistic,
-    LayerStage, Level, Levels, ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report, Rows,
-    Severity, Shard, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow, VacuityRow,
-    Verdict, WorstCase,
+    LayerStage, Level, Levels, Mode, ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report,
+    Rows, Severity, Shard, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow,
+    VacuityRow, Verdict, WorstCase,
 };
 
 // Beside this file, wherever it is included from.
@@ -288,25 +288,29 @@ pub(crate) fn failing() -> Report {
     };
     report.findings = vec![
         Finding {
-            mode: "incorrect-output-transformation".to_owned(),
-            location: "forces".to_owned(),
+            location: "head.forces".to_owned(),
+            class: Some("shop.models.Head".to_owned()),
+            source: Some("models.py:31".to_owned()),
             severity: Severity::High,
             message: "forces transform as a pseudovector, not as the vector that was declared".to_owned(),
             evidence: vec![
                 "declared `vector`: max relative error 1.96e+00".to_owned(),
                 "as `pseudovector`: max relative error 9.10e-07".to_owned(),
             ],
+            effects: vec!["output `forces`".to_owned()],
+            verify: "equicheck run audit.toml".to_owned(),
             fix: "if the output is axial, declare `nodes pseudovector`; else remove the cross product, or \
                   multiply it by a pseudoscalar of the input, so that parity is restored"
                 .to_owned(),
+            ..Finding::of(Mode::WrongDeclaration)
         },
         Finding {
-            mode: "approximate-symmetry".to_owned(),
             location: "energy".to_owned(),
             severity: Severity::Medium,
             message: "energy changes by 4.10e-05 in any precision".to_owned(),
             evidence: vec![],
             fix: "look for a cutoff, a table or a constant that refers to an axis".to_owned(),
+            ..Finding::of(Mode::LabFrameConstant)
         },
     ];
     report.recommendations = vec![
