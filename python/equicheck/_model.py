@@ -247,6 +247,10 @@ class Adapter:
         """The same model in train mode."""
         raise Unavailable("a plain function has no train mode")
 
+    def eval_mode(self) -> Adapter:
+        """The same model in eval mode."""
+        raise Unavailable("a plain function has no eval mode")
+
     def _host(self, name: str, tensor: Any) -> Any | None:
         """An output in host memory; None for what is no tensor, or undeclared and without such a form."""
         try:

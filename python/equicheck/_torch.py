@@ -500,10 +500,16 @@ class TorchAdapter(Adapter):
         return self.module
 
     def train_mode(self) -> TorchAdapter:
+        return self._in_mode("train")
+
+    def eval_mode(self) -> TorchAdapter:
+        return self._in_mode("eval")
+
+    def _in_mode(self, mode: str) -> TorchAdapter:
         self._known()
         other = self._swapping((), self.default_dtype)
         other.method = self.method
-        other.mode, other.training = "train", True
+        other.mode, other.training = mode, mode == "train"
         return other
 
     def call(self, arguments: _trees.Args) -> Any:
@@ -578,6 +584,18 @@ class TorchAdapter(Adapter):
         outputs = [(name, positional, self._host(name, t)) for name, positional, t in found]
         tensors = [(shape, dtype, None if t is None else host(t)) for shape, dtype, t in tracer.tensors]
         return tracer.calls, tensors, outputs, tracer.differentiates
+
+    def operations(self, sample: int, buffers: list[Buffer]) -> list[_trace.Performed]:
+        assert self.module is not None
+        arguments, _ = self.samples.arguments(sample, buffers)
+        self.restore_state()
+        self.reset_generators()
+        function = self.function
+        if compiled(function):
+            function = getattr(self.module, self.method or "forward")
+        with self._running():
+            tracer = _trace.Tracer(self.module, [], 0, False)
+            return tracer.performed(function, arguments, [name for name, _ in self.samples.declared])
 
     def replay(self, position: int, buffers: list[Buffer]) -> list[Any]:
         self.restore_state()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.dlpack import from_dlpack
 
 from . import _trees
@@ -25,6 +26,9 @@ Leaf = tuple[str, int, str | None]
 #: Path, number, parent, class, source, began, ended, inputs, outputs.
 Call = tuple[str, int, int | None, str, str | None, int, int, list[Leaf], list[Leaf]]
 
+#: Path, number, operations.
+Performed = tuple[str, int, list[str]]
+
 
 class _Acted(torch.autograd.Function):
     """An engine's linear (or affine) action as a differentiable operation, to any order."""
@@ -38,6 +42,22 @@ class _Acted(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         how = "linear" if ctx.how == "transpose" else "transpose"
         return _Acted.apply(gradients[0], ctx.action, how), None, None
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes every operation of torch in the module call that makes it, casts with the type that they give."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        returned = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name == "_to_copy" and isinstance(returned, torch.Tensor):
+            name = f"cast {str(args[0].dtype).removeprefix('torch.')} {str(returned.dtype).removeprefix('torch.')}"
+        self._tracer.note(name)
+        return returned
 
 
 class Replayable:
@@ -120,6 +140,8 @@ class Tracer:
         #: Shape, type, values.
         self.tensors: list[tuple[list[int], str, torch.Tensor | None]] = []
         self.kept: list[Replayable] = []
+        #: By module call: names of the operations in it, but for those in modules that it calls.
+        self.operations: list[dict[str, None]] = []
         self.differentiates = False
 
     def run(self, function: Callable[..., Any], arguments: _trees.Args, names: list[str], declared: Any) -> Any:
@@ -162,7 +184,20 @@ class Tracer:
         self.calls.append((path, number, parent, kind, source, self._clock, -1, inputs, []))
         self._clock += 1
         self._above.append(len(self.calls) - 1)
+        self.operations.append({})
         return len(self.calls) - 1
+
+    def note(self, operation: str) -> None:
+        """Called for each operation, where they are recorded."""
+        if self._above:
+            self.operations[self._above[-1]][operation] = None
+
+    def performed(self, function: Callable[..., Any], arguments: _trees.Args, names: list[str]) -> list[Performed]:
+        """Calls the model and tells which operations each module call consists of."""
+        with _Recorder(self):
+            self.run(function, arguments, names, None)
+        calls = zip(self.calls, self.operations, strict=True)
+        return [(path, number, list(found)) for (path, number, *_), found in calls]
 
     def _end(self, position: int, outputs: list[Leaf]) -> None:
         self.calls[position] = (*self.calls[position][:6], self._clock, self.calls[position][7], outputs)

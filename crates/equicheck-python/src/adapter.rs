@@ -7,7 +7,7 @@ use std::rc::Rc;
 use equicheck::Error;
 use equicheck::model::{
     Action, Call, CallError, Differentiation, Draw, Drawn, Gradient, Model, ModelInfo, ModuleCall, Output,
-    Patch, Pullback, PullbackError, Returned, Samples, StateKind, StateTensor, Tensor, Trace, TracedLeaf,
+    Patch, Performed, Pullback, PullbackError, Returned, Samples, StateKind, StateTensor, Tensor, Trace, TracedLeaf,
     TracedTensor, Tracing, Unavailable,
 };
 use pyo3::exceptions::PyException;
@@ -402,6 +402,21 @@ impl Tracing for PyModel {
         })
     }
 
+    fn operations(&mut self, call: &Call<'_>) -> Result<Vec<Performed>, CallError> {
+        Python::attach(|py| {
+            if self.interrupted(py) {
+                return Err(CallError::Interrupted);
+            }
+            let performed = (|| {
+                let inputs = buffers(py, call.inputs)?;
+                let returned = self.adapter.bind(py).call_method1("operations", (call.sample, inputs))?;
+                py.check_signals()?;
+                returned.extract()
+            })();
+            performed.map_err(|error| self.call_error(py, error))
+        })
+    }
+
     fn forget(&mut self) {
         Python::attach(|py| {
             // It only lets go; there is nobody to tell.
@@ -503,6 +518,10 @@ impl Model for PyModel {
 
     fn training(&mut self) -> Result<Box<dyn Model>, Unavailable> {
         self.derived("train_mode", None)
+    }
+
+    fn evaluating(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        self.derived("eval_mode", None)
     }
 
     fn double(&mut self) -> Result<Box<dyn Model>, Unavailable> {

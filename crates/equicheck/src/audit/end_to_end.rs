@@ -5,6 +5,7 @@ mod cases;
 mod composition;
 mod custom;
 mod gradients;
+mod inquiries;
 mod interpolation;
 mod judgement;
 pub(super) mod laws;
@@ -386,6 +387,9 @@ impl<'a> EndToEnd<'a> {
         evidence.layers = self.layers(model, &mut double, &evidence)?;
         if self.options.shard.index == 0 {
             evidence.gradients = self.gradients(model, &mut double, &measured, &evidence)?;
+        }
+        if self.options.shard.index == 0 && !by_law {
+            evidence.inquiries = self.inquire(model, &mut double, &evidence)?;
         }
         let replays = self.replays(model, &evidence)?;
         if beside {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::diagnosis;
 use crate::report::figure;
 use crate::report::{
-    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, GradientRow,
-    InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report,
+    Bound, Classification, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, GradientRow,
+    Inquiries, InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report,
     Rows, Shard, Stop, StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 use crate::symmetry::Group;
@@ -196,6 +196,8 @@ pub struct Evidence {
     pub(crate) layers: LayerStage,
     #[serde(default)]
     pub(crate) gradients: Rows<GradientRow>,
+    #[serde(default)]
+    pub(crate) inquiries: Inquiries,
     /// Pairs of the plan that are this shard's.
     pub(crate) planned: usize,
     pub(crate) stop: Stop,
@@ -222,6 +224,26 @@ pub struct Evidence {
     pub(crate) calls_by_purpose: BTreeMap<String, u64>,
     /// Not compared, and summed over shards.
     pub(crate) timings: Timings,
+}
+
+/// How one output's errors are judged.
+#[derive(Debug, Clone)]
+pub(crate) struct Judgement {
+    /// Whether it shows a violation.
+    pub(crate) violates: bool,
+    /// Whether in double precision.
+    pub(crate) wide: bool,
+    /// Up to what error at the output's scale noise explains a pair.
+    pub(crate) allowance: f64,
+    pub(crate) factors: Vec<FactorRow>,
+}
+
+impl Judgement {
+    /// A pair's error at the output's scale, as far as it was measured in the precision that counts.
+    pub(crate) fn error(&self, record: &Record, o: usize) -> f64 {
+        let wide = record.double.as_ref().filter(|_| self.wide);
+        wide.unwrap_or(&record.working)[o].scaled
+    }
 }
 
 /// One figure of an output's error.
@@ -355,6 +377,21 @@ impl Evidence {
     pub(crate) fn decisions(&self) -> Vec<Decision> {
         let decided = self.noise().into_iter().enumerate().map(|(o, noise)| self.decided(o, &noise).0);
         decided.collect()
+    }
+
+    /// By output: how its errors are judged, pair by pair.
+    pub(crate) fn judgements(&self) -> Vec<Judgement> {
+        let judged = self.noise().into_iter().enumerate().map(|(o, noise)| {
+            let (decision, _, float64) = self.decided(o, &noise);
+            let wide = float64.counts();
+            let factors = self.factor_rows(o, &decision, wide);
+            let classification = decision.classification;
+            let violates = self.outputs[o].law.is_none()
+                && matches!(classification, Classification::Approximate | Classification::Broken)
+                && decision.violation.is_finite();
+            Judgement { violates, wide, allowance: decision.allowance, factors }
+        });
+        judged.collect()
     }
 
     fn decided(&self, o: usize, noise: &Noise) -> (Decision, verdict::Evidence, Float64) {
@@ -578,6 +615,8 @@ impl Evidence {
             composition: self.composition.rows(),
             stress: self.stress.rows(),
             gradients: self.gradients.rows(),
+            inquiries: &self.inquiries,
+            layers: self.layers.layers(),
             mode: &self.model.mode,
             breaks: self.layers.layers().map_or(&[], |layers| layers.breaks.as_slice()),
         });
@@ -600,6 +639,7 @@ impl Evidence {
             stress: self.stress.clone(),
             layers: self.layers.clone(),
             gradients: self.gradients.clone(),
+            inquiries: self.inquiries.clone(),
             recommendations: diagnosis::recommendations(&findings, verdict),
             findings,
             outputs,
@@ -842,6 +882,7 @@ mod tests {
             stress: Rows::NotRun { reason: String::new() },
             layers: LayerStage::NotRun { reason: String::new() },
             gradients: Rows::NotRun { reason: String::new() },
+            inquiries: Inquiries::default(),
             planned: 0,
             stop: Stop::Completed,
             batch: 1,

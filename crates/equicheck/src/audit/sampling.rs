@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     Composition = 21,
     /// Elements that are evaluated alone and among others of one call.
     Batching = 23,
+    /// Elements of smaller groups.
+    Subgroups = 24,
     /// Values of generated inputs; the index is that of the input's name.
     Generated = 60,
     /// Sizes of generated inputs; the index is that of the size's name.

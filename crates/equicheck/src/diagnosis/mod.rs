@@ -31,7 +31,7 @@ pub(crate) use wrong_backward::is_wrong_derivative;
 
 use crate::audit::MARGIN;
 use crate::report::{
-    Break, Classification, CompositionRow, Confidence, FactorRow, GradientRow, Levels, Outcome, OutputResult,
+    Break, Classification, CompositionRow, Confidence, FactorRow, GradientRow, Inquiries, Layers, Levels, Outcome, OutputResult,
     StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
@@ -140,6 +140,10 @@ pub struct Evidence<'a> {
     pub stress: &'a [StressRow],
     /// Gradients.
     pub gradients: &'a [GradientRow],
+    /// What was asked because of the errors.
+    pub inquiries: &'a Inquiries,
+    /// What the passes through layers showed.
+    pub layers: Option<&'a Layers>,
     /// `eval`, `train` or `as_is`.
     pub mode: &'a str,
     /// Where symmetry is lost, if layers were looked into.

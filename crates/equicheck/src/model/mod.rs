@@ -11,7 +11,7 @@ pub use crate::report::ModelInfo;
 pub use custom::{CustomAction, CustomElement};
 pub use derivative::{Differentiation, Gradient, Pullback, PullbackError};
 pub use tensor::{DType, Tensor};
-pub use trace::{Action, ModuleCall, Patch, Trace, TracedLeaf, TracedTensor, Tracing};
+pub use trace::{Action, ModuleCall, Patch, Performed, Trace, TracedLeaf, TracedTensor, Tracing};
 
 /// One call of the model.
 #[derive(Debug, Clone, Copy)]
@@ -169,6 +169,14 @@ pub trait Model {
     /// Why there is none.
     fn training(&mut self) -> Result<Box<dyn Model>, Unavailable> {
         Err(Unavailable("the host knows no train mode".to_owned()))
+    }
+
+    /// The same model in eval mode, likewise.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn evaluating(&mut self) -> Result<Box<dyn Model>, Unavailable> {
+        Err(Unavailable("the host knows no eval mode".to_owned()))
     }
 
     /// The same function in double precision, on a copy.

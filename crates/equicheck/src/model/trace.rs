@@ -132,6 +132,9 @@ pub enum Patch {
     },
 }
 
+/// A module's path, the number of its call, and the names of the operations in it.
+pub type Performed = (String, usize, Vec<String>);
+
 /// What a host that looks inside a model offers.
 pub trait Tracing {
     /// Calls the model and records every call of a module in it, with `patches` in force. Values are kept up to
@@ -154,6 +157,16 @@ pub trait Tracing {
     /// # Errors
     /// The module raised, or the user interrupted.
     fn replay(&mut self, position: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, CallError>;
+
+    /// Calls the model and tells which of the host's operations each call of a module consists of, but for those in
+    /// modules that it calls: module, number of the call, names in the order in which they first appear. Casts are
+    /// `cast float32 float16`. Empty where the host cannot tell.
+    ///
+    /// # Errors
+    /// The model raised, or the user interrupted.
+    fn operations(&mut self, _call: &Call<'_>) -> Result<Vec<Performed>, CallError> {
+        Ok(Vec::new())
+    }
 
     /// Forgets the pass that was kept.
     fn forget(&mut self);

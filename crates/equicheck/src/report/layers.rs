@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::figure;
+use super::{Examination, figure};
 
 /// The layer-wise stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct Layers {
     pub rows: Vec<LayerRow>,
     /// Where symmetry is lost, in the order of the pass; several where several causes are needed to explain the error.
     pub breaks: Vec<Break>,
+    /// The modules that are blamed, looked at by themselves.
+    #[serde(default)]
+    pub examinations: Vec<Examination>,
     /// Tensors whose values were not kept, for want of room.
     pub skipped: Vec<String>,
     /// Calls whose local error the budget cut off.

@@ -8,6 +8,7 @@ mod document;
 mod exit;
 pub(crate) mod figure;
 mod gradients;
+mod inquiries;
 mod json;
 mod layers;
 mod markdown;
@@ -27,6 +28,7 @@ pub use crate::audit::Evidence;
 pub use crate::diagnosis::{Finding, Mode, Severity};
 pub use exit::ExitStatus;
 pub use gradients::{GradientCheck, GradientRow};
+pub use inquiries::{Alternative, Change, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup, Unread};
 pub use json::{from_json, to_json};
 pub use layers::{
     Break, BreakKind, Confidence, HiddenTensor, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict,
@@ -710,6 +712,9 @@ pub struct Report {
     pub layers: LayerStage,
     /// Gradient stage.
     pub gradients: Rows<GradientRow>,
+    /// What was asked because of all that.
+    #[serde(default)]
+    pub inquiries: Inquiries,
     /// What is wrong, ranked.
     pub findings: Vec<Finding>,
     /// What to do, ranked.

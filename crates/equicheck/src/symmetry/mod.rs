@@ -4,6 +4,7 @@
 //! basis and component order.
 
 mod action;
+mod alternatives;
 mod basis;
 mod element;
 pub mod finite;
@@ -22,6 +23,7 @@ mod wigner;
 
 pub use action::BoundLayout;
 pub(crate) use action::{Sampled, Selection, permuted_lengths};
+pub(crate) use alternatives::{Other, alternatives, transformed};
 pub use basis::InBasis;
 pub use element::Element;
 pub(crate) use generator::Generator;

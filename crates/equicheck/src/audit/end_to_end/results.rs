@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::model::{DType, Model, Tensor};
-use crate::report::{LayerStage, Replay, Rows, Stop, Timings, TransformRow};
+use crate::report::{Inquiries, LayerStage, Replay, Rows, Stop, Timings, TransformRow};
 use crate::symmetry::{Axis, BoundLayout, Element, Layout, UpTo};
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
@@ -87,6 +87,7 @@ impl EndToEnd<'_> {
             stress: not_here(self.options),
             layers: LayerStage::NotRun { reason: String::new() },
             gradients: not_here(self.options),
+            inquiries: Inquiries::default(),
             planned: 0,
             stop: Stop::Completed,
             batch: 1,

@@ -6,6 +6,7 @@
 mod alone;
 mod calls;
 mod checks;
+mod examine;
 mod hidden;
 mod infer;
 mod local;
@@ -245,8 +246,8 @@ impl EndToEnd<'_> {
             figure.unfit = !candidates.is_empty();
         }
         let mut notes = Vec::new();
-        let breaks = if broken.is_empty() {
-            Vec::new()
+        let (breaks, examinations) = if broken.is_empty() {
+            Default::default()
         } else {
             let looked =
                 Looked { reference: &reference, figures: &figures, seen: &seen, broken: &broken, wide };
@@ -259,6 +260,7 @@ impl EndToEnd<'_> {
             skipped: skipped(&reference.trace),
             left_out,
             rows,
+            examinations,
             breaks: breaks.into_iter().map(|found| found.broken).collect(),
             notes,
         }))
@@ -567,14 +569,24 @@ fn error(
     if after.shape() != before.shape() || layout.shape() != before.shape() {
         return None;
     }
-    let before = before.to_real();
-    let expected = acted(layout, element, &before)?;
-    let difference = layout.difference(element, &after.to_real(), &expected);
+    relative_error(layout, scales, element, &before.to_real(), &after.to_real())
+}
+
+/// The same of numbers of one shape.
+pub(super) fn relative_error(
+    layout: &BoundLayout,
+    scales: Option<&Scales>,
+    element: &Element,
+    before: &ArrayD<f64>,
+    after: &ArrayD<f64>,
+) -> Option<f64> {
+    let expected = acted(layout, element, before)?;
+    let difference = layout.difference(element, after, &expected);
     let own;
     let scales = if let Some(scales) = scales {
         scales
     } else {
-        own = Scales::new([(layout, &before)].into_iter());
+        own = Scales::new([(layout, before)].into_iter());
         &own
     };
     Some(scales.measure(layout, &difference, &expected).scaled)

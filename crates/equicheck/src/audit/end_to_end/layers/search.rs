@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::model::{Action, Model, ModuleCall, Patch, Tensor, Trace, TracedLeaf};
-use crate::report::{Break, BreakKind, Confidence};
+use crate::report::{Break, BreakKind, Confidence, Examination};
 use crate::symmetry::{BoundLayout, Element};
 
 use super::super::super::evidence::Evidence;
@@ -29,24 +29,24 @@ pub(super) struct Found {
 }
 
 /// One pass over x and what is known of it, to interfere with a pass over T x.
-struct Scene<'a> {
-    sample: usize,
-    probe: Probe,
+pub(super) struct Scene<'a> {
+    pub(super) sample: usize,
+    pub(super) probe: Probe,
     inputs: Vec<Tensor>,
-    clean: Trace,
+    pub(super) clean: Trace,
     /// The pass over T x as it is.
-    moved: Trace,
+    pub(super) moved: Trace,
     /// By tensor of `clean`: its layout, or those that it may have.
-    layouts: Vec<Vec<BoundLayout>>,
+    pub(super) layouts: Vec<Vec<BoundLayout>>,
     /// By tensor of `clean`: whether these fit in no pass.
     guessed: Vec<bool>,
     /// By tensor of `clean`: a fit in a basis of its own.
-    private: Vec<Option<BoundLayout>>,
+    pub(super) private: Vec<Option<BoundLayout>>,
     /// By tensor of `clean`: what rounding explains.
-    noise: Vec<f64>,
+    pub(super) noise: Vec<f64>,
     /// Outputs whose error is no rounding.
     broken: &'a [usize],
-    wide: bool,
+    pub(super) wide: bool,
     /// The error of these, and what rounding explains of it.
     before: f64,
     floor: f64,
@@ -72,7 +72,7 @@ impl EndToEnd<'_> {
         looked: &Looked<'_>,
         sighted: Option<Sighting>,
         notes: &mut Vec<String>,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<(Vec<Found>, Vec<Examination>), Error> {
         let Looked { reference, figures, broken, wide, .. } = *looked;
         let floor = output_noise(self, &reference.trace, figures, broken);
         let shows = |sighting: &Sighting| sighting.error > MARGIN * floor;
@@ -85,7 +85,7 @@ impl EndToEnd<'_> {
                 "the error did not show in the passes that were looked into: where it arises is not known"
                     .to_owned(),
             );
-            return Ok(Vec::new());
+            return Ok(Default::default());
         };
         let here = hidden::matched(&hidden::places(&reference.trace), &clean);
         let in_order = self.bound_hidden(&reference.layouts, &here, &clean, sample);
@@ -125,7 +125,9 @@ impl EndToEnd<'_> {
         };
         let causes = self.search(model, &scene, looked)?;
         let causes = self.of_another_type(model, &scene, causes)?;
-        self.described(model, &scene, causes, looked)
+        let found = self.described(model, &scene, causes, looked)?;
+        let examinations = self.examined(model, &scene, &found)?;
+        Ok((found, examinations))
     }
 
     /// Code that adds tensors of different types breaks, and the module to blame is the one whose output has another type
@@ -533,7 +535,7 @@ impl Scene<'_> {
     }
 
     /// By tensor of the clean pass: where it is in another.
-    fn there(&self, trace: &Trace) -> Vec<Option<usize>> {
+    pub(super) fn there(&self, trace: &Trace) -> Vec<Option<usize>> {
         hidden::matched(&hidden::places(&self.clean), trace)
     }
 

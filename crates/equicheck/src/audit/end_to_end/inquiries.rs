@@ -1,0 +1,606 @@
+//! Questions that are asked of the model because outputs break: would another declaration pass, which smaller group is
+//! respected, what about the other mode, and does it depend on the size? Diagnosis reads the answers (DESIGN 9).
+//!
+//! They cost no more calls of the model than the comparison of pairs did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ndarray::Array2;
+
+use crate::Error;
+use crate::model::{Model, Tensor};
+use crate::report::{Alternative, Change, FactorRow, Inquiries, OtherMode, SizeRow, Subgroup};
+use crate::symmetry::{BoundLayout, Element, Factor, Layout, Other, alternatives, transformed};
+
+use super::super::calls::{Evaluation, Value};
+use super::super::evidence::{Evidence, HAAR, Judgement, Record};
+use super::super::sampling::{Draws, Purpose};
+use super::layers::relative_error;
+use super::{DoubleModel, EndToEnd};
+
+/// Share of the budget that is spent when nothing further is asked.
+const LAST: f64 = 0.95;
+/// Pairs that violate, and others, by which another declaration is judged.
+const VIOLATING: usize = 5;
+const OTHERS: usize = 3;
+/// Pairs on which the other mode is tried.
+const FIRST: usize = 3;
+/// What may be left of an error by its cause mended (METHOD 14).
+const GONE: f64 = 1e-3;
+/// Chance that a group which does not hold is taken for one that does.
+const CHANCE: f64 = 0.01;
+/// Elements of a smaller group, at least and at most.
+const FEWEST: usize = 4;
+const MOST: usize = 16;
+/// Share of its pairs that a size must violate to be told from one that holds.
+const NEARLY_ALL: f64 = 0.9;
+
+/// A pair with what the model gave.
+struct Witness {
+    sample: usize,
+    element: Element,
+    values: Vec<Value>,
+    /// By output: whether it violates.
+    violates: Vec<bool>,
+}
+
+struct Inquiry<'a> {
+    judged: &'a [Judgement],
+    /// Outputs that break.
+    broken: Vec<usize>,
+    wide: bool,
+    /// Calls that may still be made.
+    left: usize,
+    found: Inquiries,
+}
+
+impl EndToEnd<'_> {
+    /// All that is asked.
+    pub(super) fn inquire(
+        &mut self,
+        model: &mut dyn Model,
+        double: &mut DoubleModel,
+        evidence: &Evidence,
+    ) -> Result<Inquiries, Error> {
+        let judged = evidence.judgements();
+        let broken: Vec<usize> = (0..judged.len()).filter(|o| judged[*o].violates).collect();
+        let mut inquiry =
+            Inquiry { judged: &judged, broken, wide: false, left: 0, found: Inquiries::default() };
+        if inquiry.broken.is_empty() || self.specification.custom_action().is_some() {
+            return Ok(inquiry.found);
+        }
+        inquiry.wide = matches!(double, DoubleModel::Copy(_)) && inquiry.broken.iter().all(|o| judged[*o].wide);
+        let model: &mut dyn Model = match double {
+            DoubleModel::Copy(copy) if inquiry.wide => copy.as_mut(),
+            _ => model,
+        };
+        inquiry.left = evidence.records.len();
+        self.by_size(evidence, &mut inquiry);
+        let witnesses = self.witnesses(model, evidence, &mut inquiry)?;
+        self.other_layouts(&witnesses, &mut inquiry)?;
+        self.other_inputs(model, &witnesses, &mut inquiry)?;
+        self.smaller_groups(model, &mut inquiry)?;
+        self.other_mode(model, &witnesses, &mut inquiry)?;
+        if inquiry.left == 0 {
+            inquiry.found.left_out = Some("as many calls as the pairs took were made".to_owned());
+        } else if self.spent(LAST) {
+            inquiry.found.left_out = Some("the time budget was spent".to_owned());
+        }
+        Ok(inquiry.found)
+    }
+
+    /// f(T x); nothing where no call is left, or the model fails.
+    fn asked(
+        &mut self,
+        model: &mut dyn Model,
+        (sample, element): (usize, &Element),
+        inputs: &[Tensor],
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<Option<Vec<Value>>, Error> {
+        if inquiry.left == 0 || self.spent(LAST) {
+            return Ok(None);
+        }
+        inquiry.left -= 1;
+        let given: Evaluation =
+            self.calls.evaluate_at("diagnosis", model, sample, Some(element), inputs)?;
+        Ok(given.ok())
+    }
+
+    /// Pairs that violate, the worst of each output first and of different samples, and some that do not.
+    fn witnesses(
+        &mut self,
+        model: &mut dyn Model,
+        evidence: &Evidence,
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<Vec<Witness>, Error> {
+        let usable = |record: &&Record| {
+            !record.interpolated && record.fingerprint.is_some() && record.failure.iter().all(Option::is_none)
+        };
+        let judged = inquiry.judged;
+        let violates =
+            |record: &Record, o: usize| judged[o].error(record, o) > judged[o].allowance;
+        let mut chosen: Vec<&Record> = Vec::new();
+        for &o in &inquiry.broken {
+            let mut worst: Vec<&Record> =
+                evidence.records.iter().filter(usable).filter(|record| violates(record, o)).collect();
+            let size = |record: &Record| judged[o].error(record, o);
+            worst.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.place.cmp(&b.place)));
+            // Of each part of the group and each sample one, then the rest.
+            let mut seen = BTreeSet::new();
+            let (first, rest): (Vec<_>, Vec<_>) =
+                worst.into_iter().partition(|record| seen.insert((record.part, record.sample)));
+            chosen.extend(first.into_iter().chain(rest).take(VIOLATING));
+        }
+        let holds = |record: &&Record| {
+            record.kind == HAAR && !inquiry.broken.iter().any(|o| violates(record, *o))
+        };
+        chosen.extend(evidence.records.iter().filter(usable).filter(holds).take(OTHERS));
+        let mut places = BTreeSet::new();
+        chosen.retain(|record| places.insert(record.place));
+        let mut witnesses = Vec::new();
+        for record in chosen {
+            let element = self.element_of(record);
+            let inputs = self.transformed(record.sample, &element, inquiry.wide)?;
+            let Some(values) = self.asked(model, (record.sample, &element), &inputs, inquiry)? else { continue };
+            let violates = (0..judged.len()).map(|o| violates(record, o)).collect();
+            witnesses.push(Witness { sample: record.sample, element, values, violates });
+        }
+        Ok(witnesses)
+    }
+
+    /// The value of an output on a sample as it was given.
+    fn base_of(&self, sample: usize, o: usize, wide: bool) -> &Value {
+        let case = &self.cases[sample];
+        let base = case.double.as_ref().filter(|_| wide).unwrap_or(&case.base);
+        &base[o]
+    }
+
+    /// The largest error of an output over witnesses by another layout, or by the inverse; infinite where it does not
+    /// apply. Nothing unless some of them tell.
+    fn error_by(
+        &self,
+        witnesses: &[Witness],
+        o: usize,
+        wide: bool,
+        layout: Option<&Layout>,
+        inverse: bool,
+    ) -> Option<f64> {
+        let mut worst: f64 = 0.0;
+        for witness in witnesses {
+            let base = self.base_of(witness.sample, o, wide);
+            let value = &witness.values[o];
+            if value.shape != base.shape {
+                return None;
+            }
+            let bound = match layout {
+                None => self.cases[witness.sample].outputs[o].clone(),
+                Some(layout) => self.bound_to(layout, &base.shape, witness.sample)?,
+            };
+            let element = if inverse { witness.element.inverse() } else { witness.element.clone() };
+            worst = worst.max(relative_error(&bound, None, &element, &base.values, &value.values)?);
+        }
+        Some(worst)
+    }
+
+    /// Outputs by other layouts than the declared ones.
+    fn other_layouts(&mut self, witnesses: &[Witness], inquiry: &mut Inquiry<'_>) -> Result<(), Error> {
+        let wide = inquiry.wide;
+        for o in inquiry.broken.clone() {
+            if !witnesses.iter().any(|witness| witness.violates[o]) {
+                continue;
+            }
+            let Some(before) = self.error_by(witnesses, o, wide, None, false) else { continue };
+            let allowed = inquiry.allowed(o, before);
+            let (name, declared) = self.outputs()[o];
+            let shape = self.base_of(0, o, wide).shape.clone();
+            let mut candidates = alternatives(declared, &shape, self.specification.group());
+            // Without the group's own order the inverse is told apart from a representation.
+            let inverse = Other {
+                layout: declared.clone(),
+                change: Change::Inverse,
+                words: Some(format!("`{declared}` of the inverse")),
+            };
+            candidates.push(inverse);
+            for other in candidates {
+                inquiry.found.tried += 1;
+                let inverse = other.change == Change::Inverse;
+                let layout = (!inverse).then_some(&other.layout);
+                let Some(after) = self.error_by(witnesses, o, wide, layout, inverse) else { continue };
+                if after <= allowed {
+                    inquiry.found.alternatives.push(Alternative {
+                        outputs: vec![name.to_owned()],
+                        input: false,
+                        name: name.to_owned(),
+                        declared: declared.to_string(),
+                        holds_as: other.name(),
+                        change: other.change,
+                        before,
+                        after,
+                        pairs: witnesses.len(),
+                    });
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Inputs that should have been transformed, or otherwise.
+    fn other_inputs(
+        &mut self,
+        model: &mut dyn Model,
+        witnesses: &[Witness],
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<(), Error> {
+        let explained: Vec<String> =
+            inquiry.found.alternatives.iter().flat_map(|found| found.outputs.clone()).collect();
+        let outputs = self.outputs();
+        let broken: Vec<usize> = inquiry
+            .broken
+            .iter()
+            .copied()
+            .filter(|o| !explained.iter().any(|name| name == outputs[*o].0))
+            .collect();
+        let violating: Vec<&Witness> =
+            witnesses.iter().filter(|witness| broken.iter().any(|o| witness.violates[*o])).collect();
+        if broken.is_empty() || violating.is_empty() {
+            return Ok(());
+        }
+        let group = self.specification.group();
+        let names: Vec<(String, Option<Layout>)> = self.specification.inputs().to_vec();
+        for (i, (name, declared)) in names.iter().enumerate() {
+            let tensor = &self.cases[0].inputs[i];
+            if !tensor.dtype().is_inexact() {
+                continue;
+            }
+            let still = self.cases[0].layouts[i].as_ref().is_none_or(|layout| {
+                !group.factors().iter().any(|f| f.permuted_axis().is_none() && layout.is_moved_by(f))
+            });
+            let shape = tensor.shape().to_vec();
+            let candidates = if still {
+                transformed(declared.as_ref(), &shape, group)
+            } else {
+                let declared = declared.as_ref();
+                declared.map(|layout| alternatives(layout, &shape, group)).unwrap_or_default()
+            };
+            for other in candidates {
+                inquiry.found.tried += 1;
+                let errors =
+                    self.errors_with_input(model, &violating, (i, &other.layout), &broken, inquiry)?;
+                let Some(errors) = errors else { continue };
+                let declared = declared.as_ref().map_or_else(|| "None".to_owned(), ToString::to_string);
+                inquiry.found.alternatives.push(Alternative {
+                    outputs: broken.iter().map(|o| outputs[*o].0.to_owned()).collect(),
+                    input: true,
+                    name: name.clone(),
+                    declared: if declared.is_empty() { "\"\"".to_owned() } else { declared },
+                    holds_as: other.name(),
+                    change: other.change,
+                    before: errors.0,
+                    after: errors.1,
+                    pairs: violating.len(),
+                });
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest error as declared and with an input transformed by another layout, where all broken outputs hold then.
+    fn errors_with_input(
+        &mut self,
+        model: &mut dyn Model,
+        witnesses: &[&Witness],
+        (i, layout): (usize, &Layout),
+        broken: &[usize],
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<Option<(f64, f64)>, Error> {
+        let (mut before, mut after): (f64, f64) = (0.0, 0.0);
+        for witness in witnesses.iter() {
+            let sample = witness.sample;
+            let own = self.inputs(sample, inquiry.wide);
+            let Some(bound) = self.bound_to(layout, own[i].shape(), sample) else { return Ok(None) };
+            if bound.admits(&witness.element).is_err() || bound.interpolates(&witness.element) {
+                return Ok(None);
+            }
+            let mut inputs = self.transformed(sample, &witness.element, inquiry.wide)?;
+            inputs[i] = bound.act(&witness.element, &own[i]);
+            let Some(values) = self.asked(model, (sample, &witness.element), &inputs, inquiry)? else {
+                return Ok(None);
+            };
+            for &o in broken {
+                let layout = &self.cases[sample].outputs[o];
+                let base = self.base_of(sample, o, inquiry.wide);
+                let error = |values: &[Value]| {
+                    relative_error(layout, None, &witness.element, &base.values, &values[o].values)
+                };
+                let (Some(own), Some(other)) = (error(&witness.values), error(&values)) else {
+                    return Ok(None);
+                };
+                before = before.max(own);
+                after = after.max(other);
+                if other > inquiry.allowed(o, own) {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some((before, after)))
+    }
+
+    /// Elements of smaller groups, one for each factor that breaks alone.
+    fn smaller_groups(&mut self, model: &mut dyn Model, inquiry: &mut Inquiry<'_>) -> Result<(), Error> {
+        let factors = self.specification.group().factors();
+        let single = factors.len() == 1;
+        for o in inquiry.broken.clone() {
+            for factor in &factors {
+                let label = if single { "joint".to_owned() } else { factor.to_string() };
+                let row: Option<&FactorRow> =
+                    inquiry.judged[o].factors.iter().find(|row| row.factor == label && row.exceeding > 0);
+                let Some(row) = row else { continue };
+                let share = row.exceeding as f64 / row.pairs as f64;
+                let needed = (CHANCE.ln() / (1.0 - share.min(0.99)).ln()).ceil() as usize;
+                if needed > MOST {
+                    continue;
+                }
+                let count = needed.max(FEWEST);
+                for (k, within) in subgroups_of(factor).into_iter().enumerate() {
+                    let mut draws = Draws::new(self.options.seed, o, k as u64, Purpose::Subgroups);
+                    let (mut worst, mut pairs): (f64, usize) = (0.0, 0);
+                    for n in 0..count {
+                        let sample = n % self.cases.len();
+                        let Some(element) = self.element_within(&within, sample, &mut draws) else {
+                            break;
+                        };
+                        let Some(error) = self.error_at(model, (sample, &element), o, inquiry)? else { break };
+                        (worst, pairs) = (worst.max(error), pairs + 1);
+                        if error > inquiry.judged[o].allowance {
+                            break;
+                        }
+                    }
+                    let holds = pairs == count && worst <= inquiry.judged[o].allowance;
+                    if pairs > 0 {
+                        let output = self.outputs()[o].0.to_owned();
+                        let group = within.name(&self.cases[0].space.grid);
+                        inquiry.found.subgroups.push(Subgroup { output, group, pairs, error: worst, holds });
+                    }
+                    if holds {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One output's error at one element; `None` where it could not be asked.
+    fn error_at(
+        &mut self,
+        model: &mut dyn Model,
+        (sample, element): (usize, &Element),
+        o: usize,
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<Option<f64>, Error> {
+        if !self.cases[sample].admits(element) || self.cases[sample].interpolates(element) {
+            return Ok(None);
+        }
+        let inputs = self.transformed(sample, element, inquiry.wide)?;
+        let Some(values) = self.asked(model, (sample, element), &inputs, inquiry)? else { return Ok(None) };
+        let (errors, failures) = self.errors(sample, element, &Ok(values), inquiry.wide)?;
+        Ok(failures[o].is_none().then_some(errors[o].scaled))
+    }
+
+    /// The other of train and eval mode, on the pairs that violate.
+    fn other_mode(
+        &mut self,
+        model: &mut dyn Model,
+        witnesses: &[Witness],
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<(), Error> {
+        let (mode, other) = match model.info().mode.as_str() {
+            "eval" => ("train", model.training()),
+            "train" => ("eval", model.evaluating()),
+            _ => return Ok(()),
+        };
+        let Ok(mut other) = other else { return Ok(()) };
+        let outputs = self.outputs();
+        let mut errors: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
+        let broken = inquiry.broken.clone();
+        let violating = witnesses.iter().filter(|w| broken.iter().any(|o| w.violates[*o])).take(FIRST);
+        for witness in violating {
+            let (sample, element) = (witness.sample, &witness.element);
+            let identity = Element::default();
+            let plain = self.inputs(sample, inquiry.wide);
+            let moved = self.transformed(sample, element, inquiry.wide)?;
+            let Some(before) = self.asked(other.as_mut(), (sample, &identity), &plain, inquiry)? else { return Ok(()) };
+            let Some(after) = self.asked(other.as_mut(), (sample, element), &moved, inquiry)? else { return Ok(()) };
+            for &o in broken.iter().filter(|o| witness.violates[**o]) {
+                let layout = &self.cases[sample].outputs[o];
+                let error = relative_error(layout, None, element, &before[o].values, &after[o].values);
+                let entry = errors.entry(o).or_insert((0.0, 0));
+                *entry = (entry.0.max(error.unwrap_or(f64::INFINITY)), entry.1 + 1);
+            }
+        }
+        for (o, (error, pairs)) in errors {
+            let holds = error <= inquiry.judged[o].allowance;
+            let output = outputs[o].0.to_owned();
+            inquiry.found.other_mode.push(OtherMode { output, mode: mode.to_owned(), pairs, error, holds });
+        }
+        Ok(())
+    }
+
+    /// Whether samples of some sizes hold where those of others violate in nearly all pairs.
+    fn by_size(&self, evidence: &Evidence, inquiry: &mut Inquiry<'_>) {
+        for &o in &inquiry.broken {
+            let judged = &inquiry.judged[o];
+            let mut rows: BTreeMap<BTreeMap<String, usize>, (usize, usize)> = BTreeMap::new();
+            let counts = |record: &&Record| {
+                record.kind == HAAR
+                    && !record.interpolated
+                    && record.fingerprint.is_some()
+                    && judged.factors.iter().any(|row| {
+                        // A part of the group that never breaks says nothing about sizes.
+                        row.exceeding > 0 && row.factor == evidence.parts[record.part].name
+                    })
+            };
+            for record in evidence.records.iter().filter(counts) {
+                let case = &self.cases[record.sample];
+                let sizes = case.space.axes.iter().chain(&case.space.grid).map(|(k, n)| (k.clone(), *n));
+                let row = rows.entry(sizes.chain(grid_sizes(&case.layouts)).collect()).or_default();
+                row.0 += 1;
+                row.1 += usize::from(judged.error(record, o) > judged.allowance);
+            }
+            let holds = |(pairs, exceeding): &(usize, usize)| *exceeding == 0 && *pairs >= 2;
+            let breaks = |(pairs, exceeding): &(usize, usize)| {
+                *pairs >= 2 && *exceeding as f64 >= NEARLY_ALL * *pairs as f64
+            };
+            let apart = rows.len() > 1 && rows.values().all(|row| holds(row) || breaks(row));
+            if apart && rows.values().any(holds) && rows.values().any(breaks) {
+                let name = self.outputs()[o].0;
+                inquiry.found.sizes.extend(rows.into_iter().map(|(sizes, (pairs, exceeding))| SizeRow {
+                    output: name.to_owned(),
+                    sizes,
+                    pairs,
+                    exceeding,
+                }));
+            }
+        }
+    }
+
+    /// One of its elements; `None` where the sample's grid has none.
+    fn element_within(
+        &self,
+        within: &Within,
+        sample: usize,
+        draws: &mut Draws,
+    ) -> Option<Element> {
+        let space = &self.cases[sample].space;
+        let identity = space.identity();
+        let n = space.dimension;
+        let element = match within {
+            Within::Axis(axis) => {
+                let angle = std::f64::consts::TAU * draws.uniform();
+                identity.with_linear(about(*axis, angle))
+            }
+            Within::RightAngles => identity.with_linear(right_angles(n, draws)),
+            Within::Rotations => {
+                let mut matrix = Array2::eye(4);
+                matrix.slice_mut(ndarray::s![1.., 1..]).assign(&draws.orthogonal(3, false));
+                identity.with_lorentz(matrix)
+            }
+            Within::Multiples(step) => {
+                let mut element = identity;
+                for (axis, size) in &space.grid {
+                    let most = size / step;
+                    if most < 2 {
+                        return None;
+                    }
+                    let shift = step * (1 + draws.below(most - 1));
+                    element = element.with_shift(axis, shift as f64);
+                }
+                (!space.grid.is_empty()).then_some(element)?
+            }
+            Within::Along(k) => {
+                let (axis, size) = space.grid.iter().nth(*k)?;
+                if space.grid.len() < 2 || *size < 2 {
+                    return None;
+                }
+                identity.with_shift(axis, (1 + draws.below(size - 1)) as f64)
+            }
+            Within::Near => {
+                let small = 1e-3 * space.translation_scale;
+                let shift = (0..n).map(|_| small * draws.normal()).collect();
+                identity.with_translation(shift)
+            }
+        };
+        Some(element)
+    }
+}
+
+impl Inquiry<'_> {
+    /// Up to what error another declaration is right, where the declared one had this.
+    fn allowed(&self, o: usize, before: f64) -> f64 {
+        self.judged[o].allowance.max(GONE * before)
+    }
+}
+
+/// Subgroups that are tried, and how their elements are drawn.
+#[derive(Debug, Clone, PartialEq)]
+enum Within {
+    /// Rotations about a coordinate axis.
+    Axis(usize),
+    /// Quarter turns.
+    RightAngles,
+    /// Rotations of space, among Lorentz transformations.
+    Rotations,
+    /// Shifts of a grid by multiples of this.
+    Multiples(usize),
+    /// Shifts along one of the grid's axes.
+    Along(usize),
+    /// Translations that are small against the scale of translations.
+    Near,
+}
+
+impl Within {
+    fn name(&self, grid: &BTreeMap<String, usize>) -> String {
+        match self {
+            Within::Axis(k) => format!("SO(2) @ {}", ["(1,0,0)", "(0,1,0)", "(0,0,1)"][*k]),
+            Within::RightAngles => "quarter turns".to_owned(),
+            Within::Rotations => "SO(3)".to_owned(),
+            Within::Multiples(step) => format!("{step}T({})", grid.len()),
+            Within::Along(k) => {
+                format!("T(1) @ {}", grid.keys().nth(*k).map_or("another axis", String::as_str))
+            }
+            Within::Near => "small translations".to_owned(),
+        }
+    }
+}
+
+/// Subgroups of a factor that are tried, the largest first.
+fn subgroups_of(factor: &Factor) -> Vec<Within> {
+    match factor {
+        Factor::Linear { dimension: 3, .. } => {
+            vec![Within::Axis(2), Within::Axis(1), Within::Axis(0), Within::RightAngles]
+        }
+        Factor::Linear { dimension: 2, .. } => vec![Within::RightAngles],
+        Factor::Lorentz { .. } => vec![Within::Rotations],
+        Factor::Translation(shift) if shift.along.is_none() => {
+            let steps = [2, 3, 4, 8].map(Within::Multiples).into_iter();
+            steps.chain([Within::Along(0), Within::Along(1), Within::Near]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A rotation about a coordinate axis.
+fn about(axis: usize, angle: f64) -> Array2<f64> {
+    let (i, j) = ((axis + 1) % 3, (axis + 2) % 3);
+    let mut matrix = Array2::eye(3);
+    let (sin, cos) = angle.sin_cos();
+    (matrix[[i, i]], matrix[[j, j]]) = (cos, cos);
+    (matrix[[i, j]], matrix[[j, i]]) = (-sin, sin);
+    matrix
+}
+
+/// A random rotation that permutes the axes.
+fn right_angles(n: usize, draws: &mut Draws) -> Array2<f64> {
+    loop {
+        let mut order: Vec<usize> = (0..n).collect();
+        draws.shuffle(&mut order);
+        let mut matrix = Array2::zeros((n, n));
+        for (i, j) in order.iter().enumerate() {
+            matrix[[i, *j]] = draws.sign();
+        }
+        let element = Element::identity(n, &BTreeMap::new()).with_linear(matrix.clone());
+        if element.determinant() > 0.0 && !element.is_identity() {
+            return matrix;
+        }
+    }
+}
+
+/// Lengths of the inputs' grid axes.
+fn grid_sizes(layouts: &[Option<BoundLayout>]) -> Vec<(String, usize)> {
+    let sizes = layouts.iter().flatten().flat_map(|layout| {
+        layout.grid_sizes().map(|(name, n)| (name.to_owned(), n)).collect::<Vec<_>>()
+    });
+    sizes.collect()
+}

@@ -1,0 +1,574 @@
+//! Modules that are blamed, by themselves: what their operations are, which places and components of their inputs their
+//! outputs depend on, and where they go wrong. Diagnosis reads it.
+
+use std::collections::BTreeSet;
+
+use ndarray::{ArrayD, Axis as ArrayAxis};
+
+use crate::Error;
+use crate::model::{Call, CallError, DType, Model, Tensor, TracedLeaf, Tracing};
+use crate::report::{BreakKind, Change, Examination, Placement, Unread};
+use crate::symmetry::{Axis, BoundLayout, Layout, alternatives};
+
+use super::super::super::measure::root_mean_square;
+use super::super::EndToEnd;
+use super::search::{Found, Scene};
+use super::{LAST, MARGIN, acted, relative_error, tracing_of, value};
+
+/// Entries, and places, whose influence is followed one by one.
+const FOLLOWED: usize = 6;
+/// Longest axis of which every place is.
+const LONGEST: usize = 64;
+/// By how much an entry is moved, in units of its tensor's root mean square: large enough to see what is not linear.
+const STEP: f64 = 0.5;
+/// What is left of a linear function's second difference, over its first, beyond rounding.
+const CURVED: f64 = 1e-3;
+
+/// A blamed call in the pass that is kept.
+struct Blamed<'a> {
+    /// Position in that pass.
+    position: usize,
+    inputs: Vec<Tensor>,
+    /// With where it is in the scene's clean pass.
+    given: Vec<(&'a TracedLeaf, Option<&'a BoundLayout>)>,
+    /// What comes out: values, layouts that it may have.
+    outputs: Vec<(Tensor, &'a [BoundLayout], usize)>,
+    noise: f64,
+}
+
+impl EndToEnd<'_> {
+    /// One examination for each module among the breaks.
+    pub(super) fn examined(
+        &mut self,
+        model: &mut dyn Model,
+        scene: &Scene<'_>,
+        found: &[Found],
+    ) -> Result<Vec<Examination>, Error> {
+        let mut examinations = Vec::new();
+        if found.is_empty() || self.spent(LAST) {
+            return Ok(examinations);
+        }
+        let inputs = self.inputs(scene.sample, scene.wide);
+        let source = self.calls.source(scene.sample);
+        let Some(tracing) = tracing_of(model) else { return Ok(examinations) };
+        let call = Call { sample: source, inputs: &inputs, reset_generators: true, restore_state: true };
+        self.calls.count("diagnosis");
+        let operations = match tracing.operations(&call) {
+            Ok(operations) => operations,
+            Err(CallError::Interrupted) => return Err(Error::Interrupted),
+            // Code that the host cannot watch: it says nothing then.
+            Err(CallError::Raised(_)) => Vec::new(),
+        };
+        let kept = self.traced(tracing, scene.sample, &inputs, &[], true)?;
+        for found in found {
+            let broken = &found.broken;
+            let within = |path: &str| {
+                path == broken.location
+                    || path.strip_prefix(&broken.location).is_some_and(|rest| rest.starts_with('.'))
+            };
+            // Code between two calls of a container: its own operations alone.
+            let own = |path: &str| match broken.kind {
+                BreakKind::Module => within(path),
+                _ => path == broken.location,
+            };
+            let mut examination = Examination {
+                location: broken.location.clone(),
+                call: broken.call,
+                operations: distinct(operations.iter().filter(|(p, ..)| own(p)).flat_map(|(.., o)| o.clone())),
+                classes: distinct(
+                    scene.clean.calls.iter().filter(|call| within(&call.path)).map(|call| call.class.clone()),
+                ),
+                ..Examination::default()
+            };
+            if let (BreakKind::Module, Ok(kept)) = (broken.kind, &kept) {
+                let at = |trace: &crate::model::Trace| {
+                    trace
+                        .calls
+                        .iter()
+                        .position(|call| (&call.path, call.number) == (&broken.location, broken.call))
+                };
+                if let (Some(position), Some(call)) = (at(kept), at(&scene.clean)) {
+                    self.look_at(tracing, scene, (position, call), &mut examination)?;
+                }
+            }
+            examinations.push(examination);
+        }
+        tracing.forget();
+        Ok(examinations)
+    }
+
+    fn look_at(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        scene: &Scene<'_>,
+        (position, call): (usize, usize),
+        examination: &mut Examination,
+    ) -> Result<(), Error> {
+        let call = &scene.clean.calls[call];
+        let values = |leaf: &TracedLeaf| value(&scene.clean, Some(leaf.tensor)).cloned();
+        let inputs: Option<Vec<Tensor>> = call.inputs.iter().map(values).collect();
+        let Some(inputs) = inputs else { return Ok(()) };
+        let outputs = call
+            .outputs
+            .iter()
+            .filter_map(|leaf| Some((values(leaf)?, scene.layouts[leaf.tensor].as_slice(), leaf.tensor)));
+        let blamed = Blamed {
+            position,
+            inputs,
+            given: call.inputs.iter().map(|leaf| (leaf, scene.layouts[leaf.tensor].first())).collect(),
+            outputs: outputs.collect(),
+            noise: call.outputs.iter().map(|leaf| scene.noise[leaf.tensor]).fold(0.0, f64::max),
+        };
+        if blamed.outputs.len() != call.outputs.len() || blamed.outputs.is_empty() {
+            return Ok(());
+        }
+        examination.own_basis = blamed.outputs.iter().any(|(.., t)| scene.private[*t].is_some());
+        in_this_pass(scene, &blamed, examination);
+        examination.resampling = resampling(&blamed);
+        examination.cap = blamed.outputs.iter().find_map(|(values, ..)| cap(values));
+        // What reads state that is not among its arguments is not called again.
+        let Some(again) = self.given_by(tracing, &blamed, &blamed.inputs)? else { return Ok(()) };
+        if !again.iter().zip(&blamed.outputs).all(|(a, (b, ..))| a.same_bits(b)) {
+            return Ok(());
+        }
+        self.by_component(tracing, scene, &blamed, examination)?;
+        self.by_place(tracing, &blamed, examination)?;
+        self.by_order(tracing, scene, &blamed, examination)
+    }
+
+    /// What the module gives on other inputs.
+    fn given_by(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        blamed: &Blamed<'_>,
+        inputs: &[Tensor],
+    ) -> Result<Option<Vec<Tensor>>, Error> {
+        if self.spent(LAST) {
+            return Ok(None);
+        }
+        self.calls.count("replays of modules");
+        match tracing.replay(blamed.position, inputs) {
+            Ok(tensors)
+                if tensors.len() == blamed.outputs.len()
+                    && tensors.iter().zip(&blamed.outputs).all(|(a, (b, ..))| a.shape() == b.shape()) =>
+            {
+                Ok(Some(tensors))
+            }
+            Ok(_) | Err(CallError::Raised(_)) => Ok(None),
+            Err(CallError::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+
+    /// Whether wrong components depend on the same components of an input of the same shape alone, and how.
+    fn by_component(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        scene: &Scene<'_>,
+        blamed: &Blamed<'_>,
+        examination: &mut Examination,
+    ) -> Result<(), Error> {
+        let (output, layouts, tensor) = &blamed.outputs[0];
+        let Some(i) = blamed.inputs.iter().position(|input| {
+            input.shape() == output.shape() && input.dtype() == output.dtype() && input.dtype().is_inexact()
+        }) else {
+            return Ok(());
+        };
+        let before = output.to_real();
+        let Some(axis) = component_axis(output, layouts.first()) else { return Ok(()) };
+        if before.shape()[axis] < 2 {
+            return Ok(());
+        }
+        let wrong = wrong_entries(scene, *tensor, output, layouts.first(), blamed.noise);
+        let real = blamed.inputs[i].to_real();
+        let scale = root_mean_square(&real);
+        let size = root_mean_square(&before);
+        if !(scale > 0.0 && size > 0.0) || wrong.is_empty() {
+            return Ok(());
+        }
+        let quiet = MARGIN * blamed.noise * size;
+        let (mut alone, mut linear, mut answers) = (true, true, false);
+        for entry in spread(&wrong, FOLLOWED) {
+            let moved = |steps: f64| {
+                let mut values = real.clone();
+                values.as_slice_memory_order_mut().expect("made here")[entry] += steps * STEP * scale;
+                let mut inputs = blamed.inputs.clone();
+                inputs[i] = Tensor::from_real(values, blamed.inputs[i].dtype());
+                inputs
+            };
+            let (Some(once), Some(twice)) = (
+                self.given_by(tracing, blamed, &moved(1.0))?,
+                self.given_by(tracing, blamed, &moved(2.0))?,
+            ) else {
+                return Ok(());
+            };
+            let (once, twice) = (once[0].to_real(), twice[0].to_real());
+            let (first, second) = (&once - &before, &twice - &once);
+            let at = |values: &ArrayD<f64>| values.as_slice_memory_order().expect("made here")[entry];
+            answers |= at(&first).abs() > quiet;
+            linear &= (at(&second) - at(&first)).abs() <= CURVED * at(&first).abs() + quiet;
+            // Other components of the same row.
+            let index = unravel(entry, before.shape());
+            for c in 0..before.shape()[axis] {
+                let mut other = index.clone();
+                other[axis] = c;
+                alone &= c == index[axis] || first[&other[..]].abs() <= quiet;
+            }
+        }
+        if answers {
+            examination.componentwise = Some(alone);
+            examination.linear = Some(linear);
+        }
+        Ok(())
+    }
+
+    /// How places along permuted axes and those of a grid depend on each other.
+    fn by_place(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        blamed: &Blamed<'_>,
+        examination: &mut Examination,
+    ) -> Result<(), Error> {
+        let (output, layouts, _) = &blamed.outputs[0];
+        let before = output.to_real();
+        let after = layouts.first();
+        // By input: positions of its axes of places, by name.
+        let axes: Vec<Vec<(String, usize)>> = blamed
+            .inputs
+            .iter()
+            .zip(&blamed.given)
+            .map(|(input, (_, layout))| {
+                let inexact = input.dtype().is_inexact();
+                layout.filter(|_| inexact).map(place_axes).unwrap_or_default()
+            })
+            .collect();
+        let named = |name: &str| after.and_then(|layout| place_axes(layout).into_iter().find(|(own, _)| own == name));
+        let mut names: Vec<String> = axes.iter().flatten().map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names.dedup();
+        let size = root_mean_square(&before);
+        let quiet = MARGIN * blamed.noise * size;
+        let with = |change: &dyn Fn(usize, &ArrayD<f64>) -> Option<ArrayD<f64>>| {
+            let mut inputs = blamed.inputs.clone();
+            for (k, input) in inputs.iter_mut().enumerate() {
+                if !axes[k].is_empty()
+                    && let Some(values) = change(k, &input.to_real())
+                {
+                    *input = Tensor::from_real(values, input.dtype());
+                }
+            }
+            inputs
+        };
+        for name in &names {
+            let at = |k: usize| axes[k].iter().find(|(own, _)| own == name).map(|(_, at)| *at);
+            let Some(length) = (0..axes.len()).find_map(|k| Some(blamed.inputs[k].shape()[at(k)?])) else { continue };
+            let own = named(name).map(|(_, at)| at).filter(|at| before.shape()[*at] == length);
+            if length < 3 {
+                continue;
+            }
+            let chosen: Vec<usize> =
+                if length <= LONGEST { (0..length).collect() } else { spread(&(0..length).collect::<Vec<_>>(), FOLLOWED) };
+            let grid = is_grid(blamed, name);
+            let (mut unread, mut local) = (Vec::new(), own.is_some());
+            for place in if grid { chosen } else { spread(&chosen, FOLLOWED) } {
+                let inputs = with(&|k, values| {
+                    let at = at(k)?;
+                    let mut values = values.clone();
+                    let step = STEP * root_mean_square(&values);
+                    // Not along the others: what is the same in all channels may be taken away by a norm.
+                    for (n, value) in values.index_axis_mut(ArrayAxis(at), place).iter_mut().enumerate() {
+                        *value += step * if n % 3 == 1 { -0.7 } else { 1.0 };
+                    }
+                    Some(values)
+                });
+                let Some(given) = self.given_by(tracing, blamed, &inputs)? else { return Ok(()) };
+                let change = given[0].to_real() - &before;
+                if change.iter().all(|v| v.abs() <= quiet) {
+                    unread.push(place);
+                }
+                if let Some(own) = own {
+                    let elsewhere = |p: usize| change.index_axis(ArrayAxis(own), p).iter().any(|v| v.abs() > quiet);
+                    local &= !(0..length).any(|p| p != place && elsewhere(p));
+                }
+            }
+            if own.is_some() {
+                examination.pointwise = Some(examination.pointwise.unwrap_or(true) && local);
+            }
+            if grid && length <= LONGEST {
+                let found = unread_among(&unread, length);
+                examination.unread = Some(examination.unread.map_or(found, |other: Unread| other.max(found)));
+            }
+        }
+        // All places alike, along all axes of places at once.
+        let grids: Vec<String> = names.iter().filter(|name| is_grid(blamed, name)).cloned().collect();
+        let inputs = with(&|k, values| {
+            let mut values = values.clone();
+            for (name, at) in &axes[k] {
+                if !grids.is_empty() && !grids.contains(name) {
+                    continue;
+                }
+                let mean = values.mean_axis(ArrayAxis(*at))?.insert_axis(ArrayAxis(*at));
+                values = mean.broadcast(values.raw_dim())?.to_owned();
+            }
+            Some(values)
+        });
+        if names.is_empty() {
+            return Ok(());
+        }
+        let Some(given) = self.given_by(tracing, blamed, &inputs)? else { return Ok(()) };
+        let given = given[0].to_real();
+        let quiet = MARGIN * blamed.noise * root_mean_square(&given);
+        for (name, at) in after.map(place_axes).unwrap_or_default() {
+            if !names.contains(&name) || (!grids.is_empty() && !grids.contains(&name)) {
+                continue;
+            }
+            let found = placement(&given, at, quiet);
+            examination.placement = Some(examination.placement.map_or(found, |other: Placement| other.max(found)));
+        }
+        Ok(())
+    }
+
+    /// Whether it would be equivariant if the components of its tensors were in another order.
+    fn by_order(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        scene: &Scene<'_>,
+        blamed: &Blamed<'_>,
+        examination: &mut Examination,
+    ) -> Result<(), Error> {
+        let element = &scene.probe.element;
+        let group = self.specification.group().clone();
+        let [(output, layouts, _)] = &blamed.outputs[..] else { return Ok(()) };
+        let rewritten = |layout: &BoundLayout| -> Vec<(Layout, String)> {
+            let own = (layout.layout().clone(), layout.layout().to_string());
+            let others = alternatives(layout.layout(), layout.shape(), &group);
+            let others = others.into_iter().filter(|other| matches!(other.change, Change::Order | Change::Flip));
+            std::iter::once(own).chain(others.map(|other| (other.layout.clone(), other.name()))).collect()
+        };
+        let given: Option<Vec<&BoundLayout>> = blamed
+            .given
+            .iter()
+            .zip(&blamed.inputs)
+            .filter(|(_, input)| input.dtype().is_inexact())
+            .map(|((_, layout), _)| *layout)
+            .collect();
+        let Some(given) = given else { return Ok(()) };
+        let before = output.to_real();
+        for layout in *layouts {
+            for (after, name) in rewritten(layout) {
+                let Some(after) = self.bound_to(&after, layout.shape(), scene.sample) else { continue };
+                // The order that the output has now, or every input's that is written alike.
+                for both in [false, true] {
+                    if !both && after.layout() == layout.layout() {
+                        continue;
+                    }
+                    let mut inputs = blamed.inputs.clone();
+                    let mut k = 0;
+                    for input in inputs.iter_mut().filter(|input| input.dtype().is_inexact()) {
+                        let own = given[k];
+                        k += 1;
+                        let rewritten = rewritten(own).into_iter().find(|(_, other)| both && same_order(other, &name));
+                        let bound = match rewritten {
+                            Some((other, _)) => self.bound_to(&other, own.shape(), scene.sample),
+                            None => Some(own.clone()),
+                        };
+                        let Some(bound) = bound else { return Ok(()) };
+                        let Some(moved) = acted(&bound, element, &input.to_real()) else { return Ok(()) };
+                        *input = Tensor::from_real(moved, input.dtype());
+                    }
+                    let Some(given) = self.given_by(tracing, blamed, &inputs)? else { continue };
+                    let error = relative_error(&after, None, element, &before, &given[0].to_real());
+                    if error.is_some_and(|error| error <= MARGIN * blamed.noise) {
+                        examination.order = Some(name);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether two layouts are written in the same unusual order.
+fn same_order(a: &str, b: &str) -> bool {
+    let marks = ["ir_mul", "yzx"];
+    let of = |text: &str| marks.map(|mark| text.contains(mark));
+    of(a) == of(b) && of(a).iter().any(|mark| *mark)
+}
+
+/// Shares of rows that are right, and whether what is wrong is the same in all of them.
+fn in_this_pass(scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examination) {
+    let element = &scene.probe.element;
+    let (output, layouts, tensor) = &blamed.outputs[0];
+    let Some(layout) = layouts.first() else { return };
+    let there = scene.there(&scene.moved)[*tensor];
+    let Some(moved) = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape()) else { return };
+    let before = output.to_real();
+    let inverse = element.inverse();
+    let Some(back) = acted(layout, &inverse, &moved.to_real()) else { return };
+    let left = layout.difference(&inverse, &back, &before);
+    let Some(axis) = component_axis(output, Some(layout)) else { return };
+    let allowed = MARGIN * blamed.noise * root_mean_square(&before);
+    let mut rows: Vec<Vec<f64>> = Vec::new();
+    for lane in left.lanes(ArrayAxis(axis)) {
+        rows.push(lane.iter().copied().collect());
+    }
+    let wrong: Vec<&Vec<f64>> = rows.iter().filter(|row| row.iter().any(|v| v.abs() > allowed)).collect();
+    examination.exact_rows = Some(1.0 - wrong.len() as f64 / rows.len().max(1) as f64);
+    if rows.len() > 2 && wrong.len() == rows.len() {
+        let same = |row: &&Vec<f64>| {
+            let apart = row.iter().zip(wrong[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            let size = wrong[0].iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+            apart <= allowed.max(CURVED * size)
+        };
+        examination.constant = Some(wrong.iter().all(same));
+    }
+}
+
+/// The axis of components: that of representations, of real and imaginary parts, or the last.
+fn component_axis(tensor: &Tensor, layout: Option<&BoundLayout>) -> Option<usize> {
+    let shape = tensor.shape();
+    if matches!(tensor.dtype(), DType::Complex64 | DType::Complex128) {
+        return Some(shape.len());
+    }
+    let known = layout.and_then(BoundLayout::component_axis).filter(|at| *at < shape.len());
+    known.or_else(|| shape.len().checked_sub(1))
+}
+
+/// Flat positions of the entries that are wrong in this pass.
+fn wrong_entries(
+    scene: &Scene<'_>,
+    tensor: usize,
+    output: &Tensor,
+    layout: Option<&BoundLayout>,
+    noise: f64,
+) -> Vec<usize> {
+    let all = || (0..output.to_real().len()).collect();
+    let Some(layout) = layout else { return all() };
+    let element = &scene.probe.element;
+    let there = scene.there(&scene.moved)[tensor];
+    let Some(moved) = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape()) else {
+        return all();
+    };
+    let before = output.to_real();
+    let inverse = element.inverse();
+    let Some(back) = acted(layout, &inverse, &moved.to_real()) else { return all() };
+    let left = layout.difference(&inverse, &back, &before);
+    let allowed = MARGIN * noise * root_mean_square(&before);
+    left.iter().enumerate().filter(|(_, v)| v.abs() > allowed).map(|(k, _)| k).collect()
+}
+
+/// Some of them, evenly.
+fn spread(all: &[usize], count: usize) -> Vec<usize> {
+    let count = count.min(all.len());
+    (0..count).map(|k| all[k * all.len() / count]).collect()
+}
+
+fn distinct(all: impl Iterator<Item = String>) -> Vec<String> {
+    all.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (at, n) in shape.iter().enumerate().rev() {
+        index[at] = flat % n;
+        flat /= n;
+    }
+    index
+}
+
+/// Axes along which there are places: those that are permuted, and those of a grid, by name.
+fn place_axes(layout: &BoundLayout) -> Vec<(String, usize)> {
+    let mut found: Vec<(String, usize)> = layout
+        .permuted_lengths()
+        .filter_map(|(name, _)| Some((name.to_owned(), layout.position_of(name)?)))
+        .collect();
+    found.extend(grid_axes(layout));
+    found
+}
+
+/// Axes of the grid, by name.
+fn grid_axes(layout: &BoundLayout) -> Vec<(String, usize)> {
+    layout.grid_sizes().map(|(name, _)| name.to_owned()).zip(layout.grid_positions()).collect()
+}
+
+/// Whether this name is that of a grid's axis.
+fn is_grid(blamed: &Blamed<'_>, name: &str) -> bool {
+    let layouts = blamed.given.iter().filter_map(|(_, layout)| *layout);
+    layouts.into_iter().any(|layout| {
+        layout.layout().axes().iter().flat_map(Axis::parts).any(|axis| matches!(axis, Axis::Grid(own) if own == name))
+    })
+}
+
+/// Where a tensor differs along an axis.
+fn placement(values: &ArrayD<f64>, at: usize, quiet: f64) -> Placement {
+    let n = values.shape()[at];
+    let differs = |p: usize| {
+        let (a, b) = (values.index_axis(ArrayAxis(at), p), values.index_axis(ArrayAxis(at), p + 1));
+        a.iter().zip(b.iter()).any(|(a, b)| (a - b).abs() > quiet)
+    };
+    let steps = (0..n.saturating_sub(1)).filter(|p| differs(*p)).count();
+    if steps == 0 {
+        Placement::Uniform
+    } else if steps + 1 < n {
+        Placement::Border
+    } else {
+        Placement::Everywhere
+    }
+}
+
+/// Which places are not read.
+fn unread_among(unread: &[usize], length: usize) -> Unread {
+    let inside = |place: &usize| {
+        // Not part of a run that reaches an end.
+        !(0..=*place).all(|p| unread.contains(&p)) && !(*place..length).all(|p| unread.contains(&p))
+    };
+    if unread.is_empty() {
+        Unread::Nothing
+    } else if unread.iter().any(inside) {
+        Unread::Between
+    } else {
+        Unread::Border
+    }
+}
+
+/// Places that go out for one that comes in, where the two differ.
+fn resampling(blamed: &Blamed<'_>) -> Option<f64> {
+    let (output, ..) = &blamed.outputs[0];
+    blamed.inputs.iter().zip(&blamed.given).find_map(|(input, (_, layout))| {
+        let grid = grid_axes(layout.as_ref()?);
+        let (a, b) = (input.shape(), output.shape());
+        let same = a.len() == b.len() && (0..a.len()).all(|at| a[at] == b[at] || grid.iter().any(|(_, g)| *g == at));
+        let (_, at) = grid.into_iter().find(|(_, at)| same && a[*at] != b[*at])?;
+        Some(b[at] as f64 / a[at] as f64)
+    })
+}
+
+/// The number at which a square pattern of neighbours is cut: rows that have just as many entries, which are not in turn
+/// those of columns.
+fn cap(values: &Tensor) -> Option<usize> {
+    let shape = values.shape();
+    if shape.len() < 2 || shape[0] != shape[1] || shape[0] < 4 {
+        return None;
+    }
+    let n = shape[0];
+    let values = values.to_real();
+    let filled = |i: usize, j: usize| {
+        values.index_axis(ArrayAxis(0), i).index_axis(ArrayAxis(0), j).iter().any(|v| *v != 0.0)
+    };
+    let along = |rows: bool| {
+        let count = |i: usize| (0..n).filter(|j| if rows { filled(i, *j) } else { filled(*j, i) }).count();
+        (0..n).map(count).collect::<Vec<_>>()
+    };
+    let one_sided = (0..n).any(|i| (0..i).any(|j| filled(i, j) != filled(j, i)));
+    let cut = |counts: &[usize]| {
+        let most = *counts.iter().max()?;
+        let reach = counts.iter().filter(|count| **count == most).count();
+        (most + 1 < n && 2 * reach >= n.min(6)).then_some(most)
+    };
+    if !one_sided {
+        return None;
+    }
+    let (rows, columns) = (along(true), along(false));
+    let spread = |counts: &[usize]| counts.iter().max() .zip(counts.iter().min()).map_or(0, |(a, b)| a - b);
+    if spread(&rows) < spread(&columns) { cut(&rows) } else { cut(&columns) }
+}

@@ -1,0 +1,191 @@
+//! What a model was asked beyond the plan, because evidence asked for it: other declarations, smaller groups, the other
+//! mode, and the modules that are blamed, one by one. Diagnosis reads it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::figure;
+use super::rows::kinds;
+
+/// All that was asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inquiries {
+    /// Other declarations under which an output that breaks holds.
+    pub alternatives: Vec<Alternative>,
+    /// How many other declarations were tried.
+    pub tried: usize,
+    /// Smaller groups, by output that breaks.
+    pub subgroups: Vec<Subgroup>,
+    /// The other of train and eval mode, by output that breaks.
+    pub other_mode: Vec<OtherMode>,
+    /// Samples by output that breaks, where some hold.
+    pub sizes: Vec<SizeRow>,
+    /// Why some were not asked.
+    pub left_out: Option<String>,
+}
+
+kinds! {
+    /// What another declaration changes.
+    Change {
+        /// `vector` for `pseudovector`, `scalar` for `pseudoscalar`, an irrep for that of the other parity.
+        Parity = "the other parity",
+        /// `point` for `vector`, or the reverse.
+        Affine = "moved by translations, or not",
+        /// `covector` for `vector`, or the reverse.
+        Dual = "the dual",
+        /// The action of the inverse.
+        Inverse = "the inverse",
+        /// Another power of a scale, another charge.
+        Weight = "another weight",
+        /// The same components in another order.
+        Order = "another order of components",
+        /// A component of the opposite sign: an axis that points the other way.
+        Flip = "an axis that points the other way",
+        /// Another representation in place of the user's own.
+        Representation = "another representation",
+        /// An input that was left alone is transformed.
+        Moved = "transformed at all",
+    }
+}
+
+/// A declaration that would pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// The outputs that hold by it.
+    pub outputs: Vec<String>,
+    /// Whether it is an input's, rather than that output's own.
+    pub input: bool,
+    /// Of which tensor.
+    pub name: String,
+    /// Its layout as declared.
+    pub declared: String,
+    /// The layout by which it holds; in words where the language has none.
+    pub holds_as: String,
+    /// What is changed.
+    pub change: Change,
+    /// Largest relative error as declared, over the same pairs.
+    #[serde(with = "figure")]
+    pub before: f64,
+    /// And by this declaration.
+    #[serde(with = "figure")]
+    pub after: f64,
+    /// (sample, element) pairs.
+    pub pairs: usize,
+}
+
+/// Whether an output holds under a smaller group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Subgroup {
+    /// The output.
+    pub output: String,
+    /// The group.
+    pub group: String,
+    /// Pairs.
+    pub pairs: usize,
+    /// Largest relative error.
+    #[serde(with = "figure")]
+    pub error: f64,
+    /// Whether rounding explains it.
+    pub holds: bool,
+}
+
+/// How an output does in the other mode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OtherMode {
+    /// The output.
+    pub output: String,
+    /// `train` or `eval`.
+    pub mode: String,
+    /// Pairs.
+    pub pairs: usize,
+    /// Largest relative error.
+    #[serde(with = "figure")]
+    pub error: f64,
+    /// Whether rounding explains it.
+    pub holds: bool,
+}
+
+/// Samples of one size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SizeRow {
+    /// The output.
+    pub output: String,
+    /// Lengths of the axes that the group permutes or shifts.
+    pub sizes: BTreeMap<String, usize>,
+    /// Pairs.
+    pub pairs: usize,
+    /// How many of them violate.
+    pub exceeding: usize,
+}
+
+kinds! {
+    /// Where the outputs of a module differ whose inputs are alike at all places.
+    Placement {
+        /// Nowhere.
+        Uniform = "nowhere",
+        /// At some places, towards an end.
+        Border = "towards the border",
+        /// From each place to the next.
+        Everywhere = "from place to place",
+    }
+}
+
+kinds! {
+    /// Places of a module's input that it does not read.
+    Unread {
+        /// None.
+        Nothing = "none",
+        /// At an end.
+        Border = "at the border",
+        /// Between others.
+        Between = "between others",
+    }
+}
+
+/// A module that is blamed, looked at by itself on the activations of one sample.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Examination {
+    /// The module.
+    pub location: String,
+    /// Which call.
+    pub call: usize,
+    /// Classes of the modules in it.
+    pub classes: Vec<String>,
+    /// Operations of the framework in it and in them.
+    pub operations: Vec<String>,
+    /// Whether its wrong components depend on the same components of its input alone, within their rows.
+    pub componentwise: Option<bool>,
+    /// Whether they do so linearly, apart from an offset.
+    pub linear: Option<bool>,
+    /// Whether each place of its output depends on the same place of its inputs alone.
+    pub pointwise: Option<bool>,
+    /// Where its outputs differ when its inputs are alike at all places.
+    pub placement: Option<Placement>,
+    /// Places of its input that it does not read.
+    pub unread: Option<Unread>,
+    /// Places along a grid's axis that go out for one that comes in.
+    #[serde(with = "figure::optional")]
+    pub resampling: Option<f64>,
+    /// Share of its output's rows that are right under the element at which it was blamed.
+    #[serde(with = "figure::optional")]
+    pub exact_rows: Option<f64>,
+    /// Whether what it adds that does not turn is the same in all rows.
+    pub constant: Option<bool>,
+    /// The layouts by which it would be equivariant, where only the order of components differs.
+    pub order: Option<String>,
+    /// Whether its output transforms linearly in a basis of its own.
+    pub own_basis: bool,
+    /// The number at which a list of neighbours is cut.
+    pub cap: Option<usize>,
+}
+
+impl Examination {
+    /// Whether some operation has this name, or begins with it.
+    pub fn performs(&self, name: &str) -> bool {
+        self.operations.iter().any(|operation| operation.starts_with(name))
+    }
+}
