@@ -10,6 +10,7 @@ mod mode;
 mod nan_gradient;
 mod nearest_images;
 mod numerical_precision;
+mod page;
 mod parity;
 mod permutation;
 mod random_law;
@@ -27,6 +28,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use mode::Mode;
+pub use page::{Library, Page, page};
 pub(crate) use wrong_backward::is_wrong_derivative;
 
 use crate::audit::MARGIN;

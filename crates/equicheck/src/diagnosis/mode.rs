@@ -24,6 +24,13 @@ macro_rules! modes {
                     $(Mode::$member => $id,)*
                 }
             }
+
+            /// Its page as it is written: a mode without one does not compile.
+            pub(super) fn source(self) -> &'static str {
+                match self {
+                    $(Mode::$member => include_str!(concat!("pages/", $id, ".md")),)*
+                }
+            }
         }
     };
 }

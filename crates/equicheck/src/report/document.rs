@@ -3,9 +3,14 @@
 //! Text and Markdown render the same [`Document`], so they cannot come to differ in what they say. Strings from users
 //! and models are carried verbatim; making them harmless is each renderer's duty, done in one place for all of them.
 
+mod comparison;
+mod explanation;
 mod gradients;
 mod layers;
 mod rows;
+
+pub(super) use comparison::comparison;
+pub(super) use explanation::{explanation, modes};
 
 use std::fmt::Write as _;
 
@@ -82,7 +87,13 @@ pub(super) enum Block {
     /// A numbered entry with labelled particulars.
     Numbered(usize, Inline, Vec<(&'static str, Inline)>),
     Table(Table),
+    /// Prose on its own.
+    Paragraph(Inline),
+    /// Lines that stay as they are.
+    Code(Vec<String>),
     Verdict(Verdict),
+    /// What a comparison comes to.
+    Result(&'static str),
 }
 
 /// A report, in order.

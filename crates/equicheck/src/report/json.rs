@@ -1,12 +1,21 @@
 //! JSON: the record itself.
 
-use super::{FORMAT_VERSION, Report};
+use super::{Comparison, FORMAT_VERSION, Report};
 
 /// Pretty-printed JSON with a final newline. Timings are written only if the record holds them; without them equal
 /// plans give equal bytes.
 pub fn to_json(report: &Report) -> String {
-    let mut text = serde_json::to_string_pretty(report)
-        .unwrap_or_else(|error| unreachable!("a report has string keys and plain values: {error}"));
+    pretty(report)
+}
+
+/// A comparison of two audits in the same way.
+pub fn comparison_to_json(of: &Comparison) -> String {
+    pretty(of)
+}
+
+fn pretty(record: &impl serde::Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(record)
+        .unwrap_or_else(|error| unreachable!("a record has string keys and plain values: {error}"));
     text.push('\n');
     text
 }

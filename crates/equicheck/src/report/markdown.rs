@@ -1,14 +1,23 @@
 //! GitHub-flavoured Markdown, for pull requests and notebooks: the content and order of the text report.
 
-use super::Report;
-use super::document::{Align, Block, Inline, Span, Table, document, visible};
+use super::document::{Align, Block, Document, Inline, Span, Table, comparison, document, visible};
+use super::{Comparison, Report};
 
 /// The report as GitHub-flavoured Markdown with a final newline. Strings from users cannot form markup or HTML.
 pub fn to_markdown(report: &Report) -> String {
+    rendered(document(report))
+}
+
+/// A comparison of two audits in the same way.
+pub fn comparison_to_markdown(of: &Comparison) -> String {
+    rendered(comparison(of))
+}
+
+fn rendered(document: Document) -> String {
     let mut out = String::new();
     // Lists, tables and headings are set apart by blank lines; entries of one list are not.
     let mut in_list = false;
-    for block in document(report) {
+    for block in document {
         let entry =
             matches!(block, Block::Field(..) | Block::Item(..) | Block::Bullet(..) | Block::Numbered(..));
         let continues = entry && in_list;
@@ -36,6 +45,9 @@ pub fn to_markdown(report: &Report) -> String {
                 }
             }
             Block::Table(rows) => table(&mut out, &rows),
+            Block::Paragraph(prose) => line(&mut out, &start(&inline(&prose, false))),
+            Block::Code(lines) => line(&mut out, &format!("```\n{}\n```", lines.join("\n"))),
+            Block::Result(result) => line(&mut out, &format!("## RESULT: {result}")),
             Block::Verdict(verdict) => line(&mut out, &format!("## OVERALL VERDICT: {verdict}")),
         }
     }

@@ -4,6 +4,7 @@
 //! of its own. The JSON form is this structure itself, versioned by [`FORMAT_VERSION`].
 
 mod by_name;
+mod compare;
 mod document;
 mod exit;
 pub(crate) mod figure;
@@ -26,17 +27,21 @@ use crate::symmetry::Element;
 
 pub use crate::audit::Evidence;
 pub use crate::diagnosis::{Finding, Mode, Severity};
+pub use compare::{
+    Change, Comparison, Figures, FindingChanges, GradientChange, LayerChange, Matched, OutputChange, Trend,
+    compare,
+};
 pub use exit::ExitStatus;
 pub use gradients::{GradientCheck, GradientRow};
 pub use inquiries::{Alternative, Change, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup, Unread};
-pub use json::{from_json, to_json};
+pub use json::{comparison_to_json, from_json, to_json};
 pub use layers::{
     Break, BreakKind, Confidence, HiddenTensor, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict,
     Layers, Origin, Under,
 };
-pub use markdown::to_markdown;
+pub use markdown::{comparison_to_markdown, to_markdown};
 pub use rows::{CompositionKind, CompositionRow, Outcome, Rows, StressKind, StressRow};
-pub use text::to_text;
+pub use text::{comparison_to_text, modes_to_text, page_to_text, to_text};
 
 /// Version of the serialised form; it grows when a reader of the previous one could be misled.
 pub const FORMAT_VERSION: u32 = 1;

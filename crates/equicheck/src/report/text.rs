@@ -1,7 +1,10 @@
 //! Plain text, for terminals and logs: the headings of the audit report to the letter.
 
-use super::Report;
-use super::document::{Align, Block, Inline, Span, Table, document, visible};
+use super::document::{
+    Align, Block, Document, Inline, Span, Table, comparison, document, explanation, modes, visible,
+};
+use super::{Comparison, Report};
+use crate::diagnosis::{Library, Page};
 
 /// Prose is wrapped and the last column of a table is folded to stay within this many columns.
 const WIDTH: usize = 110;
@@ -11,8 +14,33 @@ const NARROWEST: usize = 24;
 
 /// The report as plain text with a final newline. Strings from users are shown with control characters escaped.
 pub fn to_text(report: &Report) -> String {
+    rendered(document(report))
+}
+
+/// A comparison of two audits in the same way.
+pub fn comparison_to_text(of: &Comparison) -> String {
+    rendered(comparison(of))
+}
+
+/// All failure modes as a list: `id: what it is`.
+pub fn modes_to_text() -> String {
+    rendered(modes())
+}
+
+/// The page of a failure mode; with a library, its fix there alone, or the general one where none is written.
+pub fn page_to_text(page: &Page, library: Option<Library>) -> String {
+    rendered(explanation(page, library))
+}
+
+fn rendered(document: Document) -> String {
     let mut out = String::new();
-    for block in document(report) {
+    // What follows a heading is not set apart from it.
+    let mut headed = true;
+    for block in document {
+        if matches!(block, Block::Paragraph(_) | Block::Code(_)) && !headed {
+            out.push('\n');
+        }
+        headed = matches!(block, Block::Title(_) | Block::Section(_) | Block::Heading(_));
         match block {
             Block::Title(title) => underlined(&mut out, title, '='),
             Block::Section(heading) => {
@@ -38,9 +66,17 @@ pub fn to_text(report: &Report) -> String {
                 }
             }
             Block::Table(rows) => table(&mut out, &rows),
+            Block::Paragraph(prose) => paragraph(&mut out, "", 0, &words(&prose), ""),
+            Block::Code(lines) => {
+                lines.iter().for_each(|code| line(&mut out, &format!("    {}", visible(code))))
+            }
             Block::Verdict(verdict) => {
                 out.push('\n');
                 line(&mut out, &format!("OVERALL VERDICT: {verdict}"));
+            }
+            Block::Result(result) => {
+                out.push('\n');
+                line(&mut out, &format!("RESULT: {result}"));
             }
         }
     }
