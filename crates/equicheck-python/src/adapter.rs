@@ -7,8 +7,8 @@ use std::rc::Rc;
 use equicheck::Error;
 use equicheck::model::{
     Action, Call, CallError, Differentiation, Draw, Drawn, Gradient, Model, ModelInfo, ModuleCall, Output,
-    Patch, Performed, Pullback, PullbackError, Returned, Samples, StateKind, StateTensor, Tensor, Trace, TracedLeaf,
-    TracedTensor, Tracing, Unavailable,
+    Patch, Performed, Pullback, PullbackError, Returned, Samples, StateKind, StateTensor, Tensor, Trace,
+    TracedLeaf, TracedTensor, Tracing, Unavailable,
 };
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;

@@ -12,8 +12,9 @@ use crate::diagnosis;
 use crate::report::figure;
 use crate::report::{
     Bound, Classification, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, GradientRow,
-    Inquiries, InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report,
-    Rows, Shard, Stop, StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Inquiries, InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability,
+    Report, Rows, Shard, Stop, StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
+    WorstCase,
 };
 use crate::symmetry::Group;
 

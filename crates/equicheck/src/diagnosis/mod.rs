@@ -33,8 +33,8 @@ pub(crate) use wrong_backward::is_wrong_derivative;
 
 use crate::audit::MARGIN;
 use crate::report::{
-    Break, Classification, CompositionRow, Confidence, FactorRow, GradientRow, Inquiries, Layers, Levels, Outcome, OutputResult,
-    StressKind, StressRow, Verdict,
+    Break, Classification, CompositionRow, Confidence, FactorRow, GradientRow, Inquiries, Layers, Levels,
+    Outcome, OutputResult, StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 

@@ -29,7 +29,7 @@ pub struct Inquiries {
 
 kinds! {
     /// What another declaration changes.
-    Change {
+    Variation {
         /// `vector` for `pseudovector`, `scalar` for `pseudoscalar`, an irrep for that of the other parity.
         Parity = "the other parity",
         /// `point` for `vector`, or the reverse.
@@ -65,7 +65,7 @@ pub struct Alternative {
     /// The layout by which it holds; in words where the language has none.
     pub holds_as: String,
     /// What is changed.
-    pub change: Change,
+    pub change: Variation,
     /// Largest relative error as declared, over the same pairs.
     #[serde(with = "figure")]
     pub before: f64,

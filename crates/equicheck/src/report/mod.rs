@@ -33,7 +33,9 @@ pub use compare::{
 };
 pub use exit::ExitStatus;
 pub use gradients::{GradientCheck, GradientRow};
-pub use inquiries::{Alternative, Change, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup, Unread};
+pub use inquiries::{
+    Alternative, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup, Unread, Variation,
+};
 pub use json::{comparison_to_json, from_json, to_json};
 pub use layers::{
     Break, BreakKind, Confidence, HiddenTensor, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict,

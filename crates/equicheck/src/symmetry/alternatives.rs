@@ -8,7 +8,7 @@ use super::irreps::{Arrangement, Irrep, Irreps, Parity};
 use super::representation::{DirectSum, Representation, Summand};
 use super::tensors::Voigt;
 use super::{Axis, Layout};
-use crate::report::Change;
+use crate::report::Variation;
 
 /// Largest power of a scale and largest charge.
 const POWER: i32 = 3;
@@ -19,7 +19,7 @@ const LONGEST: usize = 3;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Other {
     pub(crate) layout: Layout,
-    pub(crate) change: Change,
+    pub(crate) change: Variation,
     /// How it is called, where the language has no word for it.
     pub(crate) words: Option<String>,
 }
@@ -37,7 +37,7 @@ impl Other {
 /// Layouts of the same shape in which one thing is changed, for a tensor of this shape.
 pub(crate) fn alternatives(layout: &Layout, shape: &[usize], group: &Group) -> Vec<Other> {
     let mut found: Vec<Other> = Vec::new();
-    let mut add = |layout: Layout, change: Change, words: Option<String>| {
+    let mut add = |layout: Layout, change: Variation, words: Option<String>| {
         if !found.iter().any(|other| other.layout == layout && other.words == words) {
             found.push(Other { layout, change, words });
         }
@@ -64,7 +64,7 @@ pub(crate) fn alternatives(layout: &Layout, shape: &[usize], group: &Group) -> V
         if let [Summand { multiplicity: 1, representation: Representation::User(_) }] = &sum.0[..] {
             let length = shape.len().checked_sub(axes.len() - at).map(|at| shape[at]);
             for axis in standard(length.unwrap_or(0), group) {
-                add(with(at, axis), Change::Representation, None);
+                add(with(at, axis), Variation::Representation, None);
             }
         }
     }
@@ -100,7 +100,7 @@ pub(crate) fn transformed(layout: Option<&Layout>, shape: &[usize], group: &Grou
         for at in (0..shape.len()).rev().filter(|at| shape[*at] == n && axes.get(*at).is_some_and(free)) {
             let mut axes = axes.clone();
             axes[at] = Axis::of(representation.clone());
-            found.push(Other { layout: Layout::of(axes), change: Change::Moved, words: None });
+            found.push(Other { layout: Layout::of(axes), change: Variation::Moved, words: None });
         }
     }
     found
@@ -138,45 +138,48 @@ fn standard(length: usize, group: &Group) -> Vec<Axis> {
 }
 
 /// A scalar, or another power or charge.
-fn weights(from: &Representation, group: &Group) -> Vec<(Representation, Change)> {
+fn weights(from: &Representation, group: &Group) -> Vec<(Representation, Variation)> {
     let mut found = Vec::new();
     if group.has_improper() && group.dimension().is_some() {
-        found.push((Representation::Pseudoscalar, Change::Parity));
+        found.push((Representation::Pseudoscalar, Variation::Parity));
     }
     for factor in group.factors() {
         let powers = (-POWER..=POWER).filter(|k| *k != 0);
         match factor {
-            Factor::Scale => found.extend(powers.map(|k| (Representation::Scale(k), Change::Weight))),
-            Factor::Phase => found.extend(powers.map(|k| (Representation::Charge(k), Change::Weight))),
+            Factor::Scale => found.extend(powers.map(|k| (Representation::Scale(k), Variation::Weight))),
+            Factor::Phase => found.extend(powers.map(|k| (Representation::Charge(k), Variation::Weight))),
             _ => {}
         }
     }
-    found.push((Representation::Scalar, Change::Weight));
+    found.push((Representation::Scalar, Variation::Weight));
     found.retain(|(representation, _)| representation != from);
     found
 }
 
-fn others(from: &Representation, group: &Group) -> Vec<(Representation, Change, Option<String>)> {
-    let mut found: Vec<(Representation, Change, Option<String>)> = Vec::new();
+fn others(from: &Representation, group: &Group) -> Vec<(Representation, Variation, Option<String>)> {
+    let mut found: Vec<(Representation, Variation, Option<String>)> = Vec::new();
     let improper = group.has_improper();
     match from {
-        Representation::Vector | Representation::Pseudovector | Representation::Covector | Representation::Point => {
+        Representation::Vector
+        | Representation::Pseudovector
+        | Representation::Covector
+        | Representation::Point => {
             if *from != Representation::Vector {
                 let change = match from {
-                    Representation::Point => Change::Affine,
-                    Representation::Covector => Change::Dual,
-                    _ => Change::Parity,
+                    Representation::Point => Variation::Affine,
+                    Representation::Covector => Variation::Dual,
+                    _ => Variation::Parity,
                 };
                 found.push((Representation::Vector, change, None));
             } else {
                 if moves_points(group) {
-                    found.push((Representation::Point, Change::Affine, None));
+                    found.push((Representation::Point, Variation::Affine, None));
                 }
                 if improper {
-                    found.push((Representation::Pseudovector, Change::Parity, None));
+                    found.push((Representation::Pseudovector, Variation::Parity, None));
                 }
                 if !group.is_orthogonal() {
-                    found.push((Representation::Covector, Change::Dual, None));
+                    found.push((Representation::Covector, Variation::Dual, None));
                 }
             }
             if *from != Representation::Point
@@ -187,7 +190,7 @@ fn others(from: &Representation, group: &Group) -> Vec<(Representation, Change, 
         }
         Representation::Pseudoscalar | Representation::Scale(_) | Representation::Charge(_) => {
             found.extend(weights(from, group).into_iter().map(|(r, change)| {
-                let change = if *from == Representation::Pseudoscalar { Change::Parity } else { change };
+                let change = if *from == Representation::Pseudoscalar { Variation::Parity } else { change };
                 (r, change, None)
             }));
         }
@@ -196,20 +199,24 @@ fn others(from: &Representation, group: &Group) -> Vec<(Representation, Change, 
         }
         Representation::Voigt(kind) => {
             let other = if *kind == Voigt::Stress { Voigt::Strain } else { Voigt::Stress };
-            found.push((Representation::Voigt(other), Change::Representation, None));
+            found.push((Representation::Voigt(other), Variation::Representation, None));
             found.extend(orders_of_voigt(from));
         }
         Representation::Irreps(irreps) => {
             for block in 0..irreps.blocks().len() {
                 let flipped = parities(irreps, |k| k == block);
-                found.extend(flipped.filter(|_| improper).map(|r| (r, Change::Parity, None)));
+                found.extend(flipped.filter(|_| improper).map(|r| (r, Variation::Parity, None)));
             }
             let own = irreps.arrangement();
-            for (copies_last, polar_z) in [(!own.copies_last, own.polar_z), (own.copies_last, !own.polar_z), (!own.copies_last, !own.polar_z)] {
+            for (copies_last, polar_z) in [
+                (!own.copies_last, own.polar_z),
+                (own.copies_last, !own.polar_z),
+                (!own.copies_last, !own.polar_z),
+            ] {
                 let arrangement = Arrangement { copies_last, polar_z };
                 if arrangement != own {
                     let other = Representation::Irreps(irreps.clone().arranged(arrangement));
-                    found.push((other, Change::Order, None));
+                    found.push((other, Variation::Order, None));
                 }
             }
         }
@@ -232,7 +239,7 @@ fn parities(irreps: &Irreps, which: impl Fn(usize) -> bool) -> Option<Representa
 }
 
 /// All blocks of irreps with the other parity.
-fn whole(sum: &DirectSum) -> Vec<(DirectSum, Change)> {
+fn whole(sum: &DirectSum) -> Vec<(DirectSum, Variation)> {
     let flipped = |summand: &Summand| {
         let representation = match &summand.representation {
             Representation::Irreps(irreps) => parities(irreps, |_| true)?,
@@ -245,11 +252,11 @@ fn whole(sum: &DirectSum) -> Vec<(DirectSum, Change)> {
         Some(Summand { representation, ..summand.clone() })
     };
     let all: Option<Vec<Summand>> = sum.0.iter().map(flipped).collect();
-    all.map(|all| (DirectSum(all), Change::Parity)).into_iter().collect()
+    all.map(|all| (DirectSum(all), Variation::Parity)).into_iter().collect()
 }
 
 /// Components of vectors in another order, or with an axis that points the other way.
-fn arranged(from: &Representation, n: usize) -> Vec<(Representation, Change, Option<String>)> {
+fn arranged(from: &Representation, n: usize) -> Vec<(Representation, Variation, Option<String>)> {
     let letters = ["x", "y", "z"];
     let mut found = Vec::new();
     for order in orders(n).into_iter().filter(|order| !order.is_sorted()) {
@@ -257,7 +264,7 @@ fn arranged(from: &Representation, n: usize) -> Vec<(Representation, Change, Opt
         let words = format!("{from} with components {}", words.join(", "));
         // Component i of what is stored is component order[i] of the vector.
         let basis = Array2::from_shape_fn((n, n), |(i, j)| if order[j] == i { 1.0 } else { 0.0 });
-        found.extend(in_basis(from, basis, Change::Order, words));
+        found.extend(in_basis(from, basis, Variation::Order, words));
     }
     for turned in 0..n {
         let basis = Array2::from_shape_fn((n, n), |(i, j)| match (i == j, i == turned) {
@@ -266,13 +273,13 @@ fn arranged(from: &Representation, n: usize) -> Vec<(Representation, Change, Opt
             _ => 0.0,
         });
         let words = format!("{from} with {} pointing the other way", letters[turned]);
-        found.extend(in_basis(from, basis, Change::Flip, words));
+        found.extend(in_basis(from, basis, Variation::Flip, words));
     }
     found
 }
 
 /// Shears in another order, behind the diagonal or before it.
-fn orders_of_voigt(from: &Representation) -> Vec<(Representation, Change, Option<String>)> {
+fn orders_of_voigt(from: &Representation) -> Vec<(Representation, Variation, Option<String>)> {
     let names = ["xx", "yy", "zz", "yz", "xz", "xy"];
     let mut found = Vec::new();
     let mut add = |order: [usize; 6]| {
@@ -282,7 +289,7 @@ fn orders_of_voigt(from: &Representation) -> Vec<(Representation, Change, Option
         let words: Vec<&str> = order.iter().map(|k| names[*k]).collect();
         let words = format!("{from} with components {}", words.join(", "));
         let basis = Array2::from_shape_fn((6, 6), |(i, j)| if order[j] == i { 1.0 } else { 0.0 });
-        found.extend(in_basis(from, basis, Change::Order, words));
+        found.extend(in_basis(from, basis, Variation::Order, words));
     };
     for shears in orders(3) {
         add([0, 1, 2, 3 + shears[0], 3 + shears[1], 3 + shears[2]]);
@@ -296,9 +303,9 @@ fn orders_of_voigt(from: &Representation) -> Vec<(Representation, Change, Option
 fn in_basis(
     from: &Representation,
     basis: Array2<f64>,
-    change: Change,
+    change: Variation,
     words: String,
-) -> Option<(Representation, Change, Option<String>)> {
+) -> Option<(Representation, Variation, Option<String>)> {
     let basis = InBasis::new(&[(from.clone(), basis)])?;
     Some((Representation::InBasis(basis), change, Some(words)))
 }

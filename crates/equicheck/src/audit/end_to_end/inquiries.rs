@@ -9,7 +9,7 @@ use ndarray::Array2;
 
 use crate::Error;
 use crate::model::{Model, Tensor};
-use crate::report::{Alternative, Change, FactorRow, Inquiries, OtherMode, SizeRow, Subgroup};
+use crate::report::{Alternative, FactorRow, Inquiries, OtherMode, SizeRow, Subgroup, Variation};
 use crate::symmetry::{BoundLayout, Element, Factor, Layout, Other, alternatives, transformed};
 
 use super::super::calls::{Evaluation, Value};
@@ -69,7 +69,8 @@ impl EndToEnd<'_> {
         if inquiry.broken.is_empty() || self.specification.custom_action().is_some() {
             return Ok(inquiry.found);
         }
-        inquiry.wide = matches!(double, DoubleModel::Copy(_)) && inquiry.broken.iter().all(|o| judged[*o].wide);
+        inquiry.wide =
+            matches!(double, DoubleModel::Copy(_)) && inquiry.broken.iter().all(|o| judged[*o].wide);
         let model: &mut dyn Model = match double {
             DoubleModel::Copy(copy) if inquiry.wide => copy.as_mut(),
             _ => model,
@@ -101,8 +102,7 @@ impl EndToEnd<'_> {
             return Ok(None);
         }
         inquiry.left -= 1;
-        let given: Evaluation =
-            self.calls.evaluate_at("diagnosis", model, sample, Some(element), inputs)?;
+        let given: Evaluation = self.calls.evaluate_at("diagnosis", model, sample, Some(element), inputs)?;
         Ok(given.ok())
     }
 
@@ -117,8 +117,7 @@ impl EndToEnd<'_> {
             !record.interpolated && record.fingerprint.is_some() && record.failure.iter().all(Option::is_none)
         };
         let judged = inquiry.judged;
-        let violates =
-            |record: &Record, o: usize| judged[o].error(record, o) > judged[o].allowance;
+        let violates = |record: &Record, o: usize| judged[o].error(record, o) > judged[o].allowance;
         let mut chosen: Vec<&Record> = Vec::new();
         for &o in &inquiry.broken {
             let mut worst: Vec<&Record> =
@@ -131,9 +130,8 @@ impl EndToEnd<'_> {
                 worst.into_iter().partition(|record| seen.insert((record.part, record.sample)));
             chosen.extend(first.into_iter().chain(rest).take(VIOLATING));
         }
-        let holds = |record: &&Record| {
-            record.kind == HAAR && !inquiry.broken.iter().any(|o| violates(record, *o))
-        };
+        let holds =
+            |record: &&Record| record.kind == HAAR && !inquiry.broken.iter().any(|o| violates(record, *o));
         chosen.extend(evidence.records.iter().filter(usable).filter(holds).take(OTHERS));
         let mut places = BTreeSet::new();
         chosen.retain(|record| places.insert(record.place));
@@ -141,7 +139,9 @@ impl EndToEnd<'_> {
         for record in chosen {
             let element = self.element_of(record);
             let inputs = self.transformed(record.sample, &element, inquiry.wide)?;
-            let Some(values) = self.asked(model, (record.sample, &element), &inputs, inquiry)? else { continue };
+            let Some(values) = self.asked(model, (record.sample, &element), &inputs, inquiry)? else {
+                continue;
+            };
             let violates = (0..judged.len()).map(|o| violates(record, o)).collect();
             witnesses.push(Witness { sample: record.sample, element, values, violates });
         }
@@ -197,13 +197,13 @@ impl EndToEnd<'_> {
             // Without the group's own order the inverse is told apart from a representation.
             let inverse = Other {
                 layout: declared.clone(),
-                change: Change::Inverse,
+                change: Variation::Inverse,
                 words: Some(format!("`{declared}` of the inverse")),
             };
             candidates.push(inverse);
             for other in candidates {
                 inquiry.found.tried += 1;
-                let inverse = other.change == Change::Inverse;
+                let inverse = other.change == Variation::Inverse;
                 let layout = (!inverse).then_some(&other.layout);
                 let Some(after) = self.error_by(witnesses, o, wide, layout, inverse) else { continue };
                 if after <= allowed {
@@ -351,7 +351,9 @@ impl EndToEnd<'_> {
                         let Some(element) = self.element_within(&within, sample, &mut draws) else {
                             break;
                         };
-                        let Some(error) = self.error_at(model, (sample, &element), o, inquiry)? else { break };
+                        let Some(error) = self.error_at(model, (sample, &element), o, inquiry)? else {
+                            break;
+                        };
                         (worst, pairs) = (worst.max(error), pairs + 1);
                         if error > inquiry.judged[o].allowance {
                             break;
@@ -411,8 +413,12 @@ impl EndToEnd<'_> {
             let identity = Element::default();
             let plain = self.inputs(sample, inquiry.wide);
             let moved = self.transformed(sample, element, inquiry.wide)?;
-            let Some(before) = self.asked(other.as_mut(), (sample, &identity), &plain, inquiry)? else { return Ok(()) };
-            let Some(after) = self.asked(other.as_mut(), (sample, element), &moved, inquiry)? else { return Ok(()) };
+            let Some(before) = self.asked(other.as_mut(), (sample, &identity), &plain, inquiry)? else {
+                return Ok(());
+            };
+            let Some(after) = self.asked(other.as_mut(), (sample, element), &moved, inquiry)? else {
+                return Ok(());
+            };
             for &o in broken.iter().filter(|o| witness.violates[**o]) {
                 let layout = &self.cases[sample].outputs[o];
                 let error = relative_error(layout, None, element, &before[o].values, &after[o].values);
@@ -467,12 +473,7 @@ impl EndToEnd<'_> {
     }
 
     /// One of its elements; `None` where the sample's grid has none.
-    fn element_within(
-        &self,
-        within: &Within,
-        sample: usize,
-        draws: &mut Draws,
-    ) -> Option<Element> {
+    fn element_within(&self, within: &Within, sample: usize, draws: &mut Draws) -> Option<Element> {
         let space = &self.cases[sample].space;
         let identity = space.identity();
         let n = space.dimension;
@@ -599,8 +600,9 @@ fn right_angles(n: usize, draws: &mut Draws) -> Array2<f64> {
 
 /// Lengths of the inputs' grid axes.
 fn grid_sizes(layouts: &[Option<BoundLayout>]) -> Vec<(String, usize)> {
-    let sizes = layouts.iter().flatten().flat_map(|layout| {
-        layout.grid_sizes().map(|(name, n)| (name.to_owned(), n)).collect::<Vec<_>>()
-    });
+    let sizes = layouts
+        .iter()
+        .flatten()
+        .flat_map(|layout| layout.grid_sizes().map(|(name, n)| (name.to_owned(), n)).collect::<Vec<_>>());
     sizes.collect()
 }

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, Axis as ArrayAxis};
 
 use crate::Error;
 use crate::model::{Call, CallError, DType, Model, Tensor, TracedLeaf, Tracing};
-use crate::report::{BreakKind, Change, Examination, Placement, Unread};
+use crate::report::{BreakKind, Examination, Placement, Unread, Variation};
 use crate::symmetry::{Axis, BoundLayout, Layout, alternatives};
 
 use super::super::super::measure::root_mean_square;
@@ -74,7 +74,9 @@ impl EndToEnd<'_> {
             let mut examination = Examination {
                 location: broken.location.clone(),
                 call: broken.call,
-                operations: distinct(operations.iter().filter(|(p, ..)| own(p)).flat_map(|(.., o)| o.clone())),
+                operations: distinct(
+                    operations.iter().filter(|(p, ..)| own(p)).flat_map(|(.., o)| o.clone()),
+                ),
                 classes: distinct(
                     scene.clean.calls.iter().filter(|call| within(&call.path)).map(|call| call.class.clone()),
                 ),
@@ -195,10 +197,9 @@ impl EndToEnd<'_> {
                 inputs[i] = Tensor::from_real(values, blamed.inputs[i].dtype());
                 inputs
             };
-            let (Some(once), Some(twice)) = (
-                self.given_by(tracing, blamed, &moved(1.0))?,
-                self.given_by(tracing, blamed, &moved(2.0))?,
-            ) else {
+            let (Some(once), Some(twice)) =
+                (self.given_by(tracing, blamed, &moved(1.0))?, self.given_by(tracing, blamed, &moved(2.0))?)
+            else {
                 return Ok(());
             };
             let (once, twice) = (once[0].to_real(), twice[0].to_real());
@@ -241,7 +242,8 @@ impl EndToEnd<'_> {
                 layout.filter(|_| inexact).map(place_axes).unwrap_or_default()
             })
             .collect();
-        let named = |name: &str| after.and_then(|layout| place_axes(layout).into_iter().find(|(own, _)| own == name));
+        let named =
+            |name: &str| after.and_then(|layout| place_axes(layout).into_iter().find(|(own, _)| own == name));
         let mut names: Vec<String> = axes.iter().flatten().map(|(name, _)| name.clone()).collect();
         names.sort();
         names.dedup();
@@ -260,13 +262,18 @@ impl EndToEnd<'_> {
         };
         for name in &names {
             let at = |k: usize| axes[k].iter().find(|(own, _)| own == name).map(|(_, at)| *at);
-            let Some(length) = (0..axes.len()).find_map(|k| Some(blamed.inputs[k].shape()[at(k)?])) else { continue };
+            let Some(length) = (0..axes.len()).find_map(|k| Some(blamed.inputs[k].shape()[at(k)?])) else {
+                continue;
+            };
             let own = named(name).map(|(_, at)| at).filter(|at| before.shape()[*at] == length);
             if length < 3 {
                 continue;
             }
-            let chosen: Vec<usize> =
-                if length <= LONGEST { (0..length).collect() } else { spread(&(0..length).collect::<Vec<_>>(), FOLLOWED) };
+            let chosen: Vec<usize> = if length <= LONGEST {
+                (0..length).collect()
+            } else {
+                spread(&(0..length).collect::<Vec<_>>(), FOLLOWED)
+            };
             let grid = is_grid(blamed, name);
             let (mut unread, mut local) = (Vec::new(), own.is_some());
             for place in if grid { chosen } else { spread(&chosen, FOLLOWED) } {
@@ -286,7 +293,8 @@ impl EndToEnd<'_> {
                     unread.push(place);
                 }
                 if let Some(own) = own {
-                    let elsewhere = |p: usize| change.index_axis(ArrayAxis(own), p).iter().any(|v| v.abs() > quiet);
+                    let elsewhere =
+                        |p: usize| change.index_axis(ArrayAxis(own), p).iter().any(|v| v.abs() > quiet);
                     local &= !(0..length).any(|p| p != place && elsewhere(p));
                 }
             }
@@ -322,7 +330,8 @@ impl EndToEnd<'_> {
                 continue;
             }
             let found = placement(&given, at, quiet);
-            examination.placement = Some(examination.placement.map_or(found, |other: Placement| other.max(found)));
+            examination.placement =
+                Some(examination.placement.map_or(found, |other: Placement| other.max(found)));
         }
         Ok(())
     }
@@ -341,7 +350,8 @@ impl EndToEnd<'_> {
         let rewritten = |layout: &BoundLayout| -> Vec<(Layout, String)> {
             let own = (layout.layout().clone(), layout.layout().to_string());
             let others = alternatives(layout.layout(), layout.shape(), &group);
-            let others = others.into_iter().filter(|other| matches!(other.change, Change::Order | Change::Flip));
+            let others =
+                others.into_iter().filter(|other| matches!(other.change, Variation::Order | Variation::Flip));
             std::iter::once(own).chain(others.map(|other| (other.layout.clone(), other.name()))).collect()
         };
         let given: Option<Vec<&BoundLayout>> = blamed
@@ -366,7 +376,8 @@ impl EndToEnd<'_> {
                     for input in inputs.iter_mut().filter(|input| input.dtype().is_inexact()) {
                         let own = given[k];
                         k += 1;
-                        let rewritten = rewritten(own).into_iter().find(|(_, other)| both && same_order(other, &name));
+                        let rewritten =
+                            rewritten(own).into_iter().find(|(_, other)| both && same_order(other, &name));
                         let bound = match rewritten {
                             Some((other, _)) => self.bound_to(&other, own.shape(), scene.sample),
                             None => Some(own.clone()),
@@ -401,7 +412,9 @@ fn in_this_pass(scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examin
     let (output, layouts, tensor) = &blamed.outputs[0];
     let Some(layout) = layouts.first() else { return };
     let there = scene.there(&scene.moved)[*tensor];
-    let Some(moved) = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape()) else { return };
+    let Some(moved) = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape()) else {
+        return;
+    };
     let before = output.to_real();
     let inverse = element.inverse();
     let Some(back) = acted(layout, &inverse, &moved.to_real()) else { return };
@@ -495,7 +508,12 @@ fn grid_axes(layout: &BoundLayout) -> Vec<(String, usize)> {
 fn is_grid(blamed: &Blamed<'_>, name: &str) -> bool {
     let layouts = blamed.given.iter().filter_map(|(_, layout)| *layout);
     layouts.into_iter().any(|layout| {
-        layout.layout().axes().iter().flat_map(Axis::parts).any(|axis| matches!(axis, Axis::Grid(own) if own == name))
+        layout
+            .layout()
+            .axes()
+            .iter()
+            .flat_map(Axis::parts)
+            .any(|axis| matches!(axis, Axis::Grid(own) if own == name))
     })
 }
 
@@ -537,7 +555,8 @@ fn resampling(blamed: &Blamed<'_>) -> Option<f64> {
     blamed.inputs.iter().zip(&blamed.given).find_map(|(input, (_, layout))| {
         let grid = grid_axes(layout.as_ref()?);
         let (a, b) = (input.shape(), output.shape());
-        let same = a.len() == b.len() && (0..a.len()).all(|at| a[at] == b[at] || grid.iter().any(|(_, g)| *g == at));
+        let same =
+            a.len() == b.len() && (0..a.len()).all(|at| a[at] == b[at] || grid.iter().any(|(_, g)| *g == at));
         let (_, at) = grid.into_iter().find(|(_, at)| same && a[*at] != b[*at])?;
         Some(b[at] as f64 / a[at] as f64)
     })
@@ -569,6 +588,6 @@ fn cap(values: &Tensor) -> Option<usize> {
         return None;
     }
     let (rows, columns) = (along(true), along(false));
-    let spread = |counts: &[usize]| counts.iter().max() .zip(counts.iter().min()).map_or(0, |(a, b)| a - b);
+    let spread = |counts: &[usize]| counts.iter().max().zip(counts.iter().min()).map_or(0, |(a, b)| a - b);
     if spread(&rows) < spread(&columns) { cut(&rows) } else { cut(&columns) }
 }

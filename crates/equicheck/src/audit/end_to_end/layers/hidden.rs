@@ -175,7 +175,12 @@ impl EndToEnd<'_> {
     }
 
     /// A layout bound to the shape of a tensor of a sample's pass.
-    pub(in super::super) fn bound_to(&self, layout: &Layout, shape: &[usize], sample: usize) -> Option<BoundLayout> {
+    pub(in super::super) fn bound_to(
+        &self,
+        layout: &Layout,
+        shape: &[usize],
+        sample: usize,
+    ) -> Option<BoundLayout> {
         let (known, lattices) = self.told_by_inputs(sample);
         self.bound_knowing(layout, shape, sample, (&known, &lattices))
     }
