@@ -138,8 +138,11 @@ class Finding:
     def fix(self) -> str:
         """What to do about it."""
     @property
+    def code(self) -> str | None:
+        """The same in code, for the library in use, as Markdown."""
+    @property
     def verify(self) -> str:
-        """How to see that the fix has worked: a command."""
+        """How to see that the fix has worked."""
 
 @final
 class OutputReport:
@@ -326,6 +329,9 @@ class Report:
     @property
     def breaks(self) -> list[Break]:
         """All places that are needed to explain the error, in the order of the pass."""
+    @property
+    def inquiries(self) -> dict[str, Any]:
+        """What was asked of the model because outputs break: other declarations, smaller groups, the other mode."""
     @property
     def gradients(self) -> dict[str, Any]:
         """Whether gradients transform as the symmetry says, and are derivatives.

@@ -595,7 +595,7 @@ class TorchAdapter(Adapter):
             function = getattr(self.module, self.method or "forward")
         with self._running():
             tracer = _trace.Tracer(self.module, [], 0, False)
-            return tracer.performed(function, arguments, [name for name, _ in self.samples.declared])
+            return tracer.performed(function, arguments, [name for name, _ in self.samples.declared], self.declared)
 
     def replay(self, position: int, buffers: list[Buffer]) -> list[Any]:
         self.restore_state()

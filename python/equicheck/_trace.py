@@ -192,10 +192,12 @@ class Tracer:
         if self._above:
             self.operations[self._above[-1]][operation] = None
 
-    def performed(self, function: Callable[..., Any], arguments: _trees.Args, names: list[str]) -> list[Performed]:
+    def performed(
+        self, function: Callable[..., Any], arguments: _trees.Args, names: list[str], declared: Any
+    ) -> list[Performed]:
         """Calls the model and tells which operations each module call consists of."""
         with _Recorder(self):
-            self.run(function, arguments, names, None)
+            self.run(function, arguments, names, declared)
         calls = zip(self.calls, self.operations, strict=True)
         return [(path, number, list(found)) for (path, number, *_), found in calls]
 

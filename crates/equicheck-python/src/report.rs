@@ -177,6 +177,12 @@ impl Report {
         found.unwrap_or_default().into_iter().map(PyBreak).collect()
     }
 
+    /// What was asked of the model because outputs break.
+    #[getter]
+    fn inquiries<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.inquiries)
+    }
+
     /// Gradients: status and rows.
     #[getter]
     fn gradients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -604,6 +610,11 @@ impl Finding {
     #[getter]
     fn fix(&self) -> String {
         self.0.fix.clone()
+    }
+
+    #[getter]
+    fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
     }
 
     #[getter]

@@ -384,12 +384,12 @@ impl<'a> EndToEnd<'a> {
             self.pairs(plan, model, &mut double, ground, &mut evidence, progress)?;
             self.refine(model, &mut double, ground, &mut evidence)?;
         }
+        if self.options.shard.index == 0 && !by_law {
+            evidence.inquiries = self.inquire(model, &mut double, &evidence)?;
+        }
         evidence.layers = self.layers(model, &mut double, &evidence)?;
         if self.options.shard.index == 0 {
             evidence.gradients = self.gradients(model, &mut double, &measured, &evidence)?;
-        }
-        if self.options.shard.index == 0 && !by_law {
-            evidence.inquiries = self.inquire(model, &mut double, &evidence)?;
         }
         let replays = self.replays(model, &evidence)?;
         if beside {

@@ -618,6 +618,8 @@ impl Evidence {
             gradients: self.gradients.rows(),
             inquiries: &self.inquiries,
             layers: self.layers.layers(),
+            roundoff: self.roundoff,
+            framework: &self.model.framework,
             mode: &self.model.mode,
             breaks: self.layers.layers().map_or(&[], |layers| layers.breaks.as_slice()),
         });

@@ -11,11 +11,14 @@ use super::calls::{Calls, Value};
 use super::measure::norm;
 use super::noise::moved_by_one_ulp;
 use super::sampling::{Draws, Purpose};
+use super::verdict::MARGIN;
 
 /// Relative moves of an input that single precision cannot see, smallest first.
 const FINE: [i32; 4] = [-40, -36, -32, -28];
 /// Moves that single precision sees, and that half-precision types see, smallest first.
 const COARSE: [i32; 5] = [-20, -16, -12, -8, -4];
+/// A relative change of an output by a unit in the last place that is a jump.
+const JUMP: f64 = 1e-2;
 /// Unit roundoffs that a model may have dropped to: from single precision over half precision to bfloat16.
 const CANDIDATES: [i32; 6] = [-24, -21, -18, -14, -11, -8];
 
@@ -88,6 +91,22 @@ pub(crate) fn prove(
         let size = norm(&real) / (real.len() as f64).sqrt();
         let size = if size > 0.0 && size.is_finite() { size } else { 1.0 };
         let direction = real.mapv(|_| size * draws.normal());
+        // What a unit in the last place of double precision does: where it is amplified, noise hides larger moves.
+        let mut one_ulp = inputs.to_vec();
+        one_ulp[j] = moved_by_one_ulp(input, None, &mut draws);
+        let rounded: Vec<f64> = match calls.evaluate("precision proof", model, sample, &one_ulp)? {
+            Ok(values) => values
+                .iter()
+                .zip(base)
+                .map(|(after, before)| {
+                    let change =
+                        if after.comparable(before) { norm(&(&after.values - &before.values)) } else { 0.0 };
+                    // A jump is no rounding.
+                    if change < JUMP * norm(&before.values) { change } else { 0.0 }
+                })
+                .collect(),
+            Err(_) => vec![0.0; base.len()],
+        };
         let mut slopes: Vec<(i32, Vec<ArrayD<f64>>)> = Vec::new();
         let mut respond =
             |calls: &mut Calls, power: i32| -> Result<Result<Vec<ArrayD<f64>>, String>, Error> {
@@ -125,7 +144,9 @@ pub(crate) fn prove(
                 continue;
             }
             // Rounding of the two evaluations, a few units in the last place, seen through a division by the step.
-            let noise = |power: i32| 64.0 * 2f64.powi(-53) * norm(&value.values) / 2f64.powi(power);
+            let noise = |power: i32| {
+                (64.0 * 2f64.powi(-53) * norm(&value.values)).max(MARGIN * rounded[o]) / 2f64.powi(power)
+            };
             let mut slope = |calls: &mut Calls, power: i32| -> Result<Result<ArrayD<f64>, String>, Error> {
                 Ok(respond(calls, power)?.map(|slopes| slopes[o].clone()))
             };

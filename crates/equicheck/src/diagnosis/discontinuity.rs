@@ -1,7 +1,24 @@
 //! A test input sits on a jump of the model.
 
+use super::case::Case;
 use super::{Evidence, Finding, Mode, Severity, is_unrepeatable, of_stress, stressed};
 use crate::report::{Outcome, StressKind};
+
+/// Decompositions whose vectors have signs, or an order, of nobody's choice.
+const ARBITRARY: [&str; 6] = ["linalg_eigh", "linalg_eig", "linalg_svd", "symeig", "svd", "linalg_qr"];
+
+/// A module takes eigenvectors or singular vectors as they come, and loses the symmetry.
+pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
+    case.broken?;
+    let operations = case.operations(&ARBITRARY);
+    if operations.is_empty() {
+        return None;
+    }
+    let message =
+        format!("{} takes vectors whose sign and order the decomposition happens to give", case.place());
+    let facts = operations.iter().map(|name| format!("operation: {name}")).collect();
+    Some(case.finding(Mode::Discontinuity, message, facts))
+}
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let on_samples = evidence

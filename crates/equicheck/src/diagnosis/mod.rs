@@ -1,40 +1,57 @@
 //! What is wrong, why, and what fixes it: one file per failure mode, each a rule that reads evidence.
 
 mod batch_cross_talk;
+mod batch_norm;
 mod broken_call;
+mod case;
 mod chart_singularity;
+mod component_order;
+mod custom_layer_bug;
 mod detached_gradient;
 mod discontinuity;
 mod input_mutation;
+mod interpolation;
+mod lab_frame_constant;
 mod mode;
 mod nan_gradient;
 mod nearest_images;
+mod neighbour_cap;
+mod nondeterminism;
+mod nonequivariant_nonlinearity;
 mod numerical_precision;
+mod padding_boundary;
 mod page;
 mod parity;
 mod permutation;
+mod positional_encoding;
 mod random_law;
 mod randomness;
 mod size_dependence;
 mod state_drift;
+mod striding_aliasing;
+mod train_eval_difference;
 mod translation_leak;
 mod undiagnosed;
 mod unstable_parameters;
+mod untransformed_input;
 mod vacuous_test;
 mod wrong_backward;
+mod wrong_declaration;
+mod wrong_output_transform;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use case::Case;
 pub use mode::Mode;
 pub use page::{Library, Page, page};
 pub(crate) use wrong_backward::is_wrong_derivative;
 
 use crate::audit::MARGIN;
 use crate::report::{
-    Break, Classification, CompositionRow, Confidence, FactorRow, GradientRow, Inquiries, Layers, Levels,
-    Outcome, OutputResult, StressKind, StressRow, Verdict,
+    Break, Classification, CompositionRow, Confidence, Examination, FactorRow, GradientRow, Inquiries,
+    LayerRow, Layers, Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -86,7 +103,10 @@ pub struct Finding {
     pub effects: Vec<String>,
     /// What to do about it.
     pub fix: String,
-    /// How to see that the fix has worked: a command.
+    /// The same in code, for the library in use, as Markdown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// How to see that the fix has worked.
     #[serde(default)]
     pub verify: String,
 }
@@ -110,6 +130,7 @@ impl Finding {
             evidence: Vec::new(),
             effects: Vec::new(),
             fix: String::new(),
+            code: None,
             verify: String::new(),
         }
     }
@@ -146,27 +167,71 @@ pub struct Evidence<'a> {
     pub inquiries: &'a Inquiries,
     /// What the passes through layers showed.
     pub layers: Option<&'a Layers>,
+    /// Unit roundoff of the precision under audit.
+    pub roundoff: f64,
+    /// What the model runs in.
+    pub framework: &'a str,
     /// `eval`, `train` or `as_is`.
     pub mode: &'a str,
     /// Where symmetry is lost, if layers were looked into.
     pub breaks: &'a [Break],
 }
 
-/// A failure mode's rule.
+impl<'a> Evidence<'a> {
+    /// The first module that was looked at and is of this kind, with its row.
+    fn examined(
+        &self,
+        which: impl Fn(&Examination) -> bool,
+    ) -> Option<(&'a Examination, Option<&'a LayerRow>)> {
+        let layers = self.layers?;
+        let seen = layers.examinations.iter().find(|seen| which(seen))?;
+        let row = layers.rows.iter().find(|row| row.location == seen.location && row.call == seen.call);
+        Some((seen, row))
+    }
+}
+
+/// A rule that says what caused a violation, if it did.
+type Cause = fn(&Case<'_>) -> Option<Finding>;
+
+/// What a violation may be caused by, the surest first: what is right under another declaration or in another mode, then
+/// what the place where symmetry is lost shows, then what the factors that break show alone.
+const CAUSES: [Cause; 23] = [
+    untransformed_input::cause,
+    wrong_declaration::cause,
+    component_order::cause,
+    wrong_output_transform::cause,
+    nondeterminism::cause,
+    randomness::cause,
+    batch_norm::cause,
+    train_eval_difference::cause,
+    numerical_precision::cause,
+    size_dependence::cause,
+    discontinuity::cause,
+    parity::cause,
+    neighbour_cap::cause,
+    positional_encoding::cause,
+    permutation::cause,
+    padding_boundary::cause,
+    striding_aliasing::cause,
+    nearest_images::cause,
+    nonequivariant_nonlinearity::cause,
+    interpolation::cause,
+    chart_singularity::cause,
+    lab_frame_constant::cause,
+    translation_leak::cause,
+];
+
+/// A rule about what is no violation of the symmetry on the samples, or is one by itself.
 type Rule = fn(&Evidence<'_>) -> Vec<Finding>;
 
-/// One rule per failure mode, in the order in which equally severe findings are listed.
-const RULES: [Rule; 20] = [
-    broken_call::findings,
-    random_law::findings,
-    parity::findings,
-    translation_leak::findings,
-    nearest_images::findings,
-    permutation::findings,
-    undiagnosed::findings,
-    batch_cross_talk::findings,
-    randomness::findings,
+/// In the order in which equally severe findings are listed.
+const RULES: [Rule; 16] = [
     state_drift::findings,
+    neighbour_cap::findings,
+    batch_norm::findings,
+    batch_cross_talk::findings,
+    nondeterminism::findings,
+    randomness::findings,
     chart_singularity::findings,
     size_dependence::findings,
     discontinuity::findings,
@@ -181,9 +246,95 @@ const RULES: [Rule; 20] = [
 
 /// Runs all rules; the most severe findings come first.
 pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule(evidence)).collect();
+    let mut findings = broken_call::findings(evidence);
+    findings.extend(random_law::findings(evidence));
+    for case in case::cases(evidence) {
+        let cause = CAUSES.iter().chain([&(custom_layer_bug::cause as Cause)]).find_map(|rule| rule(&case));
+        findings.push(cause.unwrap_or_else(|| undiagnosed::cause(&case)));
+    }
+    for rule in RULES {
+        for finding in rule(evidence) {
+            take_up(&mut findings, finding);
+        }
+    }
+    for finding in &mut findings {
+        finish(finding, evidence);
+    }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
+}
+
+/// Adds a finding, unless it follows from one that is there: then it is listed among its effects.
+fn take_up(findings: &mut Vec<Finding>, finding: Finding) {
+    let concerns = |other: &&mut Finding| {
+        let output = finding.location.trim_start_matches("outputs ").trim_start_matches("output ");
+        other.location.contains(output) || other.effects.iter().any(|effect| effect.contains(output))
+    };
+    // What moves on every call, or depends on order or size, does so in batches too.
+    let mixes = [
+        Mode::StateDrift,
+        Mode::Nondeterminism,
+        Mode::Randomness,
+        Mode::BatchNorm,
+        Mode::Permutation,
+        Mode::PositionalEncoding,
+        Mode::SizeDependence,
+    ];
+    let follows = |other: &&mut Finding| {
+        other.mode == finding.mode && other.severity >= finding.severity
+            || finding.mode == Mode::BatchCrossTalk && mixes.contains(&other.mode)
+            || finding.mode == Mode::LowPrecision && other.mode == Mode::RoundingAmplification
+            || matches!(
+                finding.mode,
+                Mode::RoundingAmplification | Mode::Discontinuity | Mode::NumericalPrecision
+            ) && other.mode == Mode::NeighbourCap
+    };
+    let alike = |other: &&mut Finding| {
+        (other.mode, &other.message, &other.fix, other.severity)
+            == (finding.mode, &finding.message, &finding.fix, finding.severity)
+            && other.location.starts_with("output")
+            && finding.location.starts_with("output ")
+    };
+    if let Some(other) = findings.iter_mut().find(alike) {
+        let own = finding.location.trim_start_matches("output ").to_owned();
+        other.location =
+            format!("outputs {}, {own}", other.location.split_once(' ').map_or("", |(_, names)| names));
+        other.evidence.extend(finding.evidence.iter().map(|line| format!("{own}: {line}")));
+    } else if let Some(other) = findings.iter_mut().filter(concerns).find(follows) {
+        let known = other.mode == finding.mode;
+        if !known {
+            other.effects.push(format!("{}: {} [{}]", finding.location, finding.message, finding.mode));
+        }
+    } else {
+        findings.push(finding);
+    }
+}
+
+/// The library that a module is of, or that the model uses.
+fn library(finding: &Finding, evidence: &Evidence<'_>) -> Library {
+    let of = |class: &str| match class.split('.').next().unwrap_or("") {
+        "e3nn" | "nequip" | "mace" | "cuequivariance" => Some(Library::E3nn),
+        "escnn" => Some(Library::Escnn),
+        "torch_geometric" => Some(Library::Geometric),
+        _ => None,
+    };
+    let rows = evidence.layers.map_or(&[][..], |layers| &layers.rows);
+    let own = finding.class.as_deref().and_then(of);
+    own.or_else(|| rows.iter().find_map(|row| of(&row.class))).unwrap_or(match evidence.framework {
+        framework if framework.contains("onnx") => Library::Onnx,
+        framework if framework.contains("jax") => Library::Jax,
+        _ => Library::PyTorch,
+    })
+}
+
+/// What every finding has: code for the library in use, and how to verify the fix.
+fn finish(finding: &mut Finding, evidence: &Evidence<'_>) {
+    let page = page(finding.mode);
+    let library = library(finding, evidence);
+    finding.code = page.fix_for(library).or_else(|| page.fix_for(Library::PyTorch)).map(ToOwned::to_owned);
+    if finding.verify.is_empty() {
+        finding.verify = page.verify.split_whitespace().collect::<Vec<_>>().join(" ");
+    }
 }
 
 /// What to do, in the order of the findings, each once.
@@ -257,13 +408,13 @@ fn only_breaking<'a>(evidence: &Evidence<'_>, output: &'a OutputResult) -> Optio
 
 /// Whether `parity` explains the violation: only elements of determinant -1 show it.
 fn only_improper(evidence: &Evidence<'_>, output: &OutputResult) -> bool {
-    let Some((Factor::Linear { improper: true, .. }, _)) = only_breaking(evidence, output) else {
+    let Some((factor, _)) = only_breaking(evidence, output).filter(|(factor, _)| factor.has_improper())
+    else {
         return false;
     };
     let label = |sign: &str| {
         let single = evidence.group.factors().len() == 1;
-        let factor = evidence.group.factors().into_iter().find(|f| matches!(f, Factor::Linear { .. }));
-        let name = if single { "joint".to_owned() } else { factor.map_or(String::new(), |f| f.to_string()) };
+        let name = if single { "joint".to_owned() } else { factor.to_string() };
         format!("{name}, det {sign}")
     };
     let (Some(proper), Some(improper)) = (row(output, &label("+1")), row(output, &label("-1"))) else {

@@ -1,7 +1,46 @@
 //! Rounding that is amplified, precision that is dropped inside, constants that were rounded when the model was built.
 
+use super::MARGIN;
+use super::case::Case;
+use super::page;
 use super::{Evidence, Finding, Mode, Severity, figure, is_unrepeatable, of_stress, stressed};
 use crate::report::{Classification, Float64, Level, Outcome, OutputResult, StressKind, Verdict};
+
+/// Unit in the last place of single precision: what rounds as coarsely drops precision in a network of double precision.
+const SINGLE: f64 = f32::EPSILON as f64;
+
+/// What a module rounds inside explains the violation.
+pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
+    let inside = case.seen.and_then(|seen| seen.precision).filter(|kept| *kept > SINGLE);
+    let own = case.broken.and_then(|broken| broken.own_error);
+    if let (Some(kept), Some(own)) = (inside, own)
+        && own <= MARGIN * kept
+    {
+        let message = format!("{} rounds inside: that is as large as its error", case.place());
+        let facts = vec![
+            figure("smallest relative change of its input that it feels", kept),
+            figure("its own error", own),
+        ];
+        return Some(case.finding(Mode::LowPrecision, message, facts));
+    }
+    let kept = |output: &&OutputResult| match output.float64 {
+        Float64::Void { effective_precision, .. } => Some(effective_precision),
+        _ => None,
+    };
+    let effective = case.outputs.iter().filter_map(kept).reduce(f64::max)?;
+    // Rounding of that size, as amplified as the measured noise is over a unit in the last place.
+    let explains = case.outputs.iter().all(|output| {
+        output.violation <= MARGIN * effective * (output.noise / case.evidence.roundoff).max(1.0)
+    });
+    if !explains {
+        return None;
+    }
+    let casts = case.operations(&["cast"]);
+    let message = format!("precision is dropped inside the model, at {}", case.place());
+    let facts = std::iter::once(figure("effective precision", effective))
+        .chain(casts.iter().map(|name| format!("operation: {name}")));
+    Some(case.finding(Mode::LowPrecision, message, facts.collect()))
+}
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -11,28 +50,60 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             continue;
         }
         if amplified(output) {
-            findings.push(Finding {
-                location: location.clone(),
-                severity: Severity::Medium,
-                message: if output.classification == Classification::Exact {
-                    "the symmetry holds, but rounding is amplified beyond the level of a pass".to_owned()
-                } else {
-                    "the error is no larger than the measured noise, which is beyond the level of a pass".to_owned()
+            let facts = vec![
+                figure("error at the output's scale", output.scaled_max),
+                figure("the two precisions differ by", *differ),
+            ];
+            let message = if output.classification == Classification::Exact {
+                "the symmetry holds, but rounding is amplified beyond the level of a pass"
+            } else {
+                "the error is no larger than the measured noise, which is beyond the level of a pass"
+            };
+            let severity = Severity::Medium;
+            findings.push(match evidence.examined(|seen| seen.amplifies.is_some()) {
+                Some((seen, row)) => Finding {
+                    location: seen.location.clone(),
+                    class: row.map(|row| row.class.clone()),
+                    source: row.and_then(|row| row.source.clone()),
+                    severity,
+                    message: format!("{message}: at `{}`, more than anywhere else", seen.location),
+                    evidence: facts
+                        .into_iter()
+                        .chain(
+                            seen.amplifies
+                                .map(|by| format!("rounding of its input comes out {by:.0e} times as large")),
+                        )
+                        .collect(),
+                    effects: vec![format!("output `{}`", output.name)],
+                    fix: page(Mode::RoundingAmplification).advice(),
+                    ..Finding::of(Mode::RoundingAmplification)
                 },
-                evidence: vec![
-                    figure("error at the output's scale", output.scaled_max),
-                    figure("the two precisions differ by", *differ),
-                ],
-                fix: "centre coordinates before differences are taken, normalise intermediate scales, or run the \
-                      sensitive part in double precision"
-                    .to_owned(),
-                ..Finding::of(Mode::RoundingAmplification)
+                // No single module does: it is the size of the numbers themselves.
+                None => {
+                    let mode = if evidence.layers.is_some() {
+                        Mode::NumericalPrecision
+                    } else {
+                        Mode::RoundingAmplification
+                    };
+                    Finding {
+                        location: location.clone(),
+                        severity,
+                        message: message.to_owned(),
+                        evidence: facts,
+                        fix: page(mode).advice(),
+                        ..Finding::of(mode)
+                    }
+                }
             });
         }
         if let Float64::Void { effective_precision, input } = &output.float64 {
             let passes = output.verdict == Verdict::Pass;
+            let cast = evidence.examined(|seen| seen.amplifies.is_none() && seen.performs("cast"));
             findings.push(Finding {
-                location: location.clone(),
+                location: cast.map_or_else(|| location.clone(), |(seen, _)| seen.location.clone()),
+                class: cast.and_then(|(_, row)| Some(row?.class.clone())),
+                source: cast.and_then(|(_, row)| row?.source.clone()),
+                effects: cast.iter().map(|_| location.clone()).collect(),
                 // Below the precision that the audit was asked for, it is the model's own doing.
                 severity: if passes { Severity::Low } else { Severity::Medium },
                 message: format!(

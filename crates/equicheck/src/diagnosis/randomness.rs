@@ -1,6 +1,30 @@
 //! Two calls with the same input differ.
 
-use super::{Evidence, Finding, Mode, Severity, figure, is_unrepeatable};
+use super::case::Case;
+use super::{Evidence, Finding, MARGIN, Mode, Severity, figure, is_unrepeatable};
+use crate::report::OutputResult;
+
+/// What random numbers do to an output explains its violation.
+pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
+    let repeat = |output: &&OutputResult| output.repeatability.unseeded;
+    let explains = |output: &&OutputResult| {
+        output.repeatability.seeded < output.repeatability.unseeded
+            && output.violation <= MARGIN * output.repeatability.unseeded
+    };
+    // Or the place that is blamed is the one that draws them.
+    let draws = case.operations(&["rand", "normal", "bernoulli", "native_dropout", "uniform", "multinomial"]);
+    let varies = |output: &OutputResult| output.repeatability.unseeded > output.repeatability.seeded;
+    let drawn_there = !draws.is_empty() && case.evidence.outputs.iter().any(varies);
+    if case.evidence.replayed || !(drawn_there || case.outputs.iter().all(explains)) {
+        return None;
+    }
+    let largest = case.outputs.iter().map(repeat).fold(0.0, f64::max);
+    let message =
+        "the model draws random numbers, which do not transform: that explains the violation".to_owned();
+    let mut facts = vec![figure("relative difference without equal seeds", largest)];
+    facts.extend(draws.iter().map(|name| format!("operation: {name}")));
+    Some(case.finding(Mode::Randomness, message, facts))
+}
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     evidence
@@ -10,24 +34,22 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         .filter(|(output, rounding)| {
             // Where laws are compared, calls are meant to differ.
             output.distribution.is_none()
-                && (output.repeatability.seeded.max(output.repeatability.unseeded) > **rounding
-                    || is_unrepeatable(output, evidence.levels))
+                && output.repeatability.unseeded > **rounding
+                && output.repeatability.seeded <= **rounding
+                && !is_unrepeatable(output, evidence.levels)
         })
-        .map(|(output, rounding)| {
+        .map(|(output, _)| {
             let repeat = &output.repeatability;
-            let unseeded = repeat.seeded <= *rounding && !is_unrepeatable(output, evidence.levels);
             Finding {
                 location: format!("output `{}`", output.name),
                 severity: Severity::Medium,
-                message: if unseeded && evidence.replayed {
+                message: if evidence.replayed {
                     "the model draws random numbers that were not recorded (numpy's, python's): calls agree only \
                      because the audit starts them from equal seeds"
                         .to_owned()
-                } else if unseeded {
+                } else {
                     "the model draws random numbers: calls agree only because the audit starts them from equal seeds"
                         .to_owned()
-                } else {
-                    "two calls with the same input and equal seeds differ".to_owned()
                 },
                 evidence: vec![
                     figure("relative difference with equal seeds", repeat.seeded),

@@ -1,7 +1,33 @@
 //! The symmetry is lost for sets, images or batches of unusual size or content.
 
+use super::case::Case;
 use super::{Evidence, Finding, Mode, of_stress, stressed};
-use crate::report::{Outcome, StressKind};
+use crate::report::{Outcome, SizeRow, StressKind, Unread};
+
+pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
+    let own = |row: &&SizeRow| case.outputs.iter().any(|output| output.name == row.output);
+    let rows: Vec<&SizeRow> = case.evidence.inquiries.sizes.iter().filter(own).collect();
+    let crops = case.seen.is_some_and(|seen| {
+        seen.unread == Some(Unread::Border) && seen.resampling.is_some_and(|ratio| ratio < 1.0)
+    });
+    // A stride holds at some sizes too: that of its pixels is told by what it reads.
+    let strides = case.seen.is_some_and(|seen| seen.resampling.is_some_and(|ratio| ratio < 1.0));
+    if !crops && (rows.is_empty() || strides) {
+        return None;
+    }
+    let mut facts: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let sizes: Vec<String> = row.sizes.iter().map(|(name, n)| format!("{name} {n}")).collect();
+            format!("{}: {} of {} pairs violate", sizes.join(", "), row.exceeding, row.pairs)
+        })
+        .collect();
+    if crops {
+        facts.push("the end of its input is not read: what is left over by a window is dropped".to_owned());
+    }
+    let message = "inputs of some sizes hold, and those of others do not".to_owned();
+    Some(case.finding(Mode::SizeDependence, message, facts))
+}
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let kinds = [

@@ -65,7 +65,7 @@ pub struct Alternative {
     /// The layout by which it holds; in words where the language has none.
     pub holds_as: String,
     /// What is changed.
-    pub change: Variation,
+    pub variation: Variation,
     /// Largest relative error as declared, over the same pairs.
     #[serde(with = "figure")]
     pub before: f64,
@@ -179,6 +179,12 @@ pub struct Examination {
     pub order: Option<String>,
     /// Whether its output transforms linearly in a basis of its own.
     pub own_basis: bool,
+    /// By how much it enlarges rounding, where it does so more than all others together.
+    #[serde(with = "figure::optional")]
+    pub amplifies: Option<f64>,
+    /// The smallest relative change of its inputs that most of its output feels, where smaller ones are swallowed.
+    #[serde(with = "figure::optional")]
+    pub precision: Option<f64>,
     /// The number at which a list of neighbours is cut.
     pub cap: Option<usize>,
 }

@@ -19,7 +19,7 @@ const LONGEST: usize = 3;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Other {
     pub(crate) layout: Layout,
-    pub(crate) change: Variation,
+    pub(crate) variation: Variation,
     /// How it is called, where the language has no word for it.
     pub(crate) words: Option<String>,
 }
@@ -37,9 +37,9 @@ impl Other {
 /// Layouts of the same shape in which one thing is changed, for a tensor of this shape.
 pub(crate) fn alternatives(layout: &Layout, shape: &[usize], group: &Group) -> Vec<Other> {
     let mut found: Vec<Other> = Vec::new();
-    let mut add = |layout: Layout, change: Variation, words: Option<String>| {
+    let mut add = |layout: Layout, variation: Variation, words: Option<String>| {
         if !found.iter().any(|other| other.layout == layout && other.words == words) {
-            found.push(Other { layout, change, words });
+            found.push(Other { layout, variation, words });
         }
     };
     let axes = layout.axes();
@@ -100,7 +100,7 @@ pub(crate) fn transformed(layout: Option<&Layout>, shape: &[usize], group: &Grou
         for at in (0..shape.len()).rev().filter(|at| shape[*at] == n && axes.get(*at).is_some_and(free)) {
             let mut axes = axes.clone();
             axes[at] = Axis::of(representation.clone());
-            found.push(Other { layout: Layout::of(axes), change: Variation::Moved, words: None });
+            found.push(Other { layout: Layout::of(axes), variation: Variation::Moved, words: None });
         }
     }
     found
@@ -259,13 +259,7 @@ fn whole(sum: &DirectSum) -> Vec<(DirectSum, Variation)> {
 fn arranged(from: &Representation, n: usize) -> Vec<(Representation, Variation, Option<String>)> {
     let letters = ["x", "y", "z"];
     let mut found = Vec::new();
-    for order in orders(n).into_iter().filter(|order| !order.is_sorted()) {
-        let words: Vec<&str> = order.iter().map(|k| letters[*k]).collect();
-        let words = format!("{from} with components {}", words.join(", "));
-        // Component i of what is stored is component order[i] of the vector.
-        let basis = Array2::from_shape_fn((n, n), |(i, j)| if order[j] == i { 1.0 } else { 0.0 });
-        found.extend(in_basis(from, basis, Variation::Order, words));
-    }
+    // In the plane an exchange of both is such a flip and a quarter turn, and rows that count downwards are met more often.
     for turned in 0..n {
         let basis = Array2::from_shape_fn((n, n), |(i, j)| match (i == j, i == turned) {
             (true, true) => -1.0,
@@ -274,6 +268,13 @@ fn arranged(from: &Representation, n: usize) -> Vec<(Representation, Variation, 
         });
         let words = format!("{from} with {} pointing the other way", letters[turned]);
         found.extend(in_basis(from, basis, Variation::Flip, words));
+    }
+    for order in orders(n).into_iter().filter(|order| !order.is_sorted()) {
+        let words: Vec<&str> = order.iter().map(|k| letters[*k]).collect();
+        let words = format!("{from} with components {}", words.join(", "));
+        // Component i of what is stored is component order[i] of the vector.
+        let basis = Array2::from_shape_fn((n, n), |(i, j)| if order[j] == i { 1.0 } else { 0.0 });
+        found.extend(in_basis(from, basis, Variation::Order, words));
     }
     found
 }
@@ -303,11 +304,11 @@ fn orders_of_voigt(from: &Representation) -> Vec<(Representation, Variation, Opt
 fn in_basis(
     from: &Representation,
     basis: Array2<f64>,
-    change: Variation,
+    variation: Variation,
     words: String,
 ) -> Option<(Representation, Variation, Option<String>)> {
     let basis = InBasis::new(&[(from.clone(), basis)])?;
-    Some((Representation::InBasis(basis), change, Some(words)))
+    Some((Representation::InBasis(basis), variation, Some(words)))
 }
 
 /// All orders of n things.

@@ -10,7 +10,7 @@ use ndarray::Array2;
 use crate::Error;
 use crate::model::{Model, Tensor};
 use crate::report::{Alternative, FactorRow, Inquiries, OtherMode, SizeRow, Subgroup, Variation};
-use crate::symmetry::{BoundLayout, Element, Factor, Layout, Other, alternatives, transformed};
+use crate::symmetry::{Axis, BoundLayout, Element, Factor, Layout, Other, alternatives, transformed};
 
 use super::super::calls::{Evaluation, Value};
 use super::super::evidence::{Evidence, HAAR, Judgement, Record};
@@ -19,7 +19,7 @@ use super::layers::relative_error;
 use super::{DoubleModel, EndToEnd};
 
 /// Share of the budget that is spent when nothing further is asked.
-const LAST: f64 = 0.95;
+const LAST: f64 = 0.8;
 /// Pairs that violate, and others, by which another declaration is judged.
 const VIOLATING: usize = 5;
 const OTHERS: usize = 3;
@@ -31,7 +31,7 @@ const GONE: f64 = 1e-3;
 const CHANCE: f64 = 0.01;
 /// Elements of a smaller group, at least and at most.
 const FEWEST: usize = 4;
-const MOST: usize = 16;
+const MOST: usize = 32;
 /// Share of its pairs that a size must violate to be told from one that holds.
 const NEARLY_ALL: f64 = 0.9;
 
@@ -197,13 +197,13 @@ impl EndToEnd<'_> {
             // Without the group's own order the inverse is told apart from a representation.
             let inverse = Other {
                 layout: declared.clone(),
-                change: Variation::Inverse,
+                variation: Variation::Inverse,
                 words: Some(format!("`{declared}` of the inverse")),
             };
             candidates.push(inverse);
             for other in candidates {
                 inquiry.found.tried += 1;
-                let inverse = other.change == Variation::Inverse;
+                let inverse = other.variation == Variation::Inverse;
                 let layout = (!inverse).then_some(&other.layout);
                 let Some(after) = self.error_by(witnesses, o, wide, layout, inverse) else { continue };
                 if after <= allowed {
@@ -213,7 +213,7 @@ impl EndToEnd<'_> {
                         name: name.to_owned(),
                         declared: declared.to_string(),
                         holds_as: other.name(),
-                        change: other.change,
+                        variation: other.variation,
                         before,
                         after,
                         pairs: witnesses.len(),
@@ -263,7 +263,11 @@ impl EndToEnd<'_> {
                 let declared = declared.as_ref();
                 declared.map(|layout| alternatives(layout, &shape, group)).unwrap_or_default()
             };
-            for other in candidates {
+            // A position that is declared a displacement stays where it is: then nothing is tested any more.
+            let tests = |other: &Other| {
+                other.variation != Variation::Affine || other.layout.axes().iter().any(Axis::is_affine)
+            };
+            for other in candidates.into_iter().filter(tests) {
                 inquiry.found.tried += 1;
                 let errors =
                     self.errors_with_input(model, &violating, (i, &other.layout), &broken, inquiry)?;
@@ -275,7 +279,7 @@ impl EndToEnd<'_> {
                     name: name.clone(),
                     declared: if declared.is_empty() { "\"\"".to_owned() } else { declared },
                     holds_as: other.name(),
-                    change: other.change,
+                    variation: other.variation,
                     before: errors.0,
                     after: errors.1,
                     pairs: violating.len(),
@@ -404,6 +408,20 @@ impl EndToEnd<'_> {
             _ => return Ok(()),
         };
         let Ok(mut other) = other else { return Ok(()) };
+        // It draws other random numbers, if any, than those that are replayed.
+        let replay = self.calls.replay.take();
+        let asked = self.in_other_mode(other.as_mut(), mode, witnesses, inquiry);
+        self.calls.replay = replay;
+        asked
+    }
+
+    fn in_other_mode(
+        &mut self,
+        other: &mut dyn Model,
+        mode: &str,
+        witnesses: &[Witness],
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<(), Error> {
         let outputs = self.outputs();
         let mut errors: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
         let broken = inquiry.broken.clone();
@@ -413,10 +431,10 @@ impl EndToEnd<'_> {
             let identity = Element::default();
             let plain = self.inputs(sample, inquiry.wide);
             let moved = self.transformed(sample, element, inquiry.wide)?;
-            let Some(before) = self.asked(other.as_mut(), (sample, &identity), &plain, inquiry)? else {
+            let Some(before) = self.asked(other, (sample, &identity), &plain, inquiry)? else {
                 return Ok(());
             };
-            let Some(after) = self.asked(other.as_mut(), (sample, element), &moved, inquiry)? else {
+            let Some(after) = self.asked(other, (sample, element), &moved, inquiry)? else {
                 return Ok(());
             };
             for &o in broken.iter().filter(|o| witness.violates[**o]) {

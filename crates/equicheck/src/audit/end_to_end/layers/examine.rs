@@ -6,19 +6,24 @@ use std::collections::BTreeSet;
 use ndarray::{ArrayD, Axis as ArrayAxis};
 
 use crate::Error;
-use crate::model::{Call, CallError, DType, Model, Tensor, TracedLeaf, Tracing};
-use crate::report::{BreakKind, Examination, Placement, Unread, Variation};
+use crate::model::{Call, CallError, DType, Model, ModuleCall, Tensor, TracedLeaf, Tracing};
+use crate::report::{BreakKind, Classification, Examination, Level, Placement, Unread, Variation};
 use crate::symmetry::{Axis, BoundLayout, Layout, alternatives};
 
+use super::super::super::evidence::Evidence;
 use super::super::super::measure::root_mean_square;
+use super::super::super::precision::Proof;
+use super::super::super::sampling::{Draws, Purpose};
 use super::super::EndToEnd;
 use super::search::{Found, Scene};
-use super::{LAST, MARGIN, acted, relative_error, tracing_of, value};
+use super::{Figures, LAST, MARGIN, Reference, acted, noise_of, relative_error, tracing_of, value};
 
 /// Entries, and places, whose influence is followed one by one.
 const FOLLOWED: usize = 6;
 /// Longest axis of which every place is.
 const LONGEST: usize = 64;
+/// Powers of two by which inputs are changed to see what rounding swallows, the largest first.
+const POWERS: [i32; 14] = [-4, -8, -9, -10, -11, -12, -14, -16, -18, -20, -22, -24, -28, -34];
 /// By how much an entry is moved, in units of its tensor's root mean square: large enough to see what is not linear.
 const STEP: f64 = 0.5;
 /// What is left of a linear function's second difference, over its first, beyond rounding.
@@ -33,7 +38,16 @@ struct Blamed<'a> {
     given: Vec<(&'a TracedLeaf, Option<&'a BoundLayout>)>,
     /// What comes out: values, layouts that it may have.
     outputs: Vec<(Tensor, &'a [BoundLayout], usize)>,
+    /// Their positions, those that are most wrong first.
+    order: Vec<usize>,
     noise: f64,
+}
+
+impl<'a> Blamed<'a> {
+    /// The output that is most wrong.
+    fn worst(&self) -> &(Tensor, &'a [BoundLayout], usize) {
+        &self.outputs[self.order[0]]
+    }
 }
 
 impl EndToEnd<'_> {
@@ -82,7 +96,8 @@ impl EndToEnd<'_> {
                 ),
                 ..Examination::default()
             };
-            if let (BreakKind::Module, Ok(kept)) = (broken.kind, &kept) {
+            // Code of a module's own is seen in what the module does.
+            if let (BreakKind::Module | BreakKind::Functional, Ok(kept)) = (broken.kind, &kept) {
                 let at = |trace: &crate::model::Trace| {
                     trace
                         .calls
@@ -97,6 +112,80 @@ impl EndToEnd<'_> {
         }
         tracing.forget();
         Ok(examinations)
+    }
+
+    /// Where nothing is broken: the module that enlarges rounding beyond what passes, or that drops precision.
+    pub(super) fn suspected(
+        &mut self,
+        model: &mut dyn Model,
+        (reference, figures): (&Reference, &[Figures]),
+        (sample, wide): (usize, bool),
+        evidence: &Evidence,
+    ) -> Result<Vec<Examination>, Error> {
+        let trace = &reference.trace;
+        let decisions = evidence.decisions();
+        let void = evidence.outputs.iter().any(|output| matches!(output.proof, Proof::Drops { .. }));
+        let enlarged = decisions.iter().any(|decision| {
+            matches!(decision.classification, Classification::Exact | Classification::Consistent)
+                && decision.level >= Level::Approximate
+        });
+        let jumps =
+            evidence.outputs.iter().any(|output| output.noise.discontinuous || !output.noise.same_function());
+        if !(void || enlarged || jumps) || self.spent(LAST) {
+            return Ok(Vec::new());
+        }
+        let inputs = self.inputs(sample, wide);
+        let source = self.calls.source(sample);
+        let Some(tracing) = tracing_of(model) else { return Ok(Vec::new()) };
+        let call = Call { sample: source, inputs: &inputs, reset_generators: true, restore_state: true };
+        self.calls.count("diagnosis");
+        let operations = match tracing.operations(&call) {
+            Ok(operations) => operations,
+            Err(CallError::Interrupted) => return Err(Error::Interrupted),
+            Err(CallError::Raised(_)) => Vec::new(),
+        };
+        let examination = |call: &ModuleCall| Examination {
+            location: call.path.clone(),
+            call: call.number,
+            classes: vec![call.class.clone()],
+            operations: distinct(
+                operations
+                    .iter()
+                    .filter(|(path, number, _)| *path == call.path && *number == call.number)
+                    .flat_map(|(.., names)| names.clone()),
+            ),
+            cap: call.outputs.iter().find_map(|leaf| cap(value(trace, Some(leaf.tensor))?)),
+            ..Examination::default()
+        };
+        let mut found = Vec::new();
+        if enlarged || jumps {
+            let floor = 2.0 * self.roundoff_in(wide);
+            let noise = |leaves: &[TracedLeaf]| noise_of(leaves, figures).max(floor);
+            let ratio = |call: &ModuleCall| noise(&call.outputs) / noise(&call.inputs);
+            let total = trace.calls.first().map_or(1.0, |root| noise(&root.outputs) / floor);
+            let innermost = |k: usize| {
+                !trace.calls.iter().any(|child| child.parent == Some(k) && ratio(child) > total.sqrt())
+            };
+            let calls = trace.calls.iter().enumerate().skip(1);
+            let most = calls
+                .filter(|(k, call)| !call.inputs.is_empty() && innermost(*k))
+                .map(|(_, call)| (ratio(call), call))
+                .filter(|(ratio, _)| *ratio > total.sqrt())
+                .max_by(|(a, _), (b, _)| a.total_cmp(b));
+            found.extend(
+                most.map(|(ratio, call)| Examination { amplifies: Some(ratio), ..examination(call) }),
+            );
+        }
+        if void {
+            let casts = |call: &&ModuleCall| {
+                let own = operations
+                    .iter()
+                    .filter(|(path, number, _)| *path == call.path && *number == call.number);
+                own.flat_map(|(.., names)| names).any(|name| narrows(name))
+            };
+            found.extend(trace.calls.iter().skip(1).find(casts).map(examination));
+        }
+        Ok(found)
     }
 
     fn look_at(
@@ -114,16 +203,23 @@ impl EndToEnd<'_> {
             .outputs
             .iter()
             .filter_map(|leaf| Some((values(leaf)?, scene.layouts[leaf.tensor].as_slice(), leaf.tensor)));
-        let blamed = Blamed {
+        let mut blamed = Blamed {
             position,
             inputs,
             given: call.inputs.iter().map(|leaf| (leaf, scene.layouts[leaf.tensor].first())).collect(),
             outputs: outputs.collect(),
+            order: Vec::new(),
             noise: call.outputs.iter().map(|leaf| scene.noise[leaf.tensor]).fold(0.0, f64::max),
         };
         if blamed.outputs.len() != call.outputs.len() || blamed.outputs.is_empty() {
             return Ok(());
         }
+        // The output that is most wrong first.
+        let errors = scene.errors(&scene.moved);
+        let error =
+            |tensor: usize| errors[tensor].unwrap_or(0.0) / scene.noise[tensor].max(f64::MIN_POSITIVE);
+        blamed.order = (0..blamed.outputs.len()).collect();
+        blamed.order.sort_by(|a, b| error(blamed.outputs[*b].2).total_cmp(&error(blamed.outputs[*a].2)));
         examination.own_basis = blamed.outputs.iter().any(|(.., t)| scene.private[*t].is_some());
         in_this_pass(scene, &blamed, examination);
         examination.resampling = resampling(&blamed);
@@ -133,6 +229,7 @@ impl EndToEnd<'_> {
         if !again.iter().zip(&blamed.outputs).all(|(a, (b, ..))| a.same_bits(b)) {
             return Ok(());
         }
+        self.by_rounding(tracing, &blamed, examination)?;
         self.by_component(tracing, scene, &blamed, examination)?;
         self.by_place(tracing, &blamed, examination)?;
         self.by_order(tracing, scene, &blamed, examination)
@@ -161,6 +258,53 @@ impl EndToEnd<'_> {
         }
     }
 
+    /// Up to which changes of its inputs are swallowed.
+    fn by_rounding(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        blamed: &Blamed<'_>,
+        examination: &mut Examination,
+    ) -> Result<(), Error> {
+        let (output, ..) = blamed.worst();
+        let w = blamed.order[0];
+        let before = output.to_real();
+        let unit = output.dtype().unit_roundoff().unwrap_or(1.0);
+        // Entries that respond to a change that no rounding hides, and by how much they were changed last.
+        let mut responsive: Option<(Vec<bool>, f64)> = None;
+        for step in POWERS.map(|power| 2f64.powi(power)).into_iter().take_while(|step| *step >= 64.0 * unit) {
+            let mut draws = Draws::new(self.options.seed, 0, 0, Purpose::Generic);
+            let inputs: Vec<Tensor> = blamed
+                .inputs
+                .iter()
+                .map(|input| {
+                    if !input.dtype().is_inexact() {
+                        return input.clone();
+                    }
+                    let moved = input.to_real().mapv(|v| v * (1.0 + step * draws.sign()));
+                    Tensor::from_real(moved, input.dtype())
+                })
+                .collect();
+            let Some(given) = self.given_by(tracing, blamed, &inputs)? else { return Ok(()) };
+            let after = given[w].to_real();
+            let changed: Vec<bool> = after.iter().zip(before.iter()).map(|(a, b)| a != b).collect();
+            let Some((responds, last)) = &mut responsive else {
+                if !changed.contains(&true) {
+                    return Ok(());
+                }
+                responsive = Some((changed, step));
+                continue;
+            };
+            let all = responds.iter().filter(|r| **r).count();
+            let felt = changed.iter().zip(&*responds).filter(|(c, r)| **c && **r).count();
+            if 2 * felt < all {
+                examination.precision = Some(*last);
+                return Ok(());
+            }
+            *last = step;
+        }
+        Ok(())
+    }
+
     /// Whether wrong components depend on the same components of an input of the same shape alone, and how.
     fn by_component(
         &mut self,
@@ -169,7 +313,8 @@ impl EndToEnd<'_> {
         blamed: &Blamed<'_>,
         examination: &mut Examination,
     ) -> Result<(), Error> {
-        let (output, layouts, tensor) = &blamed.outputs[0];
+        let (output, layouts, tensor) = blamed.worst();
+        let w = blamed.order[0];
         let Some(i) = blamed.inputs.iter().position(|input| {
             input.shape() == output.shape() && input.dtype() == output.dtype() && input.dtype().is_inexact()
         }) else {
@@ -202,7 +347,7 @@ impl EndToEnd<'_> {
             else {
                 return Ok(());
             };
-            let (once, twice) = (once[0].to_real(), twice[0].to_real());
+            let (once, twice) = (once[w].to_real(), twice[w].to_real());
             let (first, second) = (&once - &before, &twice - &once);
             let at = |values: &ArrayD<f64>| values.as_slice_memory_order().expect("made here")[entry];
             answers |= at(&first).abs() > quiet;
@@ -229,7 +374,8 @@ impl EndToEnd<'_> {
         blamed: &Blamed<'_>,
         examination: &mut Examination,
     ) -> Result<(), Error> {
-        let (output, layouts, _) = &blamed.outputs[0];
+        let (output, layouts, _) = blamed.worst();
+        let w = blamed.order[0];
         let before = output.to_real();
         let after = layouts.first();
         // By input: positions of its axes of places, by name.
@@ -288,7 +434,7 @@ impl EndToEnd<'_> {
                     Some(values)
                 });
                 let Some(given) = self.given_by(tracing, blamed, &inputs)? else { return Ok(()) };
-                let change = given[0].to_real() - &before;
+                let change = given[w].to_real() - &before;
                 if change.iter().all(|v| v.abs() <= quiet) {
                     unread.push(place);
                 }
@@ -323,7 +469,7 @@ impl EndToEnd<'_> {
             return Ok(());
         }
         let Some(given) = self.given_by(tracing, blamed, &inputs)? else { return Ok(()) };
-        let given = given[0].to_real();
+        let given = given[w].to_real();
         let quiet = MARGIN * blamed.noise * root_mean_square(&given);
         for (name, at) in after.map(place_axes).unwrap_or_default() {
             if !names.contains(&name) || (!grids.is_empty() && !grids.contains(&name)) {
@@ -347,11 +493,13 @@ impl EndToEnd<'_> {
         let element = &scene.probe.element;
         let group = self.specification.group().clone();
         let [(output, layouts, _)] = &blamed.outputs[..] else { return Ok(()) };
+        let w = 0;
         let rewritten = |layout: &BoundLayout| -> Vec<(Layout, String)> {
             let own = (layout.layout().clone(), layout.layout().to_string());
             let others = alternatives(layout.layout(), layout.shape(), &group);
-            let others =
-                others.into_iter().filter(|other| matches!(other.change, Variation::Order | Variation::Flip));
+            let others = others
+                .into_iter()
+                .filter(|other| matches!(other.variation, Variation::Order | Variation::Flip));
             std::iter::once(own).chain(others.map(|other| (other.layout.clone(), other.name()))).collect()
         };
         let given: Option<Vec<&BoundLayout>> = blamed
@@ -368,7 +516,7 @@ impl EndToEnd<'_> {
                 let Some(after) = self.bound_to(&after, layout.shape(), scene.sample) else { continue };
                 // The order that the output has now, or every input's that is written alike.
                 for both in [false, true] {
-                    if !both && after.layout() == layout.layout() {
+                    if after.layout() == layout.layout() {
                         continue;
                     }
                     let mut inputs = blamed.inputs.clone();
@@ -387,7 +535,7 @@ impl EndToEnd<'_> {
                         *input = Tensor::from_real(moved, input.dtype());
                     }
                     let Some(given) = self.given_by(tracing, blamed, &inputs)? else { continue };
-                    let error = relative_error(&after, None, element, &before, &given[0].to_real());
+                    let error = relative_error(&after, None, element, &before, &given[w].to_real());
                     if error.is_some_and(|error| error <= MARGIN * blamed.noise) {
                         examination.order = Some(name);
                         return Ok(());
@@ -409,7 +557,7 @@ fn same_order(a: &str, b: &str) -> bool {
 /// Shares of rows that are right, and whether what is wrong is the same in all of them.
 fn in_this_pass(scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examination) {
     let element = &scene.probe.element;
-    let (output, layouts, tensor) = &blamed.outputs[0];
+    let (output, layouts, tensor) = blamed.worst();
     let Some(layout) = layouts.first() else { return };
     let there = scene.there(&scene.moved)[*tensor];
     let Some(moved) = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape()) else {
@@ -468,6 +616,22 @@ fn wrong_entries(
     let left = layout.difference(&inverse, &back, &before);
     let allowed = MARGIN * noise * root_mean_square(&before);
     left.iter().enumerate().filter(|(_, v)| v.abs() > allowed).map(|(k, _)| k).collect()
+}
+
+/// Whether an operation is a cast to a floating type of less precision.
+fn narrows(operation: &str) -> bool {
+    let bits = |name: &str| match name {
+        "float64" => Some(53),
+        "float32" => Some(24),
+        "float16" => Some(11),
+        "bfloat16" => Some(8),
+        _ => None,
+    };
+    let mut words = operation.split(' ');
+    match (words.next(), words.next().and_then(bits), words.next().and_then(bits)) {
+        (Some("cast"), Some(from), Some(to)) => to < from,
+        _ => false,
+    }
 }
 
 /// Some of them, evenly.
@@ -551,7 +715,7 @@ fn unread_among(unread: &[usize], length: usize) -> Unread {
 
 /// Places that go out for one that comes in, where the two differ.
 fn resampling(blamed: &Blamed<'_>) -> Option<f64> {
-    let (output, ..) = &blamed.outputs[0];
+    let (output, ..) = blamed.worst();
     blamed.inputs.iter().zip(&blamed.given).find_map(|(input, (_, layout))| {
         let grid = grid_axes(layout.as_ref()?);
         let (a, b) = (input.shape(), output.shape());

@@ -22,6 +22,7 @@ use crate::Error;
 use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
 use crate::report::{
     Classification, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard,
+    Variation,
 };
 use crate::symmetry::{BoundLayout, Element, Factor, Layout};
 
@@ -247,7 +248,9 @@ impl EndToEnd<'_> {
         }
         let mut notes = Vec::new();
         let (breaks, examinations) = if broken.is_empty() {
-            Default::default()
+            let sample = self.probes().first().copied().unwrap_or(0);
+            let found = self.suspected(model, (&reference, &figures), (sample, wide), evidence)?;
+            (Vec::new(), found)
         } else {
             let looked =
                 Looked { reference: &reference, figures: &figures, seen: &seen, broken: &broken, wide };
@@ -621,13 +624,19 @@ fn noise_of<'a>(leaves: impl IntoIterator<Item = &'a TracedLeaf>, figures: &[Fig
     leaves.into_iter().map(|leaf| figures[leaf.tensor].noise).fold(0.0, f64::max)
 }
 
-/// Outputs whose error is no rounding.
+/// Outputs whose error is no rounding, and whose declaration is not what is wrong: no layer is to blame for that.
 fn broken(evidence: &Evidence) -> Vec<usize> {
     let decisions = evidence.decisions();
+    let misdeclared = |k: usize| {
+        let alternatives = &evidence.inquiries.alternatives;
+        alternatives.iter().any(|other| {
+            other.variation != Variation::Order && other.outputs.contains(&evidence.outputs[k].name)
+        })
+    };
     let breaks = |k: &usize| {
         matches!(decisions[*k].classification, Classification::Approximate | Classification::Broken)
     };
-    (0..decisions.len()).filter(breaks).collect()
+    (0..decisions.len()).filter(breaks).filter(|k| !misdeclared(*k)).collect()
 }
 
 /// Outputs of modules whose values were not kept.

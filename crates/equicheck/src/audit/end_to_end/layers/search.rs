@@ -540,7 +540,7 @@ impl Scene<'_> {
     }
 
     /// By tensor of the clean pass: its relative error in a pass over T x, by the layout that fits it best.
-    fn errors(&self, trace: &Trace) -> Vec<Option<f64>> {
+    pub(super) fn errors(&self, trace: &Trace) -> Vec<Option<f64>> {
         let there = self.there(trace);
         let of = |t: usize| {
             let before = value(&self.clean, Some(t))?;
