@@ -133,6 +133,25 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             });
         }
     }
+    if let Some((input, far)) = evidence.inquiries.offset.as_ref().filter(|(_, far)| *far > MARGIN) {
+        let noisy = evidence.outputs.iter().filter(|output| {
+            output.classification == Classification::Exact && output.level == Level::Excellent
+        });
+        findings.extend(noisy.map(|output| Finding {
+            location: format!("output `{}`", output.name),
+            severity: Severity::Low,
+            message: format!(
+                "the symmetry holds, and rounding shows: points of `{input}` lie {far:.0} times as far from the origin as \
+                 from their mean"
+            ),
+            evidence: vec![
+                figure("error at the output's scale", output.scaled_max),
+                figure("tolerance that the measured noise supports", MARGIN * output.noise),
+            ],
+            fix: page(Mode::NumericalPrecision).advice(),
+            ..Finding::of(Mode::NumericalPrecision)
+        }));
+    }
     let scales = [StressKind::FarFromOrigin, StressKind::TinyScale, StressKind::HugeScale];
     findings.extend(stressed(evidence, &scales, &[Outcome::Amplified]).into_iter().map(|(output, rows)| {
         of_stress(

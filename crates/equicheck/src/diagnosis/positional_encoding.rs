@@ -12,7 +12,7 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     if !by_order && !by_shift {
         return None;
     }
-    let alone = seen.pointwise == Some(true);
+    let alone = seen.pointwise == Some(true) || seen.counts;
     let differs = seen.placement == Some(Placement::Everywhere);
     // Places that read nothing but themselves and are treated unlike; or like places that come out unlike, each from the
     // next, which an aggregation in some order does too.
@@ -21,7 +21,9 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     }
     let message = format!("{} treats places by where they are", case.place());
     let mut facts = Vec::new();
-    if alone {
+    if seen.counts {
+        facts.push("it is given the numbers of the places".to_owned());
+    } else if alone {
         facts.push("each place of its output depends on the same place of its input alone".to_owned());
     }
     if let Some(placement) = seen.placement {

@@ -23,6 +23,8 @@ pub struct Inquiries {
     pub other_mode: Vec<OtherMode>,
     /// Samples by output that breaks, where some hold.
     pub sizes: Vec<SizeRow>,
+    /// The input of points that lies furthest from the origin, in units of their spread.
+    pub offset: Option<(String, f64)>,
     /// Why some were not asked.
     pub left_out: Option<String>,
 }
@@ -163,6 +165,8 @@ pub struct Examination {
     pub linear: Option<bool>,
     /// Whether each place of its output depends on the same place of its inputs alone.
     pub pointwise: Option<bool>,
+    /// Whether it is given the numbers of the places: 0, 1, 2 and so on.
+    pub counts: bool,
     /// Where its outputs differ when its inputs are alike at all places.
     pub placement: Option<Placement>,
     /// Places of its input that it does not read.

@@ -66,6 +66,7 @@ impl EndToEnd<'_> {
         let broken: Vec<usize> = (0..judged.len()).filter(|o| judged[*o].violates).collect();
         let mut inquiry =
             Inquiry { judged: &judged, broken, wide: false, left: 0, found: Inquiries::default() };
+        inquiry.found.offset = self.offset();
         if inquiry.broken.is_empty() || self.specification.custom_action().is_some() {
             return Ok(inquiry.found);
         }
@@ -88,6 +89,34 @@ impl EndToEnd<'_> {
             inquiry.found.left_out = Some("the time budget was spent".to_owned());
         }
         Ok(inquiry.found)
+    }
+
+    /// How far points are from the origin, in units of how far they are from their mean, at most.
+    fn offset(&self) -> Option<(String, f64)> {
+        let names = self.input_names();
+        let of = |(tensor, layout): (&Tensor, &Option<BoundLayout>)| {
+            let axis = layout.as_ref()?.point_axis()?;
+            let values = tensor.to_real();
+            let n = values.shape()[axis];
+            let rows: Vec<Vec<f64>> = values
+                .lanes(ndarray::Axis(axis))
+                .into_iter()
+                .map(|row| row.iter().copied().collect())
+                .collect();
+            let count = rows.len() as f64;
+            let mean: Vec<f64> = (0..n).map(|k| rows.iter().map(|row| row[k]).sum::<f64>() / count).collect();
+            let spread: f64 =
+                rows.iter().flat_map(|row| row.iter().zip(&mean)).map(|(a, b)| (a - b).powi(2)).sum();
+            let far: f64 = mean.iter().map(|v| v * v).sum();
+            (spread > 0.0).then(|| (far * count / spread).sqrt())
+        };
+        let ratios = self
+            .cases
+            .iter()
+            .flat_map(|case| case.inputs.iter().zip(&case.layouts).map(of).enumerate().collect::<Vec<_>>());
+        let ratios =
+            ratios.filter_map(|(k, ratio)| Some((names.get(k)?.clone(), ratio.filter(|r| r.is_finite())?)));
+        ratios.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// f(T x); nothing where no call is left, or the model fails.

@@ -222,6 +222,12 @@ impl EndToEnd<'_> {
         blamed.order.sort_by(|a, b| error(blamed.outputs[*b].2).total_cmp(&error(blamed.outputs[*a].2)));
         examination.own_basis = blamed.outputs.iter().any(|(.., t)| scene.private[*t].is_some());
         in_this_pass(scene, &blamed, examination);
+        examination.counts = blamed.inputs.iter().any(|input| {
+            let values = input.to_real();
+            !input.dtype().is_inexact()
+                && values.len() > 1
+                && values.iter().enumerate().all(|(k, v)| *v == k as f64)
+        });
         examination.resampling = resampling(&blamed);
         examination.cap = blamed.outputs.iter().find_map(|(values, ..)| cap(values));
         // What reads state that is not among its arguments is not called again.
@@ -567,11 +573,22 @@ fn in_this_pass(scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examin
     let inverse = element.inverse();
     let Some(back) = acted(layout, &inverse, &moved.to_real()) else { return };
     let left = layout.difference(&inverse, &back, &before);
-    let Some(axis) = component_axis(output, Some(layout)) else { return };
     let allowed = MARGIN * blamed.noise * root_mean_square(&before);
+    let places: Vec<usize> = place_axes(layout).into_iter().map(|(_, at)| at).collect();
     let mut rows: Vec<Vec<f64>> = Vec::new();
-    for lane in left.lanes(ArrayAxis(axis)) {
-        rows.push(lane.iter().copied().collect());
+    if places.is_empty() {
+        let Some(axis) = component_axis(output, Some(layout)) else { return };
+        rows.extend(left.lanes(ArrayAxis(axis)).into_iter().map(|lane| lane.iter().copied().collect()));
+    } else {
+        // All that is at one place.
+        let shape = left.shape().to_vec();
+        let count: usize = places.iter().map(|at| shape[*at]).product();
+        rows.resize(count, Vec::new());
+        for (flat, value) in left.iter().enumerate() {
+            let index = unravel(flat, &shape);
+            let row = places.iter().fold(0, |row, at| row * shape[*at] + index[*at]);
+            rows[row].push(*value);
+        }
     }
     let wrong: Vec<&Vec<f64>> = rows.iter().filter(|row| row.iter().any(|v| v.abs() > allowed)).collect();
     examination.exact_rows = Some(1.0 - wrong.len() as f64 / rows.len().max(1) as f64);
