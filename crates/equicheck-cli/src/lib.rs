@@ -8,6 +8,7 @@ mod delivery;
 mod host;
 mod init;
 mod parity;
+mod template;
 
 use std::ffi::OsString;
 use std::fs;
@@ -81,6 +82,8 @@ enum Command {
         #[arg(long, requires = "mode", conflicts_with = "library")]
         markdown: bool,
     },
+    /// Print test code for a group and tensors: for pytest, a script, an audit file, a notebook
+    Template(template::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// For bash: `equicheck completions bash > /etc/bash_completion.d/equicheck`
@@ -99,6 +102,9 @@ The same with a function that takes a dtype and returns the model, in Python:
   equicheck init package.module:factory
 
 `equicheck run FILE.py:FUNCTION` shows the report that a script of yours returns.
+
+Test code in Python:
+  equicheck template pytest   # a small example; --group, --input, --output and --model make it yours
 
 From a finding to its end:
   equicheck explain parity                  # what a finding's mode means, and what mends it
@@ -168,6 +174,7 @@ fn execute(cli: Cli, host: &mut dyn Host) -> Result<ExitStatus, CouldNotRun> {
             print(host, &text)?;
             Ok(ExitStatus::Pass)
         }
+        Command::Template(arguments) => template::execute(&arguments, host),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "equicheck", &mut script);
