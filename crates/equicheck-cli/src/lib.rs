@@ -75,14 +75,14 @@ enum Command {
         /// Its id, as findings print it in brackets; without it all are listed
         #[arg(value_parser = |text: &str| text.parse::<Mode>())]
         mode: Option<Mode>,
-        /// The fix for one library alone: torch, e3nn, escnn, torch-geometric, jax or onnx
+        /// Only the fix for torch, e3nn, escnn, torch-geometric, jax or onnx
         #[arg(long, requires = "mode", value_parser = |text: &str| text.parse::<Library>())]
         library: Option<Library>,
         /// Print the page as Markdown
         #[arg(long, requires = "mode", conflicts_with = "library")]
         markdown: bool,
     },
-    /// Print test code for a group and tensors: for pytest, a script, an audit file, a notebook
+    /// Print test code for your group and tensors: pytest, script, audit file, notebook
     Template(template::Arguments),
     /// Print a completion script for a shell
     Completions {
@@ -104,7 +104,7 @@ The same with a function that takes a dtype and returns the model, in Python:
 `equicheck run FILE.py:FUNCTION` shows the report that a script of yours returns.
 
 Test code in Python:
-  equicheck template pytest   # a small example; --group, --input, --output and --model make it yours
+  equicheck template pytest   # an example that runs; --group, --input, ... make it yours
 
 From a finding to its end:
   equicheck explain parity                  # what a finding's mode means, and what mends it

@@ -270,7 +270,6 @@ fn help_and_version_succeed_and_help_ends_with_the_table() {
         &["-h"],
         &["run", "--help"],
         &["compare", "--help"],
-        &["template", "--help"],
         &["explain", "--help"],
         &["show", "--help"],
         &["help"],
@@ -350,7 +349,7 @@ fn explain_names_the_nearest_mode() {
         (&["explain", "pariti"][..], "`pariti` is no failure mode: did you mean `parity`?"),
         (&["explain", "xyzzy"], "`xyzzy` is no failure mode: `equicheck explain` lists them"),
         (&["explain", "parity", "--library", "e2nn"], "did you mean `e3nn`?"),
-        (&["explain", "--library", "e3nn"], "[MODE]"),
+        (&["explain", "--library", "e3nn"], "<MODE>"),
         (&["explain", "parity", "--markdown", "--library", "e3nn"], "cannot be used with"),
     ] {
         let ended = without_python(args);

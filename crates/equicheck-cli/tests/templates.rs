@@ -1,4 +1,4 @@
-//! `equicheck template`: what it writes, and what it refuses. tests/test_templates.py runs what it writes.
+//! `equicheck template`: what it writes, and what it refuses. `tests/test_templates.py` runs what it writes.
 
 use std::ffi::OsString;
 use std::fs;
@@ -130,6 +130,8 @@ const TENSORS: [&[&str]; 8] = [
         "graph.label=nodes : nodes",
         "--input",
         "t=time",
+        "--input",
+        "u=",
         "--output",
         "y=(nodes 2)",
     ],

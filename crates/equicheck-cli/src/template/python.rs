@@ -85,7 +85,7 @@ def test_output(report: equicheck.Report, output: str) -> None:
     }
 
     pub(super) fn script(&self) -> Result<String, CouldNotRun> {
-        let first = "\"\"\"Audits the model: run it with python, or name `audit` to `equicheck run`.\"\"\"";
+        let first = "\"\"\"Audits the model: run it with python, or by `equicheck run FILE.py:audit`.\"\"\"";
         let head = self.head(first, &["sys"])?;
         let body = self.body()?;
         Ok(format!(
@@ -275,6 +275,8 @@ if __name__ == \"__main__\":
         // Momenta have three components, and the energy that belongs to them.
         let spatial = size(&[&lengths[..lengths.len().saturating_sub(1)], &["3".to_owned()]].concat());
         let rank = lengths.len();
+        // numpy draws plain numbers where there are no axes.
+        let array = |drawn: String| if rank == 0 { format!("np.asarray({drawn})") } else { drawn };
         match (self.framework, &tensor.values) {
             (Framework::Torch, Values::Normal) => format!("torch.randn({shape}, generator=random)"),
             (Framework::Torch, Values::Complex) => {
@@ -298,13 +300,13 @@ if __name__ == \"__main__\":
                 "torch.cat([(1 + (p := torch.randn({spatial}, generator=random)).square().sum(-1, keepdim=True)).sqrt(), p], -1)"
             ),
             (Framework::Torch, Values::Constant) => "torch.ones(1)".to_owned(),
-            (Framework::Numpy, Values::Normal) => format!("np.asarray(random.normal(size={shape}))"),
+            (Framework::Numpy, Values::Normal) => array(format!("random.normal(size={shape})")),
             (Framework::Numpy, Values::Complex) => {
-                format!("np.asarray(random.normal(size={shape}) + 1j * random.normal(size={shape}))")
+                array(format!("random.normal(size={shape}) + 1j * random.normal(size={shape})"))
             }
-            (Framework::Numpy, Values::Uniform) => format!("np.asarray(random.uniform(size={shape}))"),
+            (Framework::Numpy, Values::Uniform) => array(format!("random.uniform(size={shape})")),
             (Framework::Numpy, Values::Positions(axis)) => {
-                format!("np.asarray(random.integers({}, size={shape}))", names.of_axis(axis))
+                array(format!("random.integers({}, size={shape})", names.of_axis(axis)))
             }
             (Framework::Numpy, Values::Pairs(nodes, _)) => {
                 format!("np.argwhere(1 - np.eye({})).T", names.of_axis(nodes))

@@ -41,11 +41,13 @@ pub(super) fn file(
             let _ = writeln!(text, "onnx = {}", quoted(path));
         }
     }
-    for tensor in &declared.inputs {
+    for (k, tensor) in declared.inputs.iter().enumerate() {
+        // Said once.
+        let own = if k == 0 { "# Or values of your own: file = \"data/*.npz\"\n" } else { "" };
         let layout = tensor.layout.as_deref().map_or_else(|| "false".to_owned(), quoted);
         let _ = writeln!(
             text,
-            "\n[inputs.{}]\nlayout = {layout}\n# Or values of your own: file = \"data/*.npz\"\ngenerate = {{ {} }}",
+            "\n[inputs.{}]\nlayout = {layout}\n{own}generate = {{ {} }}",
             key(&tensor.name),
             generate(declared, tensor, framework)
         );

@@ -3,12 +3,16 @@
 use equicheck::audit::MARGIN;
 use equicheck::report::{
     Classification, Comparison, Finding, Float64, LayerRow, LayerStage, LayerVerdict, Mode, Outcome, Report,
-    Rows, Shard, Trend, Verdict, compare, comparison_to_json, comparison_to_markdown, comparison_to_text,
+    Rows, Severity, Shard, Trend, Verdict, compare, comparison_to_json, comparison_to_markdown,
+    comparison_to_text,
 };
 
 use super::fixtures::{failing, inside::inside, passing, random};
 
-/// Without regressions of the overall verdict alone: what changed says so itself.
+/// What to change in a report, and what is said of it.
+type Case<'a> = (&'a dyn Fn(&mut Report), &'a str);
+
+/// Of two audits that can be compared.
 fn compared(before: &Report, after: &Report) -> Comparison {
     compare(before, after).unwrap()
 }
@@ -179,10 +183,27 @@ fn gradients_are_matched_by_row() {
 }
 
 #[test]
+fn findings_are_matched_by_mode_and_location() {
+    let before = failing();
+    let moved = change(&before, |report| "tail.forces".clone_into(&mut report.findings[0].location));
+    let findings = compared(&before, &moved).findings;
+    assert_eq!(findings.went, before.findings[..1]);
+    assert_eq!(findings.stayed, before.findings[1..]);
+    assert_eq!(findings.came, moved.findings[..1]);
+    // Two of one kind at one place are two.
+    let twice = change(&before, |report| report.findings.push(before.findings[1].clone()));
+    let findings = compared(&before, &twice).findings;
+    assert_eq!((findings.went.len(), findings.stayed.len(), findings.came.len()), (0, 2, 1));
+    // What is said of it may change.
+    let milder = change(&before, |report| report.findings[0].severity = Severity::Medium);
+    assert_eq!(compared(&before, &milder).findings.stayed, milder.findings);
+}
+
+#[test]
 fn audits_that_asked_otherwise_are_not_compared() {
     let before = passing();
     let refused = |how: &dyn Fn(&mut Report)| compare(&before, &change(&before, how)).unwrap_err();
-    let cases: [(&dyn Fn(&mut Report), &str); 12] = [
+    let cases: [Case<'_>; 12] = [
         (&|r| "SE(3)".clone_into(&mut r.group), "the group is `E(3) x S(nodes)` before and `SE(3)` after"),
         (
             &|r| "float64".clone_into(&mut r.model.dtype),
