@@ -299,3 +299,53 @@ def test_two_runs_write_equal_bytes(folder: Path) -> None:
         return dict(record)
 
     assert without_timings("a.json") == without_timings("b.json")
+
+
+def test_explain_shows_the_page_of_each_mode(folder: Path) -> None:
+    listed = command(folder, "explain")
+    assert listed.returncode == 0, listed.stderr
+    assert "- parity: " in listed.stdout
+    page = command(folder, "explain", "Parity")
+    assert page.returncode == 0, page.stderr
+    for heading in ("parity\n======", "SYMPTOM:", "CAUSE:", "HOW IT IS RECOGNISED:", "FIX:", "VERIFY:"):
+        assert heading in page.stdout
+    wrong = command(folder, "explain", "pariti")
+    assert (wrong.returncode, wrong.stdout) == (3, "")
+    assert "did you mean `parity`?" in wrong.stderr
+
+
+def test_compare_says_whether_a_change_helped(folder: Path) -> None:
+    for name in ("passes", "attention", "fails"):
+        command(folder, "run", f"audits.py:{name}", "--output", f"{name}.json")
+    helped = command(folder, "compare", "fails.json", "attention.json")
+    assert helped.returncode == 0, helped.stderr
+    assert "Verdict: FAIL -> NEEDS_ATTENTION\n" in helped.stdout
+    assert helped.stdout.endswith("\nRESULT: no regression\n")
+    spoilt = command(folder, "compare", "passes.json", "attention.json", "--output", "comparison.json")
+    assert spoilt.returncode == 1
+    assert spoilt.stdout == "RESULT: REGRESSION (comparison in comparison.json)\n"
+    assert json.loads((folder / "comparison.json").read_text())["regressed"] is True
+    assert command(folder, "compare", "passes.json", "passes.json").returncode == 0
+    assert command(folder, "compare", "passes.json", "missing.json").returncode == 3
+
+    reports = {name: equicheck.Report.from_json((folder / f"{name}.json").read_text()) for name in ("passes", "fails")}
+    comparison = equicheck.compare(reports["passes"], reports["fails"])
+    assert comparison.regressed
+    assert comparison.verdict == {"before": "PASS", "after": "FAIL"}
+    assert comparison.to_text() == str(comparison) == command(folder, "compare", "passes.json", "fails.json").stdout
+    assert json.loads(comparison.to_json())["regressions"] == comparison.regressions
+    assert [row["trend"] for row in comparison.outputs] == ["worse"]
+    back = equicheck.compare(reports["fails"], reports["passes"])
+    assert not back.regressed
+    assert repr(back) == "<equicheck.Comparison no regression, FAIL -> PASS>"
+
+
+def test_audits_that_asked_otherwise_are_not_compared(folder: Path) -> None:
+    command(folder, "run", "audits.py:passes", "--output", "a.json")
+    text = (folder / "a.json").read_text()
+    (folder / "b.json").write_text(text.replace('"group": "O(3)"', '"group": "SO(3)"', 1))
+    result = command(folder, "compare", "a.json", "b.json")
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "the group is `O(3)` before and `SO(3)` after" in result.stderr
+    with pytest.raises(ValueError, match="cannot be compared"):
+        equicheck.compare(*(equicheck.Report.from_json((folder / name).read_text()) for name in ("a.json", "b.json")))

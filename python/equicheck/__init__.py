@@ -13,6 +13,7 @@ from ._audit import audit, merge
 from ._custom import CustomAction
 from ._equicheck import (
     Break,
+    Comparison,
     Element,
     EquicheckError,
     EquicheckWarning,
@@ -22,6 +23,7 @@ from ._equicheck import (
     Report,
     SpecificationError,
     __version__,
+    compare,
 )
 from ._trees import Args
 from ._words import describe
@@ -29,6 +31,7 @@ from ._words import describe
 __all__ = [
     "Args",
     "Break",
+    "Comparison",
     "CustomAction",
     "Element",
     "EquicheckError",
@@ -41,6 +44,7 @@ __all__ = [
     "__version__",
     "audit",
     "audit_calculator",
+    "compare",
     "describe",
     "merge",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Break",
     "Buffer",
+    "Comparison",
     "Element",
     "EquicheckError",
     "EquicheckWarning",
@@ -24,6 +25,7 @@ __all__ = [
     "audit",
     "check",
     "command",
+    "compare",
     "describe",
     "merge",
 ]
@@ -405,6 +407,53 @@ class Report:
     def _repr_markdown_(self) -> str: ...
 
 @final
+class Comparison:
+    """What became of a model between two audits. ``print(comparison)`` shows it whole.
+
+    Parts are dicts and lists as in the JSON form; what changed has ``before`` and ``after``, and ``trend`` is
+    ``better``, ``same`` or ``worse``.
+    """
+
+    @property
+    def regressed(self) -> bool:
+        """Whether a verdict got worse, or a violation grew beyond what noise explains."""
+    @property
+    def regressions(self) -> list[str]:
+        """What got worse, one sentence each."""
+    @property
+    def verdict(self) -> dict[str, Literal["PASS", "FAIL", "NEEDS_ATTENTION"]]:
+        """The verdict ``before`` and ``after``."""
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """By output: ``name violation explained level classification verdict trend``."""
+    @property
+    def layers(self) -> dict[str, Any]:
+        """By module call.
+
+        ``rows`` with ``location call class own_error propagated_error explained verdict trend``, names that are
+        ``only_before`` and ``only_after``, and why it was ``not_compared``, if it was not.
+        """
+    @property
+    def gradients(self) -> dict[str, Any]:
+        """By row of the gradient stage, as ``layers``.
+
+        ``rows`` with ``check mode output target error explained outcome verdict trend``.
+        """
+    @property
+    def findings(self) -> dict[str, list[dict[str, Any]]]:
+        """Findings that ``went``, ``stayed`` and ``came``."""
+    @property
+    def notes(self) -> list[str]:
+        """What to know when reading the figures."""
+    def to_text(self) -> str:
+        """The text form."""
+    def to_markdown(self) -> str:
+        """The Markdown form."""
+    def to_json(self) -> str:
+        """The JSON form."""
+    def _repr_markdown_(self) -> str: ...
+
+@final
 class Buffer:
     """A tensor of the engine in host memory; ``torch.from_dlpack(buffer)`` takes it over, once."""
 
@@ -490,6 +539,16 @@ def audit(
 
 def merge(reports: Sequence[Report]) -> Report:
     """Joins the reports of all shards of one audit; see :func:`equicheck.merge`."""
+
+def compare(before: Report, after: Report) -> Comparison:
+    """Compares an audit with an earlier one: did a change help?
+
+    A regression is a verdict that got worse, or a violation that grew by more than the noise floors of both reports
+    explain.
+
+    Raises:
+        ValueError: the two audits did not ask the same of the model.
+    """
 
 def command(arguments: Sequence[str], host: Any) -> int:
     """Runs the command line, program name first, and returns its exit status; ``host`` is ``equicheck._host``."""

@@ -1,26 +1,35 @@
-//! Where a report goes, and in which form.
+//! Where a report or a comparison goes, and in which form.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use equicheck::report::{ExitStatus, Report, to_json, to_markdown, to_text};
+use equicheck::report::{
+    Comparison, ExitStatus, Report, comparison_to_json, comparison_to_markdown, comparison_to_text, to_json,
+    to_markdown, to_text,
+};
 use equicheck::sentence;
 
 use crate::{CouldNotRun, Host, shown};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Delivery {
+    #[command(flatten)]
+    form: Form,
+    /// Exit with 0 when the verdict is `NEEDS_ATTENTION`
+    #[arg(long)]
+    allow_attention: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Form {
     /// text, markdown or json [default: by the ending of --output, else text]
     #[arg(long, value_enum, hide_possible_values = true)]
     format: Option<Format>,
     /// Write the report to this file and only the verdict to standard output
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Exit with 0 when the verdict is `NEEDS_ATTENTION`
-    #[arg(long)]
-    allow_attention: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,15 +39,44 @@ pub(crate) enum Format {
     Json,
 }
 
-impl Format {
-    fn render(self, report: &Report) -> String {
-        match self {
-            Format::Text => to_text(report),
-            Format::Markdown => to_markdown(report),
-            Format::Json => to_json(report),
+/// What can be delivered.
+pub(crate) trait Written {
+    fn render(&self, format: Format) -> String;
+
+    /// What standard output says when the rest goes to a file.
+    fn headline(&self, file: &str) -> String;
+}
+
+impl Written for Report {
+    fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => to_text(self),
+            Format::Markdown => to_markdown(self),
+            Format::Json => to_json(self),
         }
     }
 
+    fn headline(&self, file: &str) -> String {
+        format!("OVERALL VERDICT: {} (report in {file})\n", self.verdict)
+    }
+}
+
+impl Written for Comparison {
+    fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => comparison_to_text(self),
+            Format::Markdown => comparison_to_markdown(self),
+            Format::Json => comparison_to_json(self),
+        }
+    }
+
+    fn headline(&self, file: &str) -> String {
+        let result = if self.regressed { "REGRESSION" } else { "no regression" };
+        format!("RESULT: {result} (comparison in {file})\n")
+    }
+}
+
+impl Format {
     fn of_ending(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "txt" => Some(Format::Text),
@@ -50,18 +88,31 @@ impl Format {
 }
 
 impl Delivery {
-    /// Makes a report, delivers it, and says how the command ends. An audit may take minutes: what can be known to
-    /// fail afterwards fails before.
+    /// Makes a report, delivers it, and says how the command ends.
     pub(crate) fn of(
         &self,
         host: &mut dyn Host,
         make: impl FnOnce(&mut dyn Host) -> Result<Report, CouldNotRun>,
     ) -> Result<ExitStatus, CouldNotRun> {
-        let format = self.format()?;
-        self.check()?;
-        let report = make(host)?;
-        self.deliver(&report, format, host)?;
+        let report = self.form.of(host, make)?;
         Ok(ExitStatus::of(report.verdict, self.allow_attention))
+    }
+}
+
+impl Form {
+    /// Makes what is wanted and delivers it. An audit may take minutes: what can be known to fail afterwards fails before.
+    pub(crate) fn of<W: Written>(
+        &self,
+        host: &mut dyn Host,
+        make: impl FnOnce(&mut dyn Host) -> Result<W, CouldNotRun>,
+    ) -> Result<W, CouldNotRun> {
+        let format = self.format()?;
+        if let Some(path) = &self.output {
+            check(path)?;
+        }
+        let made = make(host)?;
+        self.deliver(&made, format, host)?;
+        Ok(made)
     }
 
     fn format(&self) -> Result<Format, CouldNotRun> {
@@ -77,33 +128,29 @@ impl Delivery {
         }
     }
 
-    /// Fails if the file certainly cannot be written; it is not touched.
-    fn check(&self) -> Result<(), CouldNotRun> {
-        let Some(path) = &self.output else { return Ok(()) };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if path.is_dir() {
-            Err(cannot_write(path, "it is a directory"))
-        } else if folder.is_some_and(|folder| !folder.is_dir()) {
-            Err(cannot_write(path, "its directory does not exist"))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn deliver(&self, report: &Report, format: Format, host: &mut dyn Host) -> Result<(), CouldNotRun> {
-        let rendered = format.render(report);
+    fn deliver(&self, made: &impl Written, format: Format, host: &mut dyn Host) -> Result<(), CouldNotRun> {
+        let rendered = made.render(format);
         let Some(path) = &self.output else { return print(host, &rendered) };
         match fs::write(path, &rendered) {
-            Ok(()) => {
-                let verdict = report.verdict;
-                print(host, &format!("OVERALL VERDICT: {verdict} (report in {})\n", shown(path)))
-            }
+            Ok(()) => print(host, &made.headline(&shown(path))),
             Err(error) => {
                 // What was computed is not lost with the file.
                 print(host, &rendered)?;
                 Err(cannot_write(path, &sentence(&error)))
             }
         }
+    }
+}
+
+/// Fails if the file certainly cannot be written; it is not touched.
+pub(crate) fn check(path: &Path) -> Result<(), CouldNotRun> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if path.is_dir() {
+        Err(cannot_write(path, "it is a directory"))
+    } else if folder.is_some_and(|folder| !folder.is_dir()) {
+        Err(cannot_write(path, "its directory does not exist"))
+    } else {
+        Ok(())
     }
 }
 

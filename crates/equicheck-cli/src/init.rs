@@ -485,7 +485,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// A key of TOML, quoted where it has to be.
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
 }

@@ -8,6 +8,7 @@ mod delivery;
 mod host;
 mod init;
 mod parity;
+mod template;
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,10 +16,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use equicheck::report::{ExitStatus, Report, from_json};
+use equicheck::diagnosis::{Library, Mode, page};
+use equicheck::report::{ExitStatus, Report, from_json, modes_to_text, page_to_text};
 use equicheck::sentence;
 
-use delivery::{Delivery, print};
+use delivery::{Delivery, Form, print};
 pub use host::{CouldNotRun, Host, PythonDescription, PythonModel, read_line};
 
 /// Tests whether a neural network respects the symmetry that it claims
@@ -59,6 +61,29 @@ enum Command {
         #[command(flatten)]
         delivery: Delivery,
     },
+    /// Say whether a change of the model helped: compare two saved reports
+    Compare {
+        /// The report before the change, as JSON
+        before: PathBuf,
+        /// The report after it
+        after: PathBuf,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Say what a failure mode is, how it is recognised, and what mends it
+    Explain {
+        /// Its id, as findings print it in brackets; without it all are listed
+        #[arg(value_parser = |text: &str| text.parse::<Mode>())]
+        mode: Option<Mode>,
+        /// Only the fix for torch, e3nn, escnn, torch-geometric, jax or onnx
+        #[arg(long, requires = "mode", value_parser = |text: &str| text.parse::<Library>())]
+        library: Option<Library>,
+        /// Print the page as Markdown
+        #[arg(long, requires = "mode", conflicts_with = "library")]
+        markdown: bool,
+    },
+    /// Print test code for your group and tensors: pytest, script, audit file, notebook
+    Template(template::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// For bash: `equicheck completions bash > /etc/bash_completion.d/equicheck`
@@ -77,6 +102,13 @@ The same with a function that takes a dtype and returns the model, in Python:
   equicheck init package.module:factory
 
 `equicheck run FILE.py:FUNCTION` shows the report that a script of yours returns.
+
+Test code in Python:
+  equicheck template pytest   # an example that runs; --group, --input, ... make it yours
+
+From a finding to its end:
+  equicheck explain parity                  # what a finding's mode means, and what mends it
+  equicheck compare before.json after.json  # whether the change helped
 ";
 
 /// Runs the command with `args`, the program's name first, and says how it ended.
@@ -127,6 +159,22 @@ fn execute(cli: Cli, host: &mut dyn Host) -> Result<ExitStatus, CouldNotRun> {
             delivery.of(host, |host| host.run_python(&target))
         }
         Command::Show { report, delivery } => delivery.of(host, |_| read(&report)),
+        Command::Compare { before, after, form } => {
+            let comparison = form.of(host, |_| {
+                equicheck::report::compare(&read(&before)?, &read(&after)?).map_err(CouldNotRun::Failed)
+            })?;
+            Ok(if comparison.regressed { ExitStatus::Fail } else { ExitStatus::Pass })
+        }
+        Command::Explain { mode, library, markdown } => {
+            let text = match mode {
+                None => modes_to_text(),
+                Some(mode) if markdown => page(mode).text.to_owned(),
+                Some(mode) => page_to_text(page(mode), library),
+            };
+            print(host, &text)?;
+            Ok(ExitStatus::Pass)
+        }
+        Command::Template(arguments) => template::execute(&arguments, host),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "equicheck", &mut script);

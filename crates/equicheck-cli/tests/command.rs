@@ -11,7 +11,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use equicheck::report::{ExitStatus, Report, Verdict, from_json, to_json, to_markdown, to_text};
+use equicheck::diagnosis::{Mode, page};
+use equicheck::report::{
+    ExitStatus, Report, Verdict, compare, comparison_to_json, comparison_to_markdown, comparison_to_text,
+    from_json, modes_to_text, page_to_text, to_json, to_markdown, to_text,
+};
 use equicheck_cli::{CouldNotRun, Host, run};
 
 /// A host with a Python function that does what the test says.
@@ -261,7 +265,15 @@ fn usage_errors_are_not_verdicts() {
 
 #[test]
 fn help_and_version_succeed_and_help_ends_with_the_table() {
-    for args in [&["--help"][..], &["-h"], &["run", "--help"], &["show", "--help"], &["help"]] {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["run", "--help"],
+        &["compare", "--help"],
+        &["explain", "--help"],
+        &["show", "--help"],
+        &["help"],
+    ] {
         let ended = without_python(args);
         assert_eq!((ended.status, ended.stderr.as_str()), (ExitStatus::Pass, ""), "{args:?}");
         assert!(ended.stdout.trim_end().ends_with(ExitStatus::table_text().trim_end()), "{}", ended.stdout);
@@ -310,6 +322,96 @@ fn only_a_closed_pipe_is_quiet() {
             assert_sentence(&stderr);
         }
     }
+}
+
+#[test]
+fn explain_lists_modes_and_shows_their_pages() {
+    let ended = without_python(&["explain"]);
+    assert_eq!((ended.status, ended.stdout), (ExitStatus::Pass, modes_to_text()));
+    for mode in Mode::ALL {
+        let ended = without_python(&["explain", mode.id()]);
+        assert_eq!((ended.status, ended.stdout), (ExitStatus::Pass, page_to_text(page(*mode), None)));
+    }
+    for written in ["PARITY", "Parity", " parity "] {
+        let ended = without_python(&["explain", written]);
+        assert_eq!(ended.stdout, page_to_text(page(Mode::Parity), None), "{written}");
+    }
+    let ended = without_python(&["explain", "padding-boundary", "--markdown"]);
+    assert_eq!(ended.stdout, page(Mode::PaddingBoundary).text);
+    let ended = without_python(&["explain", "parity", "--library", "E3NN"]);
+    let expected = page_to_text(page(Mode::Parity), Some(equicheck::diagnosis::Library::E3nn));
+    assert_eq!((ended.status, ended.stdout), (ExitStatus::Pass, expected));
+}
+
+#[test]
+fn explain_names_the_nearest_mode() {
+    for (args, said) in [
+        (&["explain", "pariti"][..], "`pariti` is no failure mode: did you mean `parity`?"),
+        (&["explain", "xyzzy"], "`xyzzy` is no failure mode: `equicheck explain` lists them"),
+        (&["explain", "parity", "--library", "e2nn"], "did you mean `e3nn`?"),
+        (&["explain", "--library", "e3nn"], "<MODE>"),
+        (&["explain", "parity", "--markdown", "--library", "e3nn"], "cannot be used with"),
+    ] {
+        let ended = without_python(args);
+        assert_eq!((ended.status, ended.stdout.as_str()), (ExitStatus::CouldNotRun, ""), "{args:?}");
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn compare_says_whether_a_change_helped() {
+    let folder = directory("compare");
+    let write = |name: &str, report: &Report| {
+        let path = folder.join(name);
+        fs::write(&path, to_json(report)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (bad, good) = (write("bad.json", &fixtures::failing()), write("good.json", &fixtures::passing()));
+    let helped = compare(&fixtures::failing(), &fixtures::passing()).unwrap();
+    let spoilt = compare(&fixtures::passing(), &fixtures::failing()).unwrap();
+    for (before, after, status, expected) in [
+        (&bad, &good, ExitStatus::Pass, &helped),
+        (&good, &bad, ExitStatus::Fail, &spoilt),
+        // FAIL before and after: nothing got worse.
+        (&bad, &bad, ExitStatus::Pass, &compare(&fixtures::failing(), &fixtures::failing()).unwrap()),
+    ] {
+        let ended = without_python(&["compare", before, after]);
+        assert_eq!((ended.status, ended.stderr.as_str()), (status, ""));
+        assert_eq!(ended.stdout, comparison_to_text(expected));
+        let json = without_python(&["compare", before, after, "--format", "json"]);
+        assert_eq!((json.status, json.stdout), (status, comparison_to_json(expected)));
+        let path = folder.join("comparison.md");
+        let file = without_python(&["compare", before, after, "--output", path.to_str().unwrap()]);
+        assert_eq!(file.status, status);
+        let result = if status == ExitStatus::Fail { "REGRESSION" } else { "no regression" };
+        assert!(file.stdout.starts_with(&format!("RESULT: {result} (comparison in ")), "{}", file.stdout);
+        assert_eq!(fs::read_to_string(&path).unwrap(), comparison_to_markdown(expected));
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_says_why() {
+    let folder = directory("incomparable");
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = write("good.json", &to_json(&fixtures::passing()));
+    let other = write("other.json", &to_json(&fixtures::cut_by_budget()));
+    let absent = folder.join("absent.json").to_str().unwrap().to_owned();
+    for (before, after, said) in [
+        (&good, &absent, "absent.json`: no such file"),
+        (&absent, &good, "absent.json`: no such file"),
+        (&good, &write("no.json", "{}"), "no.json`: not an equicheck report"),
+        (&good, &other, "the group is `E(3) x S(nodes)` before and `SO(3)` after"),
+    ] {
+        let ended = without_python(&["compare", before, after]);
+        assert_eq!((ended.status, ended.stdout.as_str()), (ExitStatus::CouldNotRun, ""));
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        assert_sentence(&ended.stderr);
+    }
+    assert_eq!(without_python(&["compare", &good]).status, ExitStatus::CouldNotRun);
 }
 
 fn binary() -> Command {

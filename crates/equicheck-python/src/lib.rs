@@ -8,6 +8,7 @@
 mod adapter;
 mod audit;
 mod command;
+mod comparison;
 mod custom;
 mod dlpack;
 mod element;
@@ -30,10 +31,12 @@ fn _equicheck(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<report::OutputReport>()?;
     module.add_class::<report::Finding>()?;
     module.add_class::<report::PyBreak>()?;
+    module.add_class::<comparison::Comparison>()?;
     module.add_function(wrap_pyfunction!(audit::audit, module)?)?;
     module.add_function(wrap_pyfunction!(audit::check, module)?)?;
     module.add_function(wrap_pyfunction!(audit::describe, module)?)?;
     module.add_function(wrap_pyfunction!(audit::merge, module)?)?;
     module.add_function(wrap_pyfunction!(command::command, module)?)?;
+    module.add_function(wrap_pyfunction!(comparison::compare, module)?)?;
     Ok(())
 }

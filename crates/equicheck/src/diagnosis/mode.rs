@@ -133,7 +133,10 @@ impl FromStr for Mode {
             return Ok(*mode);
         }
         let near = crate::error::nearest(&wanted, Self::ALL.iter().map(|mode| mode.id()));
-        let hint = near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
+        let hint = near.map_or_else(
+            || ": `equicheck explain` lists them".to_owned(),
+            |near| format!(": did you mean `{near}`?"),
+        );
         Err(format!("`{id}` is no failure mode{hint}"))
     }
 }

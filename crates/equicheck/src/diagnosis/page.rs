@@ -10,13 +10,13 @@ use super::Mode;
 /// A library for which a fix is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Library {
-    /// PyTorch without a library of equivariant layers.
+    /// `PyTorch` without a library of equivariant layers.
     PyTorch,
     /// e3nn.
     E3nn,
     /// escnn.
     Escnn,
-    /// PyTorch Geometric.
+    /// `PyTorch` Geometric.
     Geometric,
     /// JAX.
     Jax,

@@ -59,8 +59,8 @@ impl ExitStatus {
     /// When it is returned.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Pass => "the symmetry holds, the export equals its source (also init, --plan, --help)",
-            Self::Fail => "the symmetry does not hold, the export differs from its source",
+            Self::Pass => "the symmetry holds, an export equals its source, no regression; init, --help",
+            Self::Fail => "the symmetry does not hold, an export differs from its source, a regression",
             Self::NeedsAttention => "a person must look; 0 under --allow-attention (init: contradictions)",
             Self::CouldNotRun => "bad usage, an unreadable or unwritable file, any exception raised",
             Self::Interrupted => "Ctrl-C",

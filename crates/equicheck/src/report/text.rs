@@ -68,7 +68,9 @@ fn rendered(document: Document) -> String {
             Block::Table(rows) => table(&mut out, &rows),
             Block::Paragraph(prose) => paragraph(&mut out, "", 0, &words(&prose), ""),
             Block::Code(lines) => {
-                lines.iter().for_each(|code| line(&mut out, &format!("    {}", visible(code))))
+                for code in lines {
+                    line(&mut out, &format!("    {}", visible(&code)));
+                }
             }
             Block::Verdict(verdict) => {
                 out.push('\n');

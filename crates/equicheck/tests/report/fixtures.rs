@@ -10,7 +10,7 @@ use equicheck::report::{
 
 // Beside this file, wherever it is included from.
 #[path = "inside.rs"]
-mod inside;
+pub(crate) mod inside;
 
 fn summary(mean: f64, max: f64) -> Summary {
     Summary { mean, standard_deviation: mean / 4.0, median: mean * 0.9, quantile_95: max * 0.8, max }

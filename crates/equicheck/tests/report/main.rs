@@ -1,5 +1,7 @@
 //! The report's renderings: their content, their form, and that no name can break either.
 
+mod compare;
+mod explain;
 mod fixtures;
 
 use equicheck::report::{

@@ -18,16 +18,13 @@ pub(in super::super) fn explanation(page: &Page, library: Option<Library>) -> Do
     let mut blocks = vec![Block::Title(page.mode.id()), Block::Paragraph(page.summary.into())];
     if let Some(library) = library {
         blocks.push(Block::Section("FIX"));
-        match page.fix_for(library) {
-            Some(fix) => {
-                blocks.push(Block::Heading(library.to_string().into()));
-                prose(fix, &mut blocks);
-            }
-            None => {
-                let text = format!("Nothing is written for {library} in particular. In general:");
-                blocks.push(Block::Paragraph(text.into()));
-                prose(page.fix, &mut blocks);
-            }
+        if let Some(fix) = page.fix_for(library) {
+            blocks.push(Block::Heading(library.to_string().into()));
+            prose(fix, &mut blocks);
+        } else {
+            let text = format!("Nothing is written for {library} in particular. In general:");
+            blocks.push(Block::Paragraph(text.into()));
+            prose(page.fix, &mut blocks);
         }
         return blocks;
     }
