@@ -3,8 +3,9 @@
     python -m zoo.score [NAME_OR_MODE ...] [--samples 3] [--transforms 8] [--no-twins]
 
 A bug is detected if the verdict is the right one (of any kind but PASS where that is not right), located if every break
-named is at the faulty module or where an expert would look too, and its mode named if the first finding has it. Healthy
-networks and repaired twins count as false alarms where they do not pass.
+named, or without one the first finding's module, is at the faulty module or where an expert would look too, and its
+mode named if the first finding has it. Healthy networks and repaired twins count as false alarms where they do not
+pass.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def audited(specimen: Specimen, repaired: bool, plan: dict[str, Any]) -> tuple[e
 def located(report: equicheck.Report, specimen: Specimen) -> bool | None:
     """Whether the breaks are where the fault is; None where no forward shows it."""
     places = [found.location.replace("(root)", "") for found in report.breaks]
+    # What breaks no symmetry is located by what was found.
+    places = places or [found.location for found in report.findings[:1] if found.class_ is not None]
     right = {place for place in (specimen.location, *specimen.also_right) if place is not None}
     if specimen.location is None:
         return set(places) <= right

@@ -2,10 +2,10 @@
 
 use equicheck::report::{
     Bound, Classification, CompositionKind, CompositionRow, Distribution, DistributionTest, ExecutedPlan,
-    FORMAT_VERSION, FactorRow, Finding, Float64, InterpolationControl, InterpolationScaling, LawStatistic,
-    LayerStage, Level, Levels, Mode, ModelInfo, Outcome, OutputResult, PlannedRow, Repeatability, Report,
-    Rows, Severity, Shard, Stop, StressKind, StressRow, Summary, SymmetryType, Timings, TransformRow,
-    VacuityRow, Verdict, WorstCase,
+    FORMAT_VERSION, FactorRow, Finding, Float64, Inquiries, InterpolationControl, InterpolationScaling,
+    LawStatistic, LayerStage, Level, Levels, Mode, ModelInfo, Outcome, OutputResult, PlannedRow,
+    Repeatability, Report, Rows, Severity, Shard, Stop, StressKind, StressRow, Summary, SymmetryType,
+    Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 // Beside this file, wherever it is included from.
@@ -156,6 +156,7 @@ pub(crate) fn passing() -> Report {
         stress: Rows::NotRun { reason: "stress=True runs it".to_owned() },
         layers: LayerStage::NotRun { reason: "layers=False".to_owned() },
         gradients: Rows::NotRun { reason: "gradients=False".to_owned() },
+        inquiries: Inquiries::default(),
         findings: vec![],
         recommendations: vec![],
         notes: vec![],

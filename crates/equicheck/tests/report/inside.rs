@@ -1,8 +1,9 @@
 //! A report on a model that was looked into, written by hand.
 
 use equicheck::report::{
-    Break, BreakKind, Confidence, GradientCheck, GradientRow, HiddenTensor, LayerCheck, LayerKind, LayerRow,
-    LayerStage, LayerVerdict, Layers, Origin, Outcome, Report, Rows, Under, Verdict,
+    Break, BreakKind, Confidence, Examination, GradientCheck, GradientRow, HiddenTensor, LayerCheck,
+    LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Outcome, Placement, Report, Rows, Under,
+    Unread, Verdict,
 };
 
 use super::failing;
@@ -126,6 +127,17 @@ pub(crate) fn inside() -> Report {
                 remaining: 1.2e-15,
                 factor: "O(3)".to_owned(),
                 confidence: Confidence::High,
+            }],
+            examinations: vec![Examination {
+                location: "act.3".to_owned(),
+                classes: vec!["torch.nn.modules.activation.Tanh".to_owned()],
+                operations: vec!["tanh".to_owned()],
+                componentwise: Some(true),
+                linear: Some(false),
+                placement: Some(Placement::Uniform),
+                unread: Some(Unread::Nothing),
+                exact_rows: Some(0.25),
+                ..Examination::default()
             }],
             skipped: vec!["encoder.big".to_owned()],
             left_out: 2,
