@@ -717,7 +717,7 @@ def test_levels() -> None:
     strict = audit(Pull(), levels=(1e-9, 1e-8, 1e-2))
     assert strict.outputs["output"].level == "approximate"
     assert strict.verdict == "NEEDS_ATTENTION"
-    assert modes(strict) == {"rounding-amplification"}
+    assert modes(strict) == {"numerical-precision"}  # no module amplifies it
     assert audit(Pull(), levels={"perfect": 1e-9}).outputs["output"].level == "excellent"
     wide = audit(lambda x: leaking(x)["coarse"], levels={"approximate": 1e-2})
     narrow = audit(lambda x: leaking(x)["coarse"], levels={"approximate": 5e-4})

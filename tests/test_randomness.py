@@ -256,7 +256,7 @@ def test_numbers_of_a_generator_that_nobody_seeds_are_no_rounding(size: float) -
     report = audit(noisy)
     assert report.verdict == "NEEDS_ATTENTION"
     # Equal calls explain what moves by a unit in the last place seem to do.
-    assert [finding.mode for finding in report.findings] == ["randomness"]
+    assert [finding.mode for finding in report.findings] == ["nondeterminism"]
     assert "with the same input and equal seeds differ" in report.findings[0].message
 
 

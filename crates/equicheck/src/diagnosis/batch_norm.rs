@@ -49,6 +49,12 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         class: Some(first.class.clone()),
         source: first.source.clone(),
         severity: Severity::Low,
+        effects: mixed
+            .iter()
+            .map(|row| format!("output `{}`", row.output))
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect(),
         message: "in train mode an entry of the batch changes with the others, as a batch norm means it to"
             .to_owned(),
         evidence: std::iter::once(figure("largest relative difference of an entry", worst))

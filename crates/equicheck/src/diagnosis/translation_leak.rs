@@ -13,5 +13,11 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
         return None;
     }
     let message = "translations break the symmetry, the other factors hold".to_owned();
-    Some(case.finding(Mode::TranslationLeak, message, Case::stabiliser(&held)))
+    let mut finding = case.finding(Mode::TranslationLeak, message, Case::stabiliser(&held));
+    if case.on_grid() {
+        "pad circularly where the grid wraps around, and not at all where it ends; a stride or pooling of k keeps shifts by \
+         multiples of k alone (`kT(n)`); take out positional encodings"
+            .clone_into(&mut finding.fix);
+    }
+    Some(finding)
 }
