@@ -16,7 +16,13 @@ fn tensor(name: &str, shape: &[usize], layout: Option<(&str, Origin)>) -> Hidden
     }
 }
 
-fn layer(location: &str, class: &str, kind: LayerKind, own: Option<f64>, verdict: LayerVerdict) -> LayerRow {
+pub(crate) fn layer(
+    location: &str,
+    class: &str,
+    kind: LayerKind,
+    own: Option<f64>,
+    verdict: LayerVerdict,
+) -> LayerRow {
     let layout = Some(("nodes channel vector", Origin::Declared));
     LayerRow {
         location: location.to_owned(),
@@ -40,7 +46,7 @@ fn check(under: Under, error: Option<f64>) -> LayerCheck {
     LayerCheck { under, error, noise: 3.1e-16 }
 }
 
-fn gradient(
+pub(crate) fn gradient(
     check: GradientCheck,
     target: Option<&str>,
     error: f64,
@@ -127,6 +133,7 @@ pub(crate) fn inside() -> Report {
                 factor: "O(3)".to_owned(),
                 confidence: Confidence::High,
             }],
+            examinations: vec![],
             skipped: vec!["encoder.big".to_owned()],
             left_out: 2,
             notes: vec![],
