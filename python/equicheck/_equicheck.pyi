@@ -350,6 +350,13 @@ class Report:
     def recommendations(self) -> list[str]:
         """What to do, the most urgent first."""
     @property
+    def quality(self) -> dict[str, Any] | None:
+        """How good the audit was, from 1 to 5, whatever the model is.
+
+        ``overall``, and ``dimensions`` with ``name weight score raise`` (what would raise it, most gain first). None
+        in a report that an earlier version wrote.
+        """
+    @property
     def notes(self) -> list[str]:
         """Remarks that are neither findings nor figures."""
     @property

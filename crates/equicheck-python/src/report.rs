@@ -202,6 +202,12 @@ impl Report {
         self.record.recommendations.clone()
     }
 
+    /// How good the audit was: `overall` and `dimensions`; `None` in what an earlier version wrote.
+    #[getter]
+    fn quality<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.record.quality)
+    }
+
     /// Remarks that are neither findings nor figures.
     #[getter]
     fn notes(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::report::{
     Bound, Classification, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, GradientRow,
     Inquiries, InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability,
     Report, Rows, Shard, Stop, StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
-    WorstCase,
+    WorstCase, quality,
 };
 use crate::symmetry::Group;
 
@@ -666,12 +666,15 @@ impl Evidence {
             model: self.model.clone(),
             timings: Some(self.timings),
             notes: self.remarks(),
+            quality: None,
             evidence: (self.shard.count > 1).then(|| Box::new(self.clone())),
             replays: Vec::new(),
         };
         if let Some(law) = self.outputs.iter().find_map(|output| output.law.as_ref()) {
             law.enter(&mut report);
         }
+        // Last, as it reads all the rest.
+        report.quality = Some(quality(&report));
         report
     }
 
@@ -1094,6 +1097,8 @@ mod tests {
             parts.reverse();
             let merged = Evidence::merge(&parts).unwrap();
             assert_eq!(merged.report(), whole.report(), "{count} shards");
+            // Of all that the report holds in the end.
+            assert_eq!(merged.report().quality, Some(quality(&merged.report())), "{count} shards");
         }
     }
 

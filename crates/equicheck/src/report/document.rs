@@ -17,9 +17,9 @@ use std::fmt::Write as _;
 use crate::symmetry::{Factor, Group};
 
 use super::{
-    Bound, Classification, Distribution, DistributionTest, ExecutedPlan, FactorRow, Finding, Float64,
-    InterpolationControl, InterpolationScaling, Level, ModelInfo, OutputResult, PlannedRow, Report, Shard,
-    Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Bound, Classification, Dimension, Distribution, DistributionTest, ExecutedPlan, FactorRow, Finding,
+    Float64, InterpolationControl, InterpolationScaling, Level, ModelInfo, OutputResult, PlannedRow, Quality,
+    Report, Shard, Stop, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
 };
 
 /// A piece of running text.
@@ -121,6 +121,11 @@ pub(super) fn document(report: &Report) -> Document {
     }
     executed_plan(report, &mut blocks);
     environment(report, &mut blocks);
+    if let Some(quality) = &report.quality {
+        blocks.push(Block::Section("AUDIT QUALITY"));
+        blocks.push(item("Overall", format!("{:.1} of 5 ({})", quality.overall, quality.in_words())));
+        blocks.push(Block::Table(dimensions(quality)));
+    }
     if let Some(timings) = &report.timings {
         blocks.push(Block::Section("TIMINGS"));
         blocks.extend(timing_items(timings));
@@ -685,6 +690,31 @@ fn environment(report: &Report, blocks: &mut Document) {
     blocks.push(item("equicheck", version));
     let others = report.environment.iter().filter(|(name, _)| *name != "equicheck");
     blocks.extend(others.map(|(name, value)| Block::Item(name.into(), value.into())));
+}
+
+fn dimensions(quality: &Quality) -> Table {
+    let mut rows = Vec::new();
+    for Dimension { name, weight, score, raise } in &quality.dimensions {
+        // A dimension is named once, beside the first of what would raise it.
+        let mut cells: [Inline; 3] =
+            [name.to_string().into(), format!("{weight:.2}").into(), format!("{score:.1}").into()];
+        // Numbers tell where one ends and the next begins, as lines are folded.
+        let numbered = raise.iter().zip(1..).map(|(advice, number)| format!("{number}. {advice}"));
+        let nothing = raise.is_empty().then(|| "-".to_owned());
+        for advice in numbered.chain(nothing) {
+            rows.push(std::mem::take(&mut cells).into_iter().chain([advice.into()]).collect());
+        }
+    }
+    Table {
+        caption: "How good the audit was, from 1 to 5, whatever the model is",
+        columns: vec![
+            ("dimension", Align::Left),
+            ("weight", Align::Right),
+            ("score", Align::Right),
+            ("what would raise it, most gain first", Align::Left),
+        ],
+        rows,
+    }
 }
 
 fn timing_items(timings: &Timings) -> [Block; 2] {

@@ -13,6 +13,7 @@ mod inquiries;
 mod json;
 mod layers;
 mod markdown;
+mod quality;
 mod rows;
 mod text;
 
@@ -42,6 +43,7 @@ pub use layers::{
     Layers, Origin, Under,
 };
 pub use markdown::{comparison_to_markdown, to_markdown};
+pub use quality::{Aspect, Dimension, Quality, quality};
 pub use rows::{CompositionKind, CompositionRow, Outcome, Rows, StressKind, StressRow};
 pub use text::{comparison_to_text, modes_to_text, page_to_text, to_text};
 
@@ -726,6 +728,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What to do, ranked.
     pub recommendations: Vec<String>,
+    /// How good the audit was, as [`quality()`] says; absent in what earlier versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
     /// Remarks that are neither findings nor figures.
     pub notes: Vec<String>,
     /// What was executed.

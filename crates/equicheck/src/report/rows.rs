@@ -22,10 +22,13 @@ pub enum Rows<R> {
     },
 }
 
+/// Why a stage did not run, as far as a file of an earlier version says it.
+pub(crate) const NOT_RECORDED: &str = "not recorded";
+
 impl<R> Default for Rows<R> {
     /// What a file of an earlier version says about it.
     fn default() -> Self {
-        Rows::NotRun { reason: "not recorded".to_owned() }
+        Rows::NotRun { reason: NOT_RECORDED.to_owned() }
     }
 }
 

@@ -5,7 +5,7 @@ use equicheck::report::{
     FORMAT_VERSION, FactorRow, Finding, Float64, Inquiries, InterpolationControl, InterpolationScaling,
     LawStatistic, LayerStage, Level, Levels, Mode, ModelInfo, Outcome, OutputResult, PlannedRow,
     Repeatability, Report, Rows, Severity, Shard, Stop, StressKind, StressRow, Summary, SymmetryType,
-    Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    Timings, TransformRow, VacuityRow, Verdict, WorstCase, quality,
 };
 
 // Beside this file, wherever it is included from.
@@ -21,7 +21,7 @@ fn in_double(max_relative: f64) -> f64 {
     if max_relative < 1e-5 { max_relative * 1e-9 } else { max_relative }
 }
 
-fn factor(factor: &str, max_relative: f64, exceeding: usize, share_bound: f64) -> FactorRow {
+pub(crate) fn factor(factor: &str, max_relative: f64, exceeding: usize, share_bound: f64) -> FactorRow {
     FactorRow {
         factor: factor.to_owned(),
         pairs: 250,
@@ -159,6 +159,7 @@ pub(crate) fn passing() -> Report {
         inquiries: Inquiries::default(),
         findings: vec![],
         recommendations: vec![],
+        quality: None,
         notes: vec![],
         plan: ExecutedPlan {
             seed: 18_446_744_073_709_551_615,
@@ -187,7 +188,7 @@ pub(crate) fn passing() -> Report {
     }
 }
 
-fn compared(kind: CompositionKind, error: f64, outcome: Outcome, reason: &str) -> CompositionRow {
+pub(crate) fn compared(kind: CompositionKind, error: f64, outcome: Outcome, reason: &str) -> CompositionRow {
     CompositionRow {
         kind,
         output: "energy".to_owned(),
@@ -200,7 +201,7 @@ fn compared(kind: CompositionKind, error: f64, outcome: Outcome, reason: &str) -
     }
 }
 
-fn stressed(kind: StressKind, error: f64, outcome: Outcome, reason: &str) -> StressRow {
+pub(crate) fn stressed(kind: StressKind, error: f64, outcome: Outcome, reason: &str) -> StressRow {
     StressRow {
         kind,
         sample: Some(0),
@@ -542,9 +543,9 @@ pub(crate) fn random() -> Report {
     report
 }
 
-/// All of them, by name.
+/// All of them, by name, and scored.
 pub(crate) fn all() -> [(&'static str, Report); 7] {
-    [
+    let reports = [
         ("passing", passing()),
         ("failing", failing()),
         ("hard", hard()),
@@ -552,5 +553,6 @@ pub(crate) fn all() -> [(&'static str, Report); 7] {
         ("random", random()),
         ("interpolated", interpolated()),
         ("inside", inside::inside()),
-    ]
+    ];
+    reports.map(|(name, report)| (name, Report { quality: Some(quality(&report)), ..report }))
 }

@@ -17,7 +17,13 @@ fn tensor(name: &str, shape: &[usize], layout: Option<(&str, Origin)>) -> Hidden
     }
 }
 
-fn layer(location: &str, class: &str, kind: LayerKind, own: Option<f64>, verdict: LayerVerdict) -> LayerRow {
+pub(crate) fn layer(
+    location: &str,
+    class: &str,
+    kind: LayerKind,
+    own: Option<f64>,
+    verdict: LayerVerdict,
+) -> LayerRow {
     let layout = Some(("nodes channel vector", Origin::Declared));
     LayerRow {
         location: location.to_owned(),
@@ -41,7 +47,7 @@ fn check(under: Under, error: Option<f64>) -> LayerCheck {
     LayerCheck { under, error, noise: 3.1e-16 }
 }
 
-fn gradient(
+pub(crate) fn gradient(
     check: GradientCheck,
     target: Option<&str>,
     error: f64,

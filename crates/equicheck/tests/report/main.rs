@@ -3,6 +3,7 @@
 mod compare;
 mod explain;
 mod fixtures;
+mod quality;
 
 use equicheck::report::{
     Bound, Classification, ExitStatus, Level, Outcome, Report, Rows, Shard, Stop, StressKind, Verdict,
@@ -382,6 +383,7 @@ fn named(name: &str) -> Report {
         name.clone_into(&mut rows[1].reason);
     }
     report.environment.insert("zz".to_owned(), name.to_owned());
+    report.quality = Some(equicheck::report::quality(&report));
     report
 }
 
