@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import clouds, graphs, images, irreps, lorentz, molecules, sequences, sets
+from . import clouds, graphs, held_clouds, held_graphs, images, irreps, lorentz, molecules, sequences, sets
 from .case import HEALTHY, MODES, SPECIMENS, Specimen
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "Specimen",
     "clouds",
     "graphs",
+    "held_clouds",
+    "held_graphs",
     "images",
     "irreps",
     "lorentz",
