@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import clouds, graphs, held_clouds, held_graphs, images, irreps, lorentz, molecules, sequences, sets
+from . import clouds, graphs, held_clouds, held_graphs, held_images, images, irreps, lorentz, molecules, sequences, sets
 from .case import HEALTHY, MODES, SPECIMENS, Specimen
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "graphs",
     "held_clouds",
     "held_graphs",
+    "held_images",
     "images",
     "irreps",
     "lorentz",
