@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from . import clouds, graphs, held_clouds, held_graphs, held_images, images, irreps, lorentz, molecules, sequences, sets
+from . import (
+    clouds,
+    graphs,
+    held_clouds,
+    held_graphs,
+    held_images,
+    held_irreps,
+    held_sequences,
+    images,
+    irreps,
+    lorentz,
+    molecules,
+    sequences,
+    sets,
+)
 from .case import HEALTHY, MODES, SPECIMENS, Specimen
 
 __all__ = [
@@ -15,6 +29,8 @@ __all__ = [
     "held_clouds",
     "held_graphs",
     "held_images",
+    "held_irreps",
+    "held_sequences",
     "images",
     "irreps",
     "lorentz",
