@@ -459,4 +459,4 @@ def flat(seed: int) -> Inputs:
     verdict="NEEDS_ATTENTION",
 )
 class SharpWhiten(Whiten):
-    eps = 1e-11
+    eps = 1e-10
