@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from . import clouds, graphs, images, irreps, lorentz, molecules, sequences, sets
+from . import (
+    clouds,
+    graphs,
+    held_clouds,
+    held_graphs,
+    held_images,
+    held_irreps,
+    held_sequences,
+    images,
+    irreps,
+    lorentz,
+    molecules,
+    sequences,
+    sets,
+)
 from .case import HEALTHY, MODES, SPECIMENS, Specimen
 
 __all__ = [
@@ -12,6 +26,11 @@ __all__ = [
     "Specimen",
     "clouds",
     "graphs",
+    "held_clouds",
+    "held_graphs",
+    "held_images",
+    "held_irreps",
+    "held_sequences",
     "images",
     "irreps",
     "lorentz",

@@ -171,7 +171,7 @@ def matrix_of(word: str, g: Element, representations: dict[str, Callable[[Any], 
         seen = SimpleNamespace(matrix=(g.plane if g.planar else space).numpy())
         return torch.tensor(representations[word[1:]](seen), dtype=torch.float64)
     if g.planar:
-        return g.plane if word == "vector" else None
+        return g.plane if word in ("vector", "point") else None
     m = g.matrix
     if word in ("vector", "point"):
         return torch.eye(1, dtype=torch.float64) if m is None else m

@@ -111,6 +111,7 @@ class Specimen:
     broken: the outputs that break, where others do not.
     probe: seed -> inputs at which the bug shows, where it does not on `inputs`.
     seeds: of the inputs that are tried, with this many `elements` each; the bug shows on at least one of them.
+    held_back: whether the network is defined in a module ``zoo.held_*``, of the part that is scored once.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Specimen:
     probe: Callable[[int], Inputs] | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     elements: int = 3
+    held_back: bool = False
 
     @property
     def training(self) -> bool:
@@ -207,6 +209,7 @@ class Network:
             "in_layouts": self.in_layouts,
             "out_layouts": self.out_layouts,
             "also_right": (),
+            "held_back": self.make.__module__.rpartition(".")[2].startswith("held_"),
         }
         _add(Specimen(name=name, mode=mode, location=at, **(given | changes)))
 

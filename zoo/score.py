@@ -1,6 +1,6 @@
 """What audits say of the zoo, against the truth.
 
-    python -m zoo.score [NAME_OR_MODE ...] [--samples 3] [--transforms 8] [--no-twins]
+    python -m zoo.score [NAME_OR_MODE ...] [--samples 3] [--transforms 8] [--no-twins] [--held-back | --all]
 
 A bug is detected if the verdict is the right one (of any kind but PASS where that is not right), located if every break
 named, or without one the first finding's module, is at the faulty module or where an expert would look too, and its
@@ -56,10 +56,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--transforms", type=int, default=8)
     parser.add_argument("--no-twins", action="store_true", help="leave out the repaired twins")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--held-back", action="store_true", help="the held-back part alone, which is left out without")
+    part.add_argument("--all", action="store_true", help="both parts")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     every = [
-        s for s in SPECIMENS.values() if not chosen.chosen or any(p in s.name or p == s.mode for p in chosen.chosen)
+        s
+        for s in SPECIMENS.values()
+        if (chosen.all or s.held_back == chosen.held_back)
+        and (not chosen.chosen or any(p in s.name or p == s.mode for p in chosen.chosen))
     ]
     if not every:
         parser.error(f"nothing in the zoo is called {' or '.join(chosen.chosen)}")

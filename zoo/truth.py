@@ -382,6 +382,8 @@ TURNS = ("O", *(f"SO(2) @ {axis}" for axis in AXES))
 SUBGROUPS = {
     "O(3)": ("SO(3)", "Oh", *(f"O(2) @ {axis}" for axis in AXES), *TURNS),
     "SO(3)": TURNS,
+    "O(2)": ("SO(2)", "D4", "C4", "C2"),
+    "SO(2)": ("C4", "C2"),
     "T(2)": ("T(1) @ height", "T(1) @ width", "2T(2)", "4T(2)"),
     "T(1)": ("2T(1)", "4T(1)"),
     "D4": ("C4", "C2"),
