@@ -7,7 +7,7 @@ use crate::Error;
 use crate::model::{Model, Tensor};
 use crate::symmetry::{BoundLayout, Element};
 
-use super::calls::{Calls, Value};
+use super::calls::{Calls, Evaluation, Value};
 use super::measure::norm;
 use super::noise::moved_by_one_ulp;
 use super::sampling::{Draws, Purpose};
@@ -91,22 +91,9 @@ pub(crate) fn prove(
         let size = norm(&real) / (real.len() as f64).sqrt();
         let size = if size > 0.0 && size.is_finite() { size } else { 1.0 };
         let direction = real.mapv(|_| size * draws.normal());
-        // What a unit in the last place of double precision does: where it is amplified, noise hides larger moves.
         let mut one_ulp = inputs.to_vec();
         one_ulp[j] = moved_by_one_ulp(input, None, &mut draws);
-        let rounded: Vec<f64> = match calls.evaluate("precision proof", model, sample, &one_ulp)? {
-            Ok(values) => values
-                .iter()
-                .zip(base)
-                .map(|(after, before)| {
-                    let change =
-                        if after.comparable(before) { norm(&(&after.values - &before.values)) } else { 0.0 };
-                    // A jump is no rounding.
-                    if change < JUMP * norm(&before.values) { change } else { 0.0 }
-                })
-                .collect(),
-            Err(_) => vec![0.0; base.len()],
-        };
+        let rounded = response(calls.evaluate("precision proof", model, sample, &one_ulp)?, base);
         let mut slopes: Vec<(i32, Vec<ArrayD<f64>>)> = Vec::new();
         let mut respond =
             |calls: &mut Calls, power: i32| -> Result<Result<Vec<ArrayD<f64>>, String>, Error> {
@@ -188,6 +175,17 @@ pub(crate) fn prove(
         }
     }
     Ok(Ok(proven))
+}
+
+/// What a unit in the last place of double precision does to each output: where it is amplified, noise hides larger moves.
+/// A jump is no rounding.
+fn response(moved: Evaluation, base: &[Value]) -> Vec<f64> {
+    let Ok(values) = moved else { return vec![0.0; base.len()] };
+    let of = |(after, before): (&Value, &Value)| {
+        let change = if after.comparable(before) { norm(&(&after.values - &before.values)) } else { 0.0 };
+        if change < JUMP * norm(&before.values) { change } else { 0.0 }
+    };
+    values.iter().zip(base).map(of).collect()
 }
 
 /// What the slopes of one output say.

@@ -42,6 +42,46 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     Some(case.finding(Mode::LowPrecision, message, facts.collect()))
 }
 
+/// Where rounding is amplified: at one module, more than at all others together, or by the size of the numbers themselves.
+fn amplification(evidence: &Evidence<'_>, output: &OutputResult, differ: f64) -> Finding {
+    let mut facts = vec![
+        figure("error at the output's scale", output.scaled_max),
+        figure("the two precisions differ by", differ),
+    ];
+    let message = if output.classification == Classification::Exact {
+        "the symmetry holds, but rounding is amplified beyond the level of a pass"
+    } else {
+        "the error is no larger than the measured noise, which is beyond the level of a pass"
+    };
+    let severity = Severity::Medium;
+    if let Some((seen, row)) = evidence.examined(|seen| seen.amplifies.is_some()) {
+        facts.extend(
+            seen.amplifies.map(|by| format!("rounding of its input comes out {by:.0e} times as large")),
+        );
+        return Finding {
+            location: seen.location.clone(),
+            class: row.map(|row| row.class.clone()),
+            source: row.and_then(|row| row.source.clone()),
+            severity,
+            message: format!("{message}: at `{}`, more than anywhere else", seen.location),
+            evidence: facts,
+            effects: vec![format!("output `{}`", output.name)],
+            fix: page(Mode::RoundingAmplification).advice(),
+            ..Finding::of(Mode::RoundingAmplification)
+        };
+    }
+    // Where modules were looked at, none of them does.
+    let mode = if evidence.layers.is_some() { Mode::NumericalPrecision } else { Mode::RoundingAmplification };
+    Finding {
+        location: format!("output `{}`", output.name),
+        severity,
+        message: message.to_owned(),
+        evidence: facts,
+        fix: page(mode).advice(),
+        ..Finding::of(mode)
+    }
+}
+
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (output, differ) in evidence.outputs.iter().zip(evidence.precisions_differ) {
@@ -50,55 +90,11 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             continue;
         }
         if amplified(output) {
-            let facts = vec![
-                figure("error at the output's scale", output.scaled_max),
-                figure("the two precisions differ by", *differ),
-            ];
-            let message = if output.classification == Classification::Exact {
-                "the symmetry holds, but rounding is amplified beyond the level of a pass"
-            } else {
-                "the error is no larger than the measured noise, which is beyond the level of a pass"
-            };
-            let severity = Severity::Medium;
-            findings.push(match evidence.examined(|seen| seen.amplifies.is_some()) {
-                Some((seen, row)) => Finding {
-                    location: seen.location.clone(),
-                    class: row.map(|row| row.class.clone()),
-                    source: row.and_then(|row| row.source.clone()),
-                    severity,
-                    message: format!("{message}: at `{}`, more than anywhere else", seen.location),
-                    evidence: facts
-                        .into_iter()
-                        .chain(
-                            seen.amplifies
-                                .map(|by| format!("rounding of its input comes out {by:.0e} times as large")),
-                        )
-                        .collect(),
-                    effects: vec![format!("output `{}`", output.name)],
-                    fix: page(Mode::RoundingAmplification).advice(),
-                    ..Finding::of(Mode::RoundingAmplification)
-                },
-                // No single module does: it is the size of the numbers themselves.
-                None => {
-                    let mode = if evidence.layers.is_some() {
-                        Mode::NumericalPrecision
-                    } else {
-                        Mode::RoundingAmplification
-                    };
-                    Finding {
-                        location: location.clone(),
-                        severity,
-                        message: message.to_owned(),
-                        evidence: facts,
-                        fix: page(mode).advice(),
-                        ..Finding::of(mode)
-                    }
-                }
-            });
+            findings.push(amplification(evidence, output, *differ));
         }
         if let Float64::Void { effective_precision, input } = &output.float64 {
             let passes = output.verdict == Verdict::Pass;
-            let cast = evidence.examined(|seen| seen.amplifies.is_none() && seen.performs("cast"));
+            let cast = evidence.examined(|seen| seen.amplifies.is_none() && seen.narrows());
             findings.push(Finding {
                 location: cast.map_or_else(|| location.clone(), |(seen, _)| seen.location.clone()),
                 class: cast.and_then(|(_, row)| Some(row?.class.clone())),

@@ -198,4 +198,25 @@ impl Examination {
     pub fn performs(&self, name: &str) -> bool {
         self.operations.iter().any(|operation| operation.starts_with(name))
     }
+
+    /// Whether it casts to a floating type of less precision.
+    pub fn narrows(&self) -> bool {
+        self.operations.iter().any(|operation| is_narrowing(operation))
+    }
+}
+
+/// Whether an operation is a cast to a floating type of less precision.
+pub(crate) fn is_narrowing(operation: &str) -> bool {
+    let bits = |name: &str| match name {
+        "float64" => Some(53),
+        "float32" => Some(24),
+        "float16" => Some(11),
+        "bfloat16" => Some(8),
+        _ => None,
+    };
+    let mut words = operation.split(' ');
+    match (words.next(), words.next().and_then(bits), words.next().and_then(bits)) {
+        (Some("cast"), Some(from), Some(to)) => to < from,
+        _ => false,
+    }
 }

@@ -34,6 +34,7 @@ pub use compare::{
 };
 pub use exit::ExitStatus;
 pub use gradients::{GradientCheck, GradientRow};
+pub(crate) use inquiries::is_narrowing;
 pub use inquiries::{
     Alternative, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup, Unread, Variation,
 };

@@ -164,14 +164,7 @@ fn others(from: &Representation, group: &Group) -> Vec<(Representation, Variatio
         | Representation::Pseudovector
         | Representation::Covector
         | Representation::Point => {
-            if *from != Representation::Vector {
-                let change = match from {
-                    Representation::Point => Variation::Affine,
-                    Representation::Covector => Variation::Dual,
-                    _ => Variation::Parity,
-                };
-                found.push((Representation::Vector, change, None));
-            } else {
+            if matches!(from, Representation::Vector) {
                 if moves_points(group) {
                     found.push((Representation::Point, Variation::Affine, None));
                 }
@@ -181,6 +174,13 @@ fn others(from: &Representation, group: &Group) -> Vec<(Representation, Variatio
                 if !group.is_orthogonal() {
                     found.push((Representation::Covector, Variation::Dual, None));
                 }
+            } else {
+                let variation = match from {
+                    Representation::Point => Variation::Affine,
+                    Representation::Covector => Variation::Dual,
+                    _ => Variation::Parity,
+                };
+                found.push((Representation::Vector, variation, None));
             }
             if *from != Representation::Point
                 && let Some(n) = group.dimension().filter(|n| *n <= LONGEST)
@@ -260,13 +260,13 @@ fn arranged(from: &Representation, n: usize) -> Vec<(Representation, Variation, 
     let letters = ["x", "y", "z"];
     let mut found = Vec::new();
     // In the plane an exchange of both is such a flip and a quarter turn, and rows that count downwards are met more often.
-    for turned in 0..n {
+    for (turned, letter) in letters.iter().enumerate().take(n) {
         let basis = Array2::from_shape_fn((n, n), |(i, j)| match (i == j, i == turned) {
             (true, true) => -1.0,
             (true, false) => 1.0,
             _ => 0.0,
         });
-        let words = format!("{from} with {} pointing the other way", letters[turned]);
+        let words = format!("{from} with {letter} pointing the other way");
         found.extend(in_basis(from, basis, Variation::Flip, words));
     }
     for order in orders(n).into_iter().filter(|order| !order.is_sorted()) {

@@ -79,7 +79,7 @@ impl EndToEnd<'_> {
         inquiry.left = evidence.records.len();
         self.by_size(evidence, &mut inquiry);
         let witnesses = self.witnesses(model, evidence, &mut inquiry)?;
-        self.other_layouts(&witnesses, &mut inquiry)?;
+        self.other_layouts(&witnesses, &mut inquiry);
         self.other_inputs(model, &witnesses, &mut inquiry)?;
         self.smaller_groups(model, &mut inquiry)?;
         self.other_mode(model, &witnesses, &mut inquiry)?;
@@ -212,7 +212,7 @@ impl EndToEnd<'_> {
     }
 
     /// Outputs by other layouts than the declared ones.
-    fn other_layouts(&mut self, witnesses: &[Witness], inquiry: &mut Inquiry<'_>) -> Result<(), Error> {
+    fn other_layouts(&self, witnesses: &[Witness], inquiry: &mut Inquiry<'_>) {
         let wide = inquiry.wide;
         for o in inquiry.broken.clone() {
             if !witnesses.iter().any(|witness| witness.violates[o]) {
@@ -251,7 +251,6 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Inputs that should have been transformed, or otherwise.
@@ -329,7 +328,7 @@ impl EndToEnd<'_> {
         inquiry: &mut Inquiry<'_>,
     ) -> Result<Option<(f64, f64)>, Error> {
         let (mut before, mut after): (f64, f64) = (0.0, 0.0);
-        for witness in witnesses.iter() {
+        for witness in witnesses {
             let sample = witness.sample;
             let own = self.inputs(sample, inquiry.wide);
             let Some(bound) = self.bound_to(layout, own[i].shape(), sample) else { return Ok(None) };

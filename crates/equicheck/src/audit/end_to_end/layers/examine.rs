@@ -7,6 +7,7 @@ use ndarray::{ArrayD, Axis as ArrayAxis};
 
 use crate::Error;
 use crate::model::{Call, CallError, DType, Model, ModuleCall, Tensor, TracedLeaf, Tracing};
+use crate::report::is_narrowing;
 use crate::report::{BreakKind, Classification, Examination, Level, Placement, Unread, Variation};
 use crate::symmetry::{Axis, BoundLayout, Layout, alternatives};
 
@@ -28,6 +29,9 @@ const POWERS: [i32; 14] = [-4, -8, -9, -10, -11, -12, -14, -16, -18, -20, -22, -
 const STEP: f64 = 0.5;
 /// What is left of a linear function's second difference, over its first, beyond rounding.
 const CURVED: f64 = 1e-3;
+
+/// Axes by name, and where they are.
+type Named = Vec<(String, usize)>;
 
 /// A blamed call in the pass that is kept.
 struct Blamed<'a> {
@@ -181,7 +185,7 @@ impl EndToEnd<'_> {
                 let own = operations
                     .iter()
                     .filter(|(path, number, _)| *path == call.path && *number == call.number);
-                own.flat_map(|(.., names)| names).any(|name| narrows(name))
+                own.flat_map(|(.., names)| names).any(|name| is_narrowing(name))
             };
             found.extend(trace.calls.iter().skip(1).find(casts).map(examination));
         }
@@ -385,7 +389,7 @@ impl EndToEnd<'_> {
         let before = output.to_real();
         let after = layouts.first();
         // By input: positions of its axes of places, by name.
-        let axes: Vec<Vec<(String, usize)>> = blamed
+        let axes: Vec<Named> = blamed
             .inputs
             .iter()
             .zip(&blamed.given)
@@ -401,17 +405,6 @@ impl EndToEnd<'_> {
         names.dedup();
         let size = root_mean_square(&before);
         let quiet = MARGIN * blamed.noise * size;
-        let with = |change: &dyn Fn(usize, &ArrayD<f64>) -> Option<ArrayD<f64>>| {
-            let mut inputs = blamed.inputs.clone();
-            for (k, input) in inputs.iter_mut().enumerate() {
-                if !axes[k].is_empty()
-                    && let Some(values) = change(k, &input.to_real())
-                {
-                    *input = Tensor::from_real(values, input.dtype());
-                }
-            }
-            inputs
-        };
         for name in &names {
             let at = |k: usize| axes[k].iter().find(|(own, _)| own == name).map(|(_, at)| *at);
             let Some(length) = (0..axes.len()).find_map(|k| Some(blamed.inputs[k].shape()[at(k)?])) else {
@@ -429,7 +422,7 @@ impl EndToEnd<'_> {
             let grid = is_grid(blamed, name);
             let (mut unread, mut local) = (Vec::new(), own.is_some());
             for place in if grid { chosen } else { spread(&chosen, FOLLOWED) } {
-                let inputs = with(&|k, values| {
+                let inputs = changed(blamed, &axes, &|k, values| {
                     let at = at(k)?;
                     let mut values = values.clone();
                     let step = STEP * root_mean_square(&values);
@@ -458,9 +451,21 @@ impl EndToEnd<'_> {
                 examination.unread = Some(examination.unread.map_or(found, |other: Unread| other.max(found)));
             }
         }
-        // All places alike, along all axes of places at once.
+        self.by_equal_places(tracing, blamed, (&axes, &names), examination)
+    }
+
+    /// All places alike, along all axes of places at once.
+    fn by_equal_places(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        blamed: &Blamed<'_>,
+        (axes, names): (&[Named], &[String]),
+        examination: &mut Examination,
+    ) -> Result<(), Error> {
+        let (_, layouts, _) = blamed.worst();
+        let (w, after) = (blamed.order[0], layouts.first());
         let grids: Vec<String> = names.iter().filter(|name| is_grid(blamed, name)).cloned().collect();
-        let inputs = with(&|k, values| {
+        let inputs = changed(blamed, axes, &|k, values| {
             let mut values = values.clone();
             for (name, at) in &axes[k] {
                 if !grids.is_empty() && !grids.contains(name) {
@@ -526,15 +531,13 @@ impl EndToEnd<'_> {
                         continue;
                     }
                     let mut inputs = blamed.inputs.clone();
-                    let mut k = 0;
-                    for input in inputs.iter_mut().filter(|input| input.dtype().is_inexact()) {
-                        let own = given[k];
-                        k += 1;
+                    let inexact = inputs.iter_mut().filter(|input| input.dtype().is_inexact());
+                    for (input, own) in inexact.zip(&given) {
                         let rewritten =
                             rewritten(own).into_iter().find(|(_, other)| both && same_order(other, &name));
                         let bound = match rewritten {
                             Some((other, _)) => self.bound_to(&other, own.shape(), scene.sample),
-                            None => Some(own.clone()),
+                            None => Some((**own).clone()),
                         };
                         let Some(bound) = bound else { return Ok(()) };
                         let Some(moved) = acted(&bound, element, &input.to_real()) else { return Ok(()) };
@@ -551,6 +554,23 @@ impl EndToEnd<'_> {
         }
         Ok(())
     }
+}
+
+/// The inputs that have places, with other values.
+fn changed(
+    blamed: &Blamed<'_>,
+    axes: &[Named],
+    change: &impl Fn(usize, &ArrayD<f64>) -> Option<ArrayD<f64>>,
+) -> Vec<Tensor> {
+    let mut inputs = blamed.inputs.clone();
+    for (k, input) in inputs.iter_mut().enumerate() {
+        if !axes[k].is_empty()
+            && let Some(values) = change(k, &input.to_real())
+        {
+            *input = Tensor::from_real(values, input.dtype());
+        }
+    }
+    inputs
 }
 
 /// Whether two layouts are written in the same unusual order.
@@ -608,6 +628,7 @@ fn component_axis(tensor: &Tensor, layout: Option<&BoundLayout>) -> Option<usize
     if matches!(tensor.dtype(), DType::Complex64 | DType::Complex128) {
         return Some(shape.len());
     }
+    let layout = layout.filter(|layout| !is_flattened(layout));
     let known = layout.and_then(BoundLayout::component_axis).filter(|at| *at < shape.len());
     known.or_else(|| shape.len().checked_sub(1))
 }
@@ -635,22 +656,6 @@ fn wrong_entries(
     left.iter().enumerate().filter(|(_, v)| v.abs() > allowed).map(|(k, _)| k).collect()
 }
 
-/// Whether an operation is a cast to a floating type of less precision.
-fn narrows(operation: &str) -> bool {
-    let bits = |name: &str| match name {
-        "float64" => Some(53),
-        "float32" => Some(24),
-        "float16" => Some(11),
-        "bfloat16" => Some(8),
-        _ => None,
-    };
-    let mut words = operation.split(' ');
-    match (words.next(), words.next().and_then(bits), words.next().and_then(bits)) {
-        (Some("cast"), Some(from), Some(to)) => to < from,
-        _ => false,
-    }
-}
-
 /// Some of them, evenly.
 fn spread(all: &[usize], count: usize) -> Vec<usize> {
     let count = count.min(all.len());
@@ -671,8 +676,12 @@ fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
 }
 
 /// Axes along which there are places: those that are permuted, and those of a grid, by name.
-fn place_axes(layout: &BoundLayout) -> Vec<(String, usize)> {
-    let mut found: Vec<(String, usize)> = layout
+fn place_axes(layout: &BoundLayout) -> Named {
+    // Axes that are flattened into others have no place of their own.
+    if is_flattened(layout) {
+        return Vec::new();
+    }
+    let mut found: Named = layout
         .permuted_lengths()
         .filter_map(|(name, _)| Some((name.to_owned(), layout.position_of(name)?)))
         .collect();
@@ -680,8 +689,12 @@ fn place_axes(layout: &BoundLayout) -> Vec<(String, usize)> {
     found
 }
 
+fn is_flattened(layout: &BoundLayout) -> bool {
+    layout.layout().axes().iter().any(|axis| matches!(axis, Axis::Flattened(_)))
+}
+
 /// Axes of the grid, by name.
-fn grid_axes(layout: &BoundLayout) -> Vec<(String, usize)> {
+fn grid_axes(layout: &BoundLayout) -> Named {
     layout.grid_sizes().map(|(name, _)| name.to_owned()).zip(layout.grid_positions()).collect()
 }
 
@@ -734,7 +747,7 @@ fn unread_among(unread: &[usize], length: usize) -> Unread {
 fn resampling(blamed: &Blamed<'_>) -> Option<f64> {
     let (output, ..) = blamed.worst();
     blamed.inputs.iter().zip(&blamed.given).find_map(|(input, (_, layout))| {
-        let grid = grid_axes(layout.as_ref()?);
+        let grid = grid_axes(layout.filter(|layout| !is_flattened(layout))?);
         let (a, b) = (input.shape(), output.shape());
         let same =
             a.len() == b.len() && (0..a.len()).all(|at| a[at] == b[at] || grid.iter().any(|(_, g)| *g == at));
