@@ -845,7 +845,7 @@ def test_json_holds_everything_and_reads_back() -> None:
     again = equicheck.Report.from_json(text)
     assert again.to_json() == text
     assert again.timings is None
-    for part in ("verdict", "exit_status", "group", "not_audited", "recommendations", "notes"):
+    for part in ("verdict", "exit_status", "group", "not_audited", "recommendations", "quality", "notes"):
         assert getattr(again, part) == getattr(report, part)
     for part in ("transforms", "plan", "environment"):
         assert getattr(again, part) == getattr(report, part)

@@ -410,15 +410,16 @@ fn joint(output: &OutputResult) -> Option<&FactorRow> {
 
 /// How tightly the share of the group that violates is bounded.
 fn bounded(output: &OutputResult) -> f64 {
-    let Some(row) = joint(output) else { return 0.0 };
-    match (row.bound, row.share_bound) {
-        // A violation was seen: no bound has to tell that there is none.
-        _ if row.exceeding > 0 => 1.0,
-        (Bound::None, _) => 0.0,
-        (Bound::Exact | Bound::Interpolated, _) | (_, ..=0.05) => 1.0,
-        (_, ..=0.1) => 0.75,
-        (_, ..=0.3) => 0.5,
-        (_, ..=0.6) => 0.25,
+    let Some(row) = joint(output).filter(|row| row.bound != Bound::None) else { return 0.0 };
+    // Where a violation was seen, no bound has to tell that there is none.
+    if row.exceeding > 0 || matches!(row.bound, Bound::Exact | Bound::Interpolated) {
+        return 1.0;
+    }
+    match row.share_bound {
+        ..=0.05 => 1.0,
+        ..=0.1 => 0.75,
+        ..=0.3 => 0.5,
+        ..=0.6 => 0.25,
         _ => 0.0,
     }
 }

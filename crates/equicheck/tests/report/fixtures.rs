@@ -215,6 +215,37 @@ pub(crate) fn stressed(kind: StressKind, error: f64, outcome: Outcome, reason: &
     }
 }
 
+/// One with all that a finding may have, one with little.
+fn findings() -> Vec<Finding> {
+    vec![
+        Finding {
+            location: "head.forces".to_owned(),
+            class: Some("shop.models.Head".to_owned()),
+            source: Some("models.py:31".to_owned()),
+            severity: Severity::High,
+            message: "forces transform as a pseudovector, not as the vector that was declared".to_owned(),
+            evidence: vec![
+                "declared `vector`: max relative error 1.96e+00".to_owned(),
+                "as `pseudovector`: max relative error 9.10e-07".to_owned(),
+            ],
+            effects: vec!["output `forces`".to_owned()],
+            verify: "equicheck run audit.toml".to_owned(),
+            fix: "if the output is axial, declare `nodes pseudovector`; else remove the cross product, or \
+                  multiply it by a pseudoscalar of the input, so that parity is restored"
+                .to_owned(),
+            ..Finding::of(Mode::WrongDeclaration)
+        },
+        Finding {
+            location: "energy".to_owned(),
+            severity: Severity::Medium,
+            message: "energy changes by 4.10e-05 in any precision".to_owned(),
+            evidence: vec![],
+            fix: "look for a cutoff, a table or a constant that refers to an axis".to_owned(),
+            ..Finding::of(Mode::LabFrameConstant)
+        },
+    ]
+}
+
 /// A parity bug in one output, an approximate one beside it, findings for both.
 pub(crate) fn failing() -> Report {
     let mut report = passing();
@@ -288,33 +319,7 @@ pub(crate) fn failing() -> Report {
             },
         ],
     };
-    report.findings = vec![
-        Finding {
-            location: "head.forces".to_owned(),
-            class: Some("shop.models.Head".to_owned()),
-            source: Some("models.py:31".to_owned()),
-            severity: Severity::High,
-            message: "forces transform as a pseudovector, not as the vector that was declared".to_owned(),
-            evidence: vec![
-                "declared `vector`: max relative error 1.96e+00".to_owned(),
-                "as `pseudovector`: max relative error 9.10e-07".to_owned(),
-            ],
-            effects: vec!["output `forces`".to_owned()],
-            verify: "equicheck run audit.toml".to_owned(),
-            fix: "if the output is axial, declare `nodes pseudovector`; else remove the cross product, or \
-                  multiply it by a pseudoscalar of the input, so that parity is restored"
-                .to_owned(),
-            ..Finding::of(Mode::WrongDeclaration)
-        },
-        Finding {
-            location: "energy".to_owned(),
-            severity: Severity::Medium,
-            message: "energy changes by 4.10e-05 in any precision".to_owned(),
-            evidence: vec![],
-            fix: "look for a cutoff, a table or a constant that refers to an axis".to_owned(),
-            ..Finding::of(Mode::LabFrameConstant)
-        },
-    ];
+    report.findings = findings();
     report.recommendations = vec![
         "Fix forces first: its error explains itself.".to_owned(),
         "Run again with layers=True to see where energy loses its symmetry.".to_owned(),
