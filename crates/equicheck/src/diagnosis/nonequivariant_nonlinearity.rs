@@ -2,9 +2,26 @@
 
 use super::case::Case;
 use super::{Finding, Mode};
+use crate::report::{BreakKind, Confidence};
 
 /// Norms over components.
 const NORMS: [&str; 5] = ["native_layer_norm", "layer_norm", "rms_norm", "native_group_norm", "group_norm"];
+
+/// Nonlinear functions of single numbers.
+const POINTWISE: [&str; 12] = [
+    "tanh",
+    "relu",
+    "silu",
+    "sigmoid",
+    "gelu",
+    "elu",
+    "selu",
+    "celu",
+    "softplus",
+    "leaky_relu",
+    "hardtanh",
+    "mish",
+];
 
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let seen = case.seen?;
@@ -13,7 +30,10 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     }
     let componentwise = seen.componentwise == Some(true) && seen.linear == Some(false);
     let norms = case.operations(&NORMS);
-    if !componentwise && norms.is_empty() {
+    // Code between calls cannot be called alone: its operations tell.
+    let between = case.broken.is_some_and(|broken| broken.kind == BreakKind::Functional);
+    let pointwise = if between { case.operations(&POINTWISE) } else { Vec::new() };
+    if !componentwise && norms.is_empty() && pointwise.is_empty() {
         return None;
     }
     let (message, fact) = if componentwise {
@@ -22,11 +42,22 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
             "a component that is wrong depends on the same component of the input alone, and not linearly"
                 .to_owned(),
         )
+    } else if norms.is_empty() {
+        (
+            format!("a nonlinear function of single components is among the operations of {}", case.place()),
+            format!("operation: {}", pointwise.join(", ")),
+        )
     } else {
         (
             format!("{} normalises the components of what the group turns", case.place()),
             format!("operation: {}", norms.join(", ")),
         )
     };
-    Some(case.finding(Mode::NonequivariantNonlinearity, message, vec![fact]))
+    let mut finding = case.finding(Mode::NonequivariantNonlinearity, message, vec![fact]);
+    if !componentwise {
+        // Other operations stand beside it.
+        finding.confidence = finding.confidence.min(Confidence::Medium);
+    }
+    finding.evidence.extend(Case::stabiliser(&case.holds_under()));
+    Some(finding)
 }
