@@ -19,10 +19,14 @@ XS = clouds(3)
 
 
 def figures(report: equicheck.Report) -> dict[str, Any]:
-    """Everything but what the shards did more often: calls."""
+    """Everything but what the shards did more often, calls, and what is asked of a broken model: there the first shard
+    has its own pairs alone to go by."""
     record = json.loads(report.to_json())
     for key in ("calls", "calls_by_purpose"):
         del record["plan"][key]
+    if record["verdict"] != "PASS":
+        for key in ("inquiries", "findings", "recommendations", "quality"):
+            del record[key]
     return record
 
 
