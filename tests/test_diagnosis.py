@@ -14,7 +14,7 @@ import equicheck
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from zoo import SPECIMENS  # noqa: E402
+from zoo import SPECIMENS
 
 
 def audited(name: str) -> equicheck.Report:
@@ -57,7 +57,8 @@ def test_bugs_are_named_on_evidence(name: str) -> None:
     assert first.mode == specimen.mode, report
     assert first.location in {specimen.location, *specimen.also_right}
     assert any(EVIDENCE[name] in line for line in first.evidence), first.evidence
-    assert first.fix and first.verify
+    assert first.fix
+    assert first.verify
     assert first.fix in report.recommendations
     assert first.effects
 
@@ -75,7 +76,8 @@ def test_where_another_declaration_passes_no_layer_is_blamed(name: str, tensor: 
     report = audited(name)
     (finding,) = report.findings
     assert finding.mode == SPECIMENS[name].mode
-    assert f"`{tensor}`" in finding.message and declaration in finding.message
+    assert f"`{tensor}`" in finding.message
+    assert declaration in finding.message
     assert report.breaks == []
     (found,) = report.inquiries["alternatives"]
     assert (found["name"], found["holds_as"]) == (tensor, declaration)
