@@ -21,6 +21,8 @@ use super::{Figures, LAST, MARGIN, Reference, acted, noise_of, relative_error, t
 
 /// Entries, and places, whose influence is followed one by one.
 const FOLLOWED: usize = 6;
+/// Most nodes of a square pattern of neighbours.
+const MOST_NODES: usize = 1024;
 /// Longest axis of which every place is.
 const LONGEST: usize = 64;
 /// Powers of two by which inputs are changed to see what rounding swallows, the largest first.
@@ -423,7 +425,8 @@ impl EndToEnd<'_> {
             let (mut unread, mut local) = (Vec::new(), own.is_some());
             for place in if grid { chosen } else { spread(&chosen, FOLLOWED) } {
                 let inputs = changed(blamed, &axes, &|k, values| {
-                    let at = at(k)?;
+                    // Another input may have fewer places, as in a U-net.
+                    let at = at(k).filter(|at| place < values.shape()[*at])?;
                     let mut values = values.clone();
                     let step = STEP * root_mean_square(&values);
                     // Not along the others: what is the same in all channels may be taken away by a norm.
@@ -760,7 +763,7 @@ fn resampling(blamed: &Blamed<'_>) -> Option<f64> {
 /// those of columns.
 fn cap(values: &Tensor) -> Option<usize> {
     let shape = values.shape();
-    if shape.len() < 2 || shape[0] != shape[1] || shape[0] < 4 {
+    if shape.len() < 2 || shape[0] != shape[1] || !(4..=MOST_NODES).contains(&shape[0]) {
         return None;
     }
     let n = shape[0];

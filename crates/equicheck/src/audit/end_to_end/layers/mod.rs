@@ -583,6 +583,9 @@ pub(super) fn relative_error(
     before: &ArrayD<f64>,
     after: &ArrayD<f64>,
 ) -> Option<f64> {
+    if before.shape() != after.shape() {
+        return None;
+    }
     let expected = acted(layout, element, before)?;
     let difference = layout.difference(element, after, &expected);
     let own;
