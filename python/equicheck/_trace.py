@@ -56,7 +56,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__
         if name == "_to_copy" and isinstance(returned, torch.Tensor):
             name = f"cast {str(args[0].dtype).removeprefix('torch.')} {str(returned.dtype).removeprefix('torch.')}"
-        self._tracer.note(name)
+        # Derivatives that a model takes of itself are no operations of its own.
+        if not name.endswith("_backward"):
+            self._tracer.note(name)
         return returned
 
 

@@ -232,18 +232,6 @@ fn look(
     // A smooth model bends by about 2^-20 of its slope over the coarse step; a branch of single precision that carries
     // a hundredth of the response shows beside it.
     if mismatch(&fine, &single) > 0.01 + 2.0 * noise(power) / expected {
-        // What bends as much over coarse moves, and not over fine ones, is a stiff function and no loss of precision.
-        let finer = FINE.into_iter().find(|other| *other > power);
-        let agree = |a: &ArrayD<f64>, b: &ArrayD<f64>| {
-            mismatch(a, b) <= 0.01 + 2.0 * noise(power) / norm(a).max(f64::MIN_POSITIVE)
-        };
-        if let Some(other) = finer
-            && norm(&fine) > 0.0
-            && agree(&fine, &at!(other))
-            && mismatch(&single, &at!(COARSE[1])) > 0.01
-        {
-            return Ok(Ok(Look::Proportional));
-        }
         let (small, large) = (norm(&fine) * 2f64.powi(power), expected * 2f64.powi(COARSE[0]));
         return Ok(Ok(if small > 0.5 * large { Look::Jump } else { Look::Drops }));
     }

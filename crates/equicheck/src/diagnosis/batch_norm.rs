@@ -14,12 +14,12 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let normalises = |class: &String| NAMES.iter().any(|name| class.contains(name));
     let by_class = classes.iter().any(normalises);
     // A norm of another name that calls the function; an instance norm calls it too.
-    let by_function = !case.operations(&["native_batch_norm", "cudnn_batch_norm", "batch_norm"]).is_empty()
+    let by_function = !case.operations(&["native_batch_norm*", "cudnn_batch_norm", "batch_norm*"]).is_empty()
         && !classes.iter().any(|class| class.contains("instance"));
     if !by_class && !by_function {
         return None;
     }
-    let mut facts: Vec<String> = case.operations(&["native_batch_norm", "cudnn_batch_norm", "batch_norm"]);
+    let mut facts: Vec<String> = case.operations(&["native_batch_norm*", "cudnn_batch_norm", "batch_norm*"]);
     facts = facts.iter().map(|name| format!("operation: {name}")).collect();
     facts.extend(super::train_eval_difference::figures(case));
     let message =

@@ -1,7 +1,9 @@
 //! Violations, by what may have caused them: one case for each place where symmetry is lost, or each declaration that is
 //! wrong. One cause is one finding.
 
-use crate::report::{Alternative, Break, Confidence, Examination, OutputResult, Subgroup, Variation};
+use crate::report::{
+    Alternative, Break, BreakKind, Confidence, Examination, OutputResult, Subgroup, Variation,
+};
 use crate::symmetry::Factor;
 
 use super::{Evidence, Finding, Mode, alone, figure, only_breaking, only_improper, page, severity, violated};
@@ -217,7 +219,9 @@ impl<'a> Case<'a> {
 
     /// Classes of the module and of those in it, without the modules that define them, in lower case.
     pub(super) fn classes(&self) -> Vec<String> {
-        let classes = self.seen.map_or(&[][..], |seen| &seen.classes);
+        // Code between the calls of a container is not what they are.
+        let inner = self.seen.filter(|_| self.broken.is_none_or(|broken| broken.kind == BreakKind::Module));
+        let classes = inner.map_or(&[][..], |seen| &seen.classes);
         let own = self.broken.map(|broken| broken.class.clone());
         let bare = |class: &String| class.rsplit('.').next().unwrap_or(class).to_lowercase();
         classes.iter().chain(own.iter()).map(bare).collect()
@@ -231,11 +235,15 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The operations of the module that are among these.
+    /// The operations of the module that are among these, in place or not; a star stands for any end.
     pub(super) fn operations(&self, names: &[&str]) -> Vec<String> {
         let all = self.seen.map_or(&[][..], |seen| &seen.operations);
         let among = |operation: &&String| {
-            names.iter().any(|name| operation.trim_start_matches('_').starts_with(name))
+            let bare = operation.trim_matches('_');
+            names.iter().any(|name| match name.strip_suffix('*') {
+                Some(start) => bare.starts_with(start),
+                None => bare == *name,
+            })
         };
         all.iter().filter(among).cloned().collect()
     }

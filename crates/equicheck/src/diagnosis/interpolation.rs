@@ -5,7 +5,7 @@ use super::{Finding, Mode};
 
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     case.broken?;
-    let resampled = case.operations(&["upsample", "grid_sampler", "affine_grid"]);
+    let resampled = case.operations(&["upsample*", "grid_sampler*", "affine_grid*"]);
     let finer = case.seen.and_then(|seen| seen.resampling).filter(|ratio| *ratio > 1.0);
     let held = case.holds_under();
     let right_angles = held.iter().any(|row| row.group == "quarter turns");

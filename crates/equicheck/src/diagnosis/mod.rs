@@ -195,7 +195,7 @@ type Cause = fn(&Case<'_>) -> Option<Finding>;
 
 /// What a violation may be caused by, the surest first: what is right under another declaration or in another mode, then
 /// what the place where symmetry is lost shows, then what the factors that break show alone.
-const CAUSES: [Cause; 23] = [
+const CAUSES: [Cause; 24] = [
     untransformed_input::cause,
     wrong_declaration::cause,
     component_order::cause,
@@ -205,19 +205,20 @@ const CAUSES: [Cause; 23] = [
     batch_norm::cause,
     train_eval_difference::cause,
     numerical_precision::cause,
-    size_dependence::cause,
     discontinuity::cause,
     parity::cause,
     neighbour_cap::cause,
     positional_encoding::cause,
-    permutation::cause,
     padding_boundary::cause,
+    size_dependence::cause,
+    permutation::cause,
     striding_aliasing::cause,
     nearest_images::cause,
     nonequivariant_nonlinearity::cause,
-    interpolation::cause,
     chart_singularity::cause,
     lab_frame_constant::cause,
+    nonequivariant_nonlinearity::by_operations,
+    interpolation::cause,
     translation_leak::cause,
 ];
 

@@ -28,21 +28,29 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     if !case.turns_break() {
         return None;
     }
-    let componentwise = seen.componentwise == Some(true) && seen.linear == Some(false);
+    if seen.componentwise != Some(true) || seen.linear != Some(false) {
+        return None;
+    }
+    let message = format!("{} is a nonlinear function of each component by itself", case.place());
+    let fact = "a component that is wrong depends on the same component of the input alone, and not linearly";
+    let mut finding = case.finding(Mode::NonequivariantNonlinearity, message, vec![fact.to_owned()]);
+    finding.evidence.extend(Case::stabiliser(&case.holds_under()));
+    Some(finding)
+}
+
+/// The same by its operations, where nothing that was measured says more.
+pub(super) fn by_operations(case: &Case<'_>) -> Option<Finding> {
+    if !case.turns_break() {
+        return None;
+    }
     let norms = case.operations(&NORMS);
     // Code between calls cannot be called alone: its operations tell.
     let between = case.broken.is_some_and(|broken| broken.kind == BreakKind::Functional);
     let pointwise = if between { case.operations(&POINTWISE) } else { Vec::new() };
-    if !componentwise && norms.is_empty() && pointwise.is_empty() {
+    if norms.is_empty() && pointwise.is_empty() {
         return None;
     }
-    let (message, fact) = if componentwise {
-        (
-            format!("{} is a nonlinear function of each component by itself", case.place()),
-            "a component that is wrong depends on the same component of the input alone, and not linearly"
-                .to_owned(),
-        )
-    } else if norms.is_empty() {
+    let (message, fact) = if norms.is_empty() {
         (
             format!("a nonlinear function of single components is among the operations of {}", case.place()),
             format!("operation: {}", pointwise.join(", ")),
@@ -54,10 +62,8 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
         )
     };
     let mut finding = case.finding(Mode::NonequivariantNonlinearity, message, vec![fact]);
-    if !componentwise {
-        // Other operations stand beside it.
-        finding.confidence = finding.confidence.min(Confidence::Medium);
-    }
+    // Other operations stand beside it.
+    finding.confidence = finding.confidence.min(Confidence::Medium);
     finding.evidence.extend(Case::stabiliser(&case.holds_under()));
     Some(finding)
 }

@@ -35,7 +35,7 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     if !explains {
         return None;
     }
-    let casts = case.operations(&["cast"]);
+    let casts = case.operations(&["cast float*"]);
     let message = format!("precision is dropped inside the model, at {}", case.place());
     let facts = std::iter::once(figure("effective precision", effective))
         .chain(casts.iter().map(|name| format!("operation: {name}")));

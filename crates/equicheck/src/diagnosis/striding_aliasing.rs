@@ -13,7 +13,7 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let seen = case.seen;
     let coarser = seen.and_then(|seen| seen.resampling).filter(|ratio| *ratio < 1.0);
     let skips = seen.is_some_and(|seen| seen.unread == Some(Unread::Between));
-    if step.is_none() && coarser.is_none() && !skips {
+    if step.is_none() && !skips {
         return None;
     }
     let message = match step {

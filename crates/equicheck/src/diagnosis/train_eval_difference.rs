@@ -19,6 +19,11 @@ fn rows<'a>(case: &Case<'a>) -> Vec<&'a OtherMode> {
     case.evidence.inquiries.other_mode.iter().filter(own).collect()
 }
 
+/// Whether the other mode breaks the symmetry too.
+pub(super) fn breaks_too(case: &Case<'_>) -> bool {
+    rows(case).iter().any(|row| !row.holds)
+}
+
 /// What was measured in the other mode.
 pub(super) fn figures(case: &Case<'_>) -> Vec<String> {
     let rows = rows(case);

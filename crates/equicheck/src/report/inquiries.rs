@@ -194,11 +194,6 @@ pub struct Examination {
 }
 
 impl Examination {
-    /// Whether some operation has this name, or begins with it.
-    pub fn performs(&self, name: &str) -> bool {
-        self.operations.iter().any(|operation| operation.starts_with(name))
-    }
-
     /// Whether it casts to a floating type of less precision.
     pub fn narrows(&self) -> bool {
         self.operations.iter().any(|operation| is_narrowing(operation))

@@ -85,6 +85,7 @@ pub(crate) fn transformed(layout: Option<&Layout>, shape: &[usize], group: &Grou
     let axes = match layout {
         Some(layout) if layout.axes().len() == shape.len() => layout.axes().to_vec(),
         Some(_) => return Vec::new(),
+        None if shape.len() == 1 => vec![Axis::Size(shape[0])],
         None => plain().into_iter().chain(shape.iter().skip(1).map(|n| Axis::Size(*n))).collect(),
     };
     let free = |axis: &Axis| matches!(axis, Axis::Plain { .. } | Axis::Size(_));

@@ -32,6 +32,8 @@ const CHANCE: f64 = 0.01;
 /// Elements of a smaller group, at least and at most.
 const FEWEST: usize = 4;
 const MOST: usize = 32;
+/// Small translations, in units of the scale of translations.
+const NEAR: f64 = 1e-3;
 /// Share of its pairs that a size must violate to be told from one that holds.
 const NEARLY_ALL: f64 = 0.9;
 
@@ -95,8 +97,9 @@ impl EndToEnd<'_> {
     fn offset(&self) -> Option<(String, f64)> {
         let names = self.input_names();
         let of = |(tensor, layout): (&Tensor, &Option<BoundLayout>)| {
-            let axis = layout.as_ref()?.point_axis()?;
-            let values = tensor.to_real();
+            let layout = layout.as_ref()?;
+            let axis = layout.point_axis()?;
+            let values = layout.expand(&tensor.to_real());
             let n = values.shape()[axis];
             let rows: Vec<Vec<f64>> = values
                 .lanes(ndarray::Axis(axis))
@@ -375,7 +378,12 @@ impl EndToEnd<'_> {
                     continue;
                 }
                 let count = needed.max(FEWEST);
+                let allowance = inquiry.judged[o].allowance;
                 for (k, within) in subgroups_of(factor).into_iter().enumerate() {
+                    // A leak falls with the shift: it must stay above the noise to be told from none.
+                    if within == Within::Near && NEAR * row.max_relative <= allowance {
+                        continue;
+                    }
                     let mut draws = Draws::new(self.options.seed, o, k as u64, Purpose::Subgroups);
                     let (mut worst, mut pairs): (f64, usize) = (0.0, 0);
                     for n in 0..count {
@@ -554,7 +562,7 @@ impl EndToEnd<'_> {
                 identity.with_shift(axis, (1 + draws.below(size - 1)) as f64)
             }
             Within::Near => {
-                let small = 1e-3 * space.translation_scale;
+                let small = NEAR * space.translation_scale;
                 let shift = (0..n).map(|_| small * draws.normal()).collect();
                 identity.with_translation(shift)
             }

@@ -27,6 +27,8 @@ const MOST_NODES: usize = 1024;
 const LONGEST: usize = 64;
 /// Powers of two by which inputs are changed to see what rounding swallows, the largest first.
 const POWERS: [i32; 14] = [-4, -8, -9, -10, -11, -12, -14, -16, -18, -20, -22, -24, -28, -34];
+/// How many times as much as its input a smooth function moves at most, next to one that jumps.
+const JUMPS: f64 = 64.0;
 /// By how much an entry is moved, in units of its tensor's root mean square: large enough to see what is not linear.
 const STEP: f64 = 0.5;
 /// What is left of a linear function's second difference, over its first, beyond rounding.
@@ -150,6 +152,7 @@ impl EndToEnd<'_> {
             Err(CallError::Interrupted) => return Err(Error::Interrupted),
             Err(CallError::Raised(_)) => Vec::new(),
         };
+        let nodes = self.permuted_lengths_of(sample);
         let examination = |call: &ModuleCall| Examination {
             location: call.path.clone(),
             call: call.number,
@@ -160,7 +163,7 @@ impl EndToEnd<'_> {
                     .filter(|(path, number, _)| *path == call.path && *number == call.number)
                     .flat_map(|(.., names)| names.clone()),
             ),
-            cap: call.outputs.iter().find_map(|leaf| cap(value(trace, Some(leaf.tensor))?)),
+            cap: call.outputs.iter().find_map(|leaf| cap(value(trace, Some(leaf.tensor))?, &nodes)),
             ..Examination::default()
         };
         let mut found = Vec::new();
@@ -231,11 +234,12 @@ impl EndToEnd<'_> {
         examination.counts = blamed.inputs.iter().any(|input| {
             let values = input.to_real();
             !input.dtype().is_inexact()
-                && values.len() > 1
+                && values.len() > 2
                 && values.iter().enumerate().all(|(k, v)| *v == k as f64)
         });
         examination.resampling = resampling(&blamed);
-        examination.cap = blamed.outputs.iter().find_map(|(values, ..)| cap(values));
+        let nodes = self.permuted_lengths_of(scene.sample);
+        examination.cap = blamed.outputs.iter().find_map(|(values, ..)| cap(values, &nodes));
         // What reads state that is not among its arguments is not called again.
         let Some(again) = self.given_by(tracing, &blamed, &blamed.inputs)? else { return Ok(()) };
         if !again.iter().zip(&blamed.outputs).all(|(a, (b, ..))| a.same_bits(b)) {
@@ -282,7 +286,7 @@ impl EndToEnd<'_> {
         let before = output.to_real();
         let unit = output.dtype().unit_roundoff().unwrap_or(1.0);
         // Entries that respond to a change that no rounding hides, and by how much they were changed last.
-        let mut responsive: Option<(Vec<bool>, f64)> = None;
+        let mut responsive: Option<(Vec<bool>, f64, bool)> = None;
         for step in POWERS.map(|power| 2f64.powi(power)).into_iter().take_while(|step| *step >= 64.0 * unit) {
             let mut draws = Draws::new(self.options.seed, 0, 0, Purpose::Generic);
             let inputs: Vec<Tensor> = blamed
@@ -299,20 +303,23 @@ impl EndToEnd<'_> {
             let Some(given) = self.given_by(tracing, blamed, &inputs)? else { return Ok(()) };
             let after = given[w].to_real();
             let changed: Vec<bool> = after.iter().zip(before.iter()).map(|(a, b)| a != b).collect();
-            let Some((responds, last)) = &mut responsive else {
-                if !changed.contains(&true) {
+            // Rounding moves everything by about its own step; masks and floors jump, here and there.
+            let jumps = root_mean_square(&(&after - &before)) > JUMPS * step * root_mean_square(&before);
+            let Some((responds, last, jumped)) = &mut responsive else {
+                let nonzero = before.iter().filter(|v| **v != 0.0).count();
+                if 2 * changed.iter().filter(|c| **c).count() < nonzero || nonzero == 0 {
                     return Ok(());
                 }
-                responsive = Some((changed, step));
+                responsive = Some((changed, step, jumps));
                 continue;
             };
             let all = responds.iter().filter(|r| **r).count();
             let felt = changed.iter().zip(&*responds).filter(|(c, r)| **c && **r).count();
             if 2 * felt < all {
-                examination.precision = Some(*last);
+                examination.precision = (!*jumped).then_some(*last);
                 return Ok(());
             }
-            *last = step;
+            (*last, *jumped) = (step, jumps);
         }
         Ok(())
     }
@@ -333,6 +340,11 @@ impl EndToEnd<'_> {
             return Ok(());
         };
         let before = output.to_real();
+        // Pixels and channels of scalars are no components.
+        let complex = matches!(output.dtype(), DType::Complex64 | DType::Complex128);
+        if !complex && layouts.first().is_none_or(|layout| layout.component_axis().is_none()) {
+            return Ok(());
+        }
         let Some(axis) = component_axis(output, layouts.first()) else { return Ok(()) };
         if before.shape()[axis] < 2 {
             return Ok(());
@@ -761,9 +773,13 @@ fn resampling(blamed: &Blamed<'_>) -> Option<f64> {
 
 /// The number at which a square pattern of neighbours is cut: rows that have just as many entries, which are not in turn
 /// those of columns.
-fn cap(values: &Tensor) -> Option<usize> {
+fn cap(values: &Tensor, nodes: &[(String, usize)]) -> Option<usize> {
     let shape = values.shape();
-    if shape.len() < 2 || shape[0] != shape[1] || !(4..=MOST_NODES).contains(&shape[0]) {
+    if shape.len() < 2
+        || shape[0] != shape[1]
+        || !(4..=MOST_NODES).contains(&shape[0])
+        || !nodes.iter().any(|(_, n)| *n == shape[0])
+    {
         return None;
     }
     let n = shape[0];
@@ -779,7 +795,7 @@ fn cap(values: &Tensor) -> Option<usize> {
     let cut = |counts: &[usize]| {
         let most = *counts.iter().max()?;
         let reach = counts.iter().filter(|count| **count == most).count();
-        (most + 1 < n && 2 * reach >= n.min(6)).then_some(most)
+        (most + 1 < n && 2 * reach >= n).then_some(most)
     };
     if !one_sided {
         return None;
