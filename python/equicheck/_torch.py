@@ -573,11 +573,9 @@ class TorchAdapter(Adapter):
         self.restore_state()
         self.reset_generators()
         tracer = _trace.Tracer(self.module, patches, limit, keep)
-        function = self.function
-        if compiled(function):  # the module as it was before
-            function = getattr(self.module, self.method or "forward")
+        names = [name for name, _ in self.samples.declared]
         with self._running():
-            returned = tracer.run(function, arguments, [name for name, _ in self.samples.declared], self.declared)
+            returned = tracer.run(self._uncompiled(), arguments, names, self.declared)
         if keep:
             self._kept = tracer.kept
         found = _trees.output_leaves(returned, self.declared)
@@ -590,12 +588,14 @@ class TorchAdapter(Adapter):
         arguments, _ = self.samples.arguments(sample, buffers)
         self.restore_state()
         self.reset_generators()
-        function = self.function
-        if compiled(function):
-            function = getattr(self.module, self.method or "forward")
+        tracer = _trace.Tracer(self.module, [], 0, False)
+        names = [name for name, _ in self.samples.declared]
         with self._running():
-            tracer = _trace.Tracer(self.module, [], 0, False)
-            return tracer.performed(function, arguments, [name for name, _ in self.samples.declared], self.declared)
+            return tracer.performed(self._uncompiled(), arguments, names, self.declared)
+
+    def _uncompiled(self) -> Callable[..., Any]:
+        """What is called to look inside: the module as it was before it was compiled."""
+        return getattr(self.module, self.method or "forward") if compiled(self.function) else self.function
 
     def replay(self, position: int, buffers: list[Buffer]) -> list[Any]:
         self.restore_state()

@@ -467,7 +467,7 @@ fn answer(tensor: &Tensor) -> String {
     }
 }
 
-/// A string of TOML.
+/// A string of TOML, which Python reads alike.
 pub(crate) fn quoted(text: &str) -> String {
     let mut result = String::from("\"");
     for c in text.chars() {

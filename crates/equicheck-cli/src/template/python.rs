@@ -7,6 +7,7 @@ use super::notebook::{Cell, notebook};
 use super::tensors::{Declared, Length, Size, Tensor, Values};
 use super::{Framework, Source, example};
 use crate::CouldNotRun;
+use crate::init::quoted;
 
 /// What no name may be.
 const KEYWORDS: [&str; 35] = [
@@ -486,21 +487,4 @@ fn is_identifier(name: &str) -> bool {
     letters.next().is_some_and(|first| first == '_' || first.is_alphabetic())
         && letters.all(|c| c == '_' || c.is_alphanumeric())
         && !KEYWORDS.contains(&name)
-}
-
-/// A string of Python.
-fn quoted(text: &str) -> String {
-    let mut result = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => result.push_str("\\\""),
-            '\\' => result.push_str("\\\\"),
-            c if c.is_control() => {
-                let _ = write!(result, "\\U{:08x}", u32::from(c));
-            }
-            c => result.push(c),
-        }
-    }
-    result.push('"');
-    result
 }

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::diagnosis;
 use crate::report::figure;
 use crate::report::{
-    Bound, Classification, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, GradientRow,
-    Inquiries, InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability,
-    Report, Rows, Shard, Stop, StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict,
-    WorstCase, quality,
+    Bound, CompositionRow, ExecutedPlan, FORMAT_VERSION, FactorRow, Float64, GradientRow, Inquiries,
+    InterpolationControl, LayerStage, Levels, ModelInfo, OutputResult, PlannedRow, Repeatability, Report,
+    Rows, Shard, Stop, StressRow, SymmetryType, Timings, TransformRow, VacuityRow, Verdict, WorstCase,
+    quality,
 };
 use crate::symmetry::Group;
 
@@ -386,9 +386,8 @@ impl Evidence {
             let (decision, _, float64) = self.decided(o, &noise);
             let wide = float64.counts();
             let factors = self.factor_rows(o, &decision, wide);
-            let classification = decision.classification;
             let violates = self.outputs[o].law.is_none()
-                && matches!(classification, Classification::Approximate | Classification::Broken)
+                && decision.classification.is_violation()
                 && decision.violation.is_finite();
             Judgement { violates, wide, allowance: decision.allowance, factors }
         });
@@ -621,7 +620,6 @@ impl Evidence {
             roundoff: self.roundoff,
             framework: &self.model.framework,
             mode: &self.model.mode,
-            breaks: self.layers.layers().map_or(&[], |layers| layers.breaks.as_slice()),
         });
         // A finding of medium or high severity is something that a person must look at.
         let verdict = if findings.iter().any(|f| f.severity >= diagnosis::Severity::Medium) {

@@ -211,6 +211,11 @@ pub(crate) enum Part {
 }
 
 impl Part {
+    /// A factor by itself; a group of one factor acts jointly.
+    pub(crate) fn of(group: &Group, factor: &Factor) -> Self {
+        if group.factors().len() > 1 { Part::Alone(factor.clone()) } else { Part::Joint }
+    }
+
     pub(crate) fn name(&self) -> String {
         match self {
             Part::Joint => "joint".to_owned(),

@@ -39,14 +39,14 @@ pub(super) fn cases<'a>(evidence: &'a Evidence<'a>) -> Vec<Case<'a>> {
         }
         // Whose order it is, the model's or the declaration's, nobody can say: the place where it is made is named.
         let ordered = alternative.variation == Variation::Order && left.is_empty();
-        let broken = if ordered { evidence.breaks.first() } else { None };
+        let broken = if ordered { evidence.breaks().first() } else { None };
         let seen = broken.and_then(seen);
         cases.push(Case { evidence, outputs: own, broken, seen, alternative: Some(alternative) });
     }
     if left.is_empty() {
         return cases;
     }
-    if evidence.breaks.is_empty() {
+    if evidence.breaks().is_empty() {
         // Outputs that are broken by the same factors may be so by one cause.
         while let Some(first) = left.first().copied() {
             let factors = |output: &OutputResult| -> Vec<String> {
@@ -63,7 +63,7 @@ pub(super) fn cases<'a>(evidence: &'a Evidence<'a>) -> Vec<Case<'a>> {
         }
         return cases;
     }
-    for broken in evidence.breaks {
+    for broken in evidence.breaks() {
         cases.push(Case {
             evidence,
             outputs: left.clone(),

@@ -49,9 +49,10 @@ pub use page::{Library, Page, page};
 pub(crate) use wrong_backward::is_wrong_derivative;
 
 use crate::audit::MARGIN;
+use crate::audit::sampling::Part;
 use crate::report::{
-    Break, Classification, CompositionRow, Confidence, Examination, FactorRow, GradientRow, Inquiries,
-    LayerRow, Layers, Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
+    Break, CompositionRow, Confidence, Examination, FactorRow, GradientRow, Inquiries, LayerRow, Layers,
+    Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -136,6 +137,29 @@ impl Finding {
     }
 }
 
+/// A finding about a module that was looked at, of which nothing else is said yet.
+fn at(mode: Mode, (seen, row): (&Examination, Option<&LayerRow>)) -> Finding {
+    Finding {
+        location: seen.location.clone(),
+        class: row.map(|row| row.class.clone()),
+        source: row.and_then(|row| row.source.clone()),
+        ..Finding::of(mode)
+    }
+}
+
+/// A finding about an output that differs from call to call, of which nothing else is said yet.
+fn of_repeats(mode: Mode, output: &OutputResult) -> Finding {
+    Finding {
+        location: format!("output `{}`", output.name),
+        severity: Severity::Medium,
+        evidence: vec![
+            figure("relative difference with equal seeds", output.repeatability.seeded),
+            figure("relative difference without", output.repeatability.unseeded),
+        ],
+        ..Finding::of(mode)
+    }
+}
+
 /// What the rules look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
@@ -173,11 +197,14 @@ pub struct Evidence<'a> {
     pub framework: &'a str,
     /// `eval`, `train` or `as_is`.
     pub mode: &'a str,
-    /// Where symmetry is lost, if layers were looked into.
-    pub breaks: &'a [Break],
 }
 
 impl<'a> Evidence<'a> {
+    /// Where symmetry is lost, if layers were looked into.
+    fn breaks(&self) -> &'a [Break] {
+        self.layers.map_or(&[], |layers| &layers.breaks)
+    }
+
     /// The first module that was looked at and is of this kind, with its row.
     fn examined(
         &self,
@@ -373,11 +400,7 @@ fn is_unrepeatable(output: &OutputResult, levels: &Levels) -> bool {
 
 /// Outputs that show a violation: not rounding, not a failed call.
 fn violated<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = &'a OutputResult> {
-    evidence.outputs.iter().filter(|output| {
-        output.distribution.is_none()
-            && matches!(output.classification, Classification::Approximate | Classification::Broken)
-            && output.violation.is_finite()
-    })
+    evidence.outputs.iter().filter(|output| output.is_violated())
 }
 
 /// Rows of the group's parts that were tested, by label.
@@ -388,15 +411,9 @@ fn row<'a>(output: &'a OutputResult, label: &str) -> Option<&'a FactorRow> {
 /// The factors of the group with the rows in which each acted alone; a group of one factor acts alone when it acts
 /// jointly.
 fn alone<'a>(evidence: &Evidence<'_>, output: &'a OutputResult) -> Vec<(Factor, &'a FactorRow)> {
-    let factors = evidence.group.factors();
-    let single = factors.len() == 1;
-    factors
-        .into_iter()
-        .filter_map(|factor| {
-            let label = if single { "joint".to_owned() } else { factor.to_string() };
-            Some((factor, row(output, &label)?))
-        })
-        .collect()
+    let factors = evidence.group.factors().into_iter();
+    let rows = factors.map(|factor| (row(output, &Part::of(evidence.group, &factor).name()), factor));
+    rows.filter_map(|(row, factor)| Some((factor, row?))).collect()
 }
 
 /// The only factor that breaks the symmetry, if it is one alone and the others were tested.
@@ -413,11 +430,8 @@ fn only_improper(evidence: &Evidence<'_>, output: &OutputResult) -> bool {
     else {
         return false;
     };
-    let label = |sign: &str| {
-        let single = evidence.group.factors().len() == 1;
-        let name = if single { "joint".to_owned() } else { factor.to_string() };
-        format!("{name}, det {sign}")
-    };
+    let name = Part::of(evidence.group, &factor).name();
+    let label = |sign: &str| format!("{name}, det {sign}");
     let (Some(proper), Some(improper)) = (row(output, &label("+1")), row(output, &label("-1"))) else {
         return false;
     };

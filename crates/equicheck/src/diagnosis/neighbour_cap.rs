@@ -1,7 +1,7 @@
 //! A list of neighbours is cut at a number: which ones stay is decided by their order, or by ties.
 
 use super::case::Case;
-use super::{Evidence, Finding, Mode, Severity, page, severity};
+use super::{Evidence, Finding, Mode, Severity, at, page, severity};
 
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let cap = case.seen?.cap?;
@@ -18,14 +18,12 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
 
 /// Ties: rounding decides which neighbours stay, and everything behind jumps.
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
-    let Some((seen, row)) = evidence.examined(|seen| seen.amplifies.is_some() && seen.cap.is_some()) else {
+    let Some(found) = evidence.examined(|seen| seen.amplifies.is_some() && seen.cap.is_some()) else {
         return Vec::new();
     };
+    let (seen, _) = found;
     let cap = seen.cap.unwrap_or_default();
     vec![Finding {
-        location: seen.location.clone(),
-        class: row.map(|row| row.class.clone()),
-        source: row.and_then(|row| row.source.clone()),
         severity: evidence
             .outputs
             .iter()
@@ -42,6 +40,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         ],
         effects: evidence.outputs.iter().map(|output| format!("output `{}`", output.name)).collect(),
         fix: page(Mode::NeighbourCap).advice(),
-        ..Finding::of(Mode::NeighbourCap)
+        ..at(Mode::NeighbourCap, found)
     }]
 }

@@ -1,7 +1,7 @@
 //! Equal calls with equal generators differ.
 
 use super::case::Case;
-use super::{Evidence, Finding, MARGIN, Mode, Severity, figure, is_unrepeatable, page};
+use super::{Evidence, Finding, MARGIN, Mode, figure, is_unrepeatable, of_repeats, page};
 use crate::report::OutputResult;
 
 /// What differs between equal calls explains the violation.
@@ -32,15 +32,9 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 && (output.repeatability.seeded > **rounding || is_unrepeatable(output, evidence.levels))
         })
         .map(|(output, _)| Finding {
-            location: format!("output `{}`", output.name),
-            severity: Severity::Medium,
             message: "two calls with the same input and equal seeds differ".to_owned(),
-            evidence: vec![
-                figure("relative difference with equal seeds", output.repeatability.seeded),
-                figure("relative difference without", output.repeatability.unseeded),
-            ],
             fix: page(Mode::Nondeterminism).advice(),
-            ..Finding::of(Mode::Nondeterminism)
+            ..of_repeats(Mode::Nondeterminism, output)
         })
         .collect()
 }

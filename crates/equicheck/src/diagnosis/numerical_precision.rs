@@ -2,8 +2,8 @@
 
 use super::MARGIN;
 use super::case::Case;
-use super::page;
 use super::{Evidence, Finding, Mode, Severity, figure, is_unrepeatable, of_stress, stressed};
+use super::{at, page};
 use crate::report::{Classification, Float64, Level, Outcome, OutputResult, StressKind, Verdict};
 
 /// Unit in the last place of single precision: what rounds as coarsely drops precision in a network of double precision.
@@ -54,20 +54,18 @@ fn amplification(evidence: &Evidence<'_>, output: &OutputResult, differ: f64) ->
         "the error is no larger than the measured noise, which is beyond the level of a pass"
     };
     let severity = Severity::Medium;
-    if let Some((seen, row)) = evidence.examined(|seen| seen.amplifies.is_some()) {
+    if let Some(found) = evidence.examined(|seen| seen.amplifies.is_some()) {
+        let (seen, _) = found;
         facts.extend(
             seen.amplifies.map(|by| format!("rounding of its input comes out {by:.0e} times as large")),
         );
         return Finding {
-            location: seen.location.clone(),
-            class: row.map(|row| row.class.clone()),
-            source: row.and_then(|row| row.source.clone()),
             severity,
             message: format!("{message}: at `{}`, more than anywhere else", seen.location),
             evidence: facts,
             effects: vec![format!("output `{}`", output.name)],
             fix: page(Mode::RoundingAmplification).advice(),
-            ..Finding::of(Mode::RoundingAmplification)
+            ..at(Mode::RoundingAmplification, found)
         };
     }
     // Where modules were looked at, none of them does.
@@ -96,9 +94,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             let passes = output.verdict == Verdict::Pass;
             let cast = evidence.examined(|seen| seen.amplifies.is_none() && seen.narrows());
             findings.push(Finding {
-                location: cast.map_or_else(|| location.clone(), |(seen, _)| seen.location.clone()),
-                class: cast.and_then(|(_, row)| Some(row?.class.clone())),
-                source: cast.and_then(|(_, row)| row?.source.clone()),
                 effects: cast.iter().map(|_| location.clone()).collect(),
                 // Below the precision that the audit was asked for, it is the model's own doing.
                 severity: if passes { Severity::Low } else { Severity::Medium },
@@ -110,7 +105,10 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 fix: "look for a cast (`.float()`, `.half()`, `dtype=`) or a converter that fixes the type, and let the \
                       input's type pass through, to get a double-precision comparison"
                     .to_owned(),
-                ..Finding::of(Mode::LowPrecision)
+                ..cast.map_or_else(
+                    || Finding { location: location.clone(), ..Finding::of(Mode::LowPrecision) },
+                    |found| at(Mode::LowPrecision, found),
+                )
             });
         }
         if output.classification == Classification::Undetermined

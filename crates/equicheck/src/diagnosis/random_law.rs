@@ -3,16 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{Evidence, Finding, Mode, figure, severity};
-use crate::report::{Classification, Distribution, DistributionTest, OutputResult};
+use crate::report::{Distribution, DistributionTest, OutputResult};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     evidence
         .outputs
         .iter()
-        .filter(|output| {
-            matches!(output.classification, Classification::Approximate | Classification::Broken)
-                && output.violation.is_finite()
-        })
+        .filter(|output| output.classification.is_violation() && output.violation.is_finite())
         .filter_map(|output| Some((output, output.distribution.as_ref()?)))
         .map(|(output, law)| finding(output, law))
         .collect()

@@ -1,7 +1,7 @@
 //! Two calls with the same input differ.
 
 use super::case::Case;
-use super::{Evidence, Finding, MARGIN, Mode, Severity, figure, is_unrepeatable};
+use super::{Evidence, Finding, MARGIN, Mode, figure, is_unrepeatable, of_repeats};
 use crate::report::OutputResult;
 
 /// What random numbers do to an output explains its violation.
@@ -44,11 +44,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 && output.repeatability.seeded <= **rounding
                 && !is_unrepeatable(output, evidence.levels)
         })
-        .map(|(output, _)| {
-            let repeat = &output.repeatability;
-            Finding {
-                location: format!("output `{}`", output.name),
-                severity: Severity::Medium,
+        .map(|(output, _)| Finding {
                 message: if evidence.replayed {
                     "the model draws random numbers that were not recorded (numpy's, python's): calls agree only \
                      because the audit starts them from equal seeds"
@@ -57,16 +53,11 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                     "the model draws random numbers: calls agree only because the audit starts them from equal seeds"
                         .to_owned()
                 },
-                evidence: vec![
-                    figure("relative difference with equal seeds", repeat.seeded),
-                    figure("relative difference without", repeat.unseeded),
-                ],
                 fix: "audit the deterministic part: mode=\"eval\" turns dropout off; or let noise move with the input: \
                       randomness=\"transform\" with noise_layouts= (torch), noise as an input with a layout of its own; \
                       or compare laws: randomness=\"distribution\"; seed private generators on each call"
                     .to_owned(),
-                ..Finding::of(Mode::Randomness)
-            }
+                ..of_repeats(Mode::Randomness, output)
         })
         .collect()
 }

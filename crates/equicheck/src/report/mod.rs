@@ -89,6 +89,13 @@ pub enum Classification {
     Undetermined,
 }
 
+impl Classification {
+    /// Whether more than noise was seen.
+    pub(crate) fn is_violation(self) -> bool {
+        matches!(self, Classification::Approximate | Classification::Broken)
+    }
+}
+
 impl fmt::Display for Classification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -766,6 +773,13 @@ pub struct Replay {
     pub expected: ArrayD<f64>,
     /// f(T x), likewise, of the model under audit; absent where the model raises.
     pub returned: Option<ArrayD<f64>>,
+}
+
+impl OutputResult {
+    /// Whether the symmetry was seen to be violated, call by call, and no call failed.
+    pub(crate) fn is_violated(&self) -> bool {
+        self.distribution.is_none() && self.classification.is_violation() && self.violation.is_finite()
+    }
 }
 
 impl Report {

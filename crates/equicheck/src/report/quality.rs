@@ -11,8 +11,8 @@ use crate::symmetry::Group;
 
 use super::rows::kinds;
 use super::{
-    Bound, Classification, Confidence, FactorRow, Float64, GradientCheck, LayerStage, LayerVerdict, Outcome,
-    OutputResult, Report, Rows, Stop, Verdict, figure,
+    Bound, Confidence, FactorRow, Float64, GradientCheck, LayerStage, LayerVerdict, Outcome, OutputResult,
+    Report, Rows, Stop, Verdict, figure,
 };
 
 kinds! {
@@ -519,11 +519,7 @@ fn diagnosis(facts: &Facts<'_>) -> Vec<Item> {
     };
     let several = |finding: &Finding| finding.evidence.len() >= 2;
     let undiagnosed = || facts.serious().filter(|(_, finding)| !named(finding) && !facts.custom());
-    let violated = report.outputs.iter().any(|output| {
-        output.distribution.is_none()
-            && matches!(output.classification, Classification::Approximate | Classification::Broken)
-            && output.violation.is_finite()
-    });
+    let violated = report.outputs.iter().any(OutputResult::is_violated);
     let looked = earned(report.layers.layers().is_some());
     vec![
         item(2, share(not_passed.iter().map(|output| covered(output))), || {

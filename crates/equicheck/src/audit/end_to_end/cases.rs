@@ -369,7 +369,7 @@ impl EndToEnd<'_> {
 }
 
 /// Entries along a `point` axis, or fractional coordinates as points, as vectors; empty for complex or integer tensors.
-fn points(tensor: &Tensor, layout: &BoundLayout) -> Vec<Array1<f64>> {
+pub(super) fn points(tensor: &Tensor, layout: &BoundLayout) -> Vec<Array1<f64>> {
     if tensor.dtype().is_complex() {
         return Vec::new();
     }
@@ -388,11 +388,17 @@ pub(super) fn spread_of_points(inputs: &[Tensor], layouts: &[Option<BoundLayout>
         .filter_map(|(tensor, layout)| Some(points(tensor, layout.as_ref()?)))
         .flatten()
         .collect();
+    centroid_and_spread(&points).map(|(_, spread)| spread)
+}
+
+/// The centroid of points, and their root mean square distance from it where that is not 0.
+pub(super) fn centroid_and_spread(points: &[Array1<f64>]) -> Option<(Array1<f64>, f64)> {
     let first = points.first()?;
     let n = points.len() as f64;
     let centroid: Array1<f64> = points.iter().fold(Array1::<f64>::zeros(first.len()), |sum, p| sum + p) / n;
     let squares: f64 = points.iter().map(|p| (p - &centroid).iter().map(|v| v * v).sum::<f64>()).sum();
-    Some((squares / n).sqrt()).filter(|s| *s > 0.0)
+    let spread = (squares / n).sqrt();
+    (spread > 0.0).then_some((centroid, spread))
 }
 
 /// Whether the model must find for itself which images of points in a lattice are neighbours. Whole numbers that are not

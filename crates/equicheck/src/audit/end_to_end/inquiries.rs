@@ -14,7 +14,8 @@ use crate::symmetry::{Axis, BoundLayout, Element, Factor, Layout, Other, alterna
 
 use super::super::calls::{Evaluation, Value};
 use super::super::evidence::{Evidence, HAAR, Judgement, Record};
-use super::super::sampling::{Draws, Purpose};
+use super::super::sampling::{Draws, Part, Purpose};
+use super::cases::{centroid_and_spread, points};
 use super::layers::relative_error;
 use super::{DoubleModel, EndToEnd};
 
@@ -96,29 +97,13 @@ impl EndToEnd<'_> {
     /// How far points are from the origin, in units of how far they are from their mean, at most.
     fn offset(&self) -> Option<(String, f64)> {
         let names = self.input_names();
-        let of = |(tensor, layout): (&Tensor, &Option<BoundLayout>)| {
-            let layout = layout.as_ref()?;
-            let axis = layout.point_axis()?;
-            let values = layout.expand(&tensor.to_real());
-            let n = values.shape()[axis];
-            let rows: Vec<Vec<f64>> = values
-                .lanes(ndarray::Axis(axis))
-                .into_iter()
-                .map(|row| row.iter().copied().collect())
-                .collect();
-            let count = rows.len() as f64;
-            let mean: Vec<f64> = (0..n).map(|k| rows.iter().map(|row| row[k]).sum::<f64>() / count).collect();
-            let spread: f64 =
-                rows.iter().flat_map(|row| row.iter().zip(&mean)).map(|(a, b)| (a - b).powi(2)).sum();
-            let far: f64 = mean.iter().map(|v| v * v).sum();
-            (spread > 0.0).then(|| (far * count / spread).sqrt())
-        };
-        let ratios = self
-            .cases
-            .iter()
-            .flat_map(|case| case.inputs.iter().zip(&case.layouts).map(of).enumerate().collect::<Vec<_>>());
-        let ratios =
-            ratios.filter_map(|(k, ratio)| Some((names.get(k)?.clone(), ratio.filter(|r| r.is_finite())?)));
+        let inputs = self.cases.iter().flat_map(|case| case.inputs.iter().zip(&case.layouts).zip(&names));
+        let ratios = inputs.filter_map(|((tensor, layout), name)| {
+            let layout = layout.as_ref().filter(|layout| layout.point_axis().is_some())?;
+            let (centroid, spread) = centroid_and_spread(&points(tensor, layout))?;
+            let ratio = centroid.dot(&centroid).sqrt() / spread;
+            ratio.is_finite().then(|| (name.clone(), ratio))
+        });
         ratios.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
@@ -187,8 +172,8 @@ impl EndToEnd<'_> {
         &base[o]
     }
 
-    /// The largest error of an output over witnesses by another layout, or by the inverse; infinite where it does not
-    /// apply. Nothing unless some of them tell.
+    /// The largest error of an output over witnesses by another layout, or by the inverse; `None` where that does not
+    /// apply to one of them.
     fn error_by(
         &self,
         witnesses: &[Witness],
@@ -364,11 +349,11 @@ impl EndToEnd<'_> {
 
     /// Elements of smaller groups, one for each factor that breaks alone.
     fn smaller_groups(&mut self, model: &mut dyn Model, inquiry: &mut Inquiry<'_>) -> Result<(), Error> {
-        let factors = self.specification.group().factors();
-        let single = factors.len() == 1;
+        let group = self.specification.group();
+        let factors = group.factors();
         for o in inquiry.broken.clone() {
             for factor in &factors {
-                let label = if single { "joint".to_owned() } else { factor.to_string() };
+                let label = Part::of(group, factor).name();
                 let row: Option<&FactorRow> =
                     inquiry.judged[o].factors.iter().find(|row| row.factor == label && row.exceeding > 0);
                 let Some(row) = row else { continue };
@@ -395,11 +380,11 @@ impl EndToEnd<'_> {
                             break;
                         };
                         (worst, pairs) = (worst.max(error), pairs + 1);
-                        if error > inquiry.judged[o].allowance {
+                        if error > allowance {
                             break;
                         }
                     }
-                    let holds = pairs == count && worst <= inquiry.judged[o].allowance;
+                    let holds = pairs == count && worst <= allowance;
                     if pairs > 0 {
                         let output = self.outputs()[o].0.to_owned();
                         let group = within.name(&self.cases[0].space.grid);

@@ -116,9 +116,20 @@ impl EndToEnd<'_> {
         call: &Alone<'_>,
         inputs: &[Tensor],
     ) -> Result<Option<Vec<Tensor>>, Error> {
+        self.replayed(tracing, call.position, inputs, call.outputs.len())
+    }
+
+    /// The same of any call of the pass that is kept, which gave so many tensors.
+    pub(super) fn replayed(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        position: usize,
+        inputs: &[Tensor],
+        outputs: usize,
+    ) -> Result<Option<Vec<Tensor>>, Error> {
         self.calls.count("replays of modules");
-        match tracing.replay(call.position, inputs) {
-            Ok(tensors) if tensors.len() == call.outputs.len() => Ok(Some(tensors)),
+        match tracing.replay(position, inputs) {
+            Ok(tensors) if tensors.len() == outputs => Ok(Some(tensors)),
             Ok(_) | Err(CallError::Raised(_)) => Ok(None),
             Err(CallError::Interrupted) => Err(Error::Interrupted),
         }

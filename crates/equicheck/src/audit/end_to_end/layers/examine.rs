@@ -6,9 +6,8 @@ use std::collections::BTreeSet;
 use ndarray::{ArrayD, Axis as ArrayAxis};
 
 use crate::Error;
-use crate::model::{Call, CallError, DType, Model, ModuleCall, Tensor, TracedLeaf, Tracing};
-use crate::report::is_narrowing;
-use crate::report::{BreakKind, Classification, Examination, Level, Placement, Unread, Variation};
+use crate::model::{Call, CallError, Model, ModuleCall, Performed, Tensor, Trace, TracedLeaf, Tracing};
+use crate::report::{BreakKind, Examination, Outcome, Placement, Unread, Variation, is_narrowing};
 use crate::symmetry::{Axis, BoundLayout, Layout, alternatives};
 
 use super::super::super::evidence::Evidence;
@@ -16,6 +15,7 @@ use super::super::super::measure::root_mean_square;
 use super::super::super::precision::Proof;
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::EndToEnd;
+use super::super::judgement::outcome;
 use super::search::{Found, Scene};
 use super::{Figures, LAST, MARGIN, Reference, acted, noise_of, relative_error, tracing_of, value};
 
@@ -71,16 +71,8 @@ impl EndToEnd<'_> {
             return Ok(examinations);
         }
         let inputs = self.inputs(scene.sample, scene.wide);
-        let source = self.calls.source(scene.sample);
         let Some(tracing) = tracing_of(model) else { return Ok(examinations) };
-        let call = Call { sample: source, inputs: &inputs, reset_generators: true, restore_state: true };
-        self.calls.count("diagnosis");
-        let operations = match tracing.operations(&call) {
-            Ok(operations) => operations,
-            Err(CallError::Interrupted) => return Err(Error::Interrupted),
-            // Code that the host cannot watch: it says nothing then.
-            Err(CallError::Raised(_)) => Vec::new(),
-        };
+        let operations = self.operations(tracing, scene.sample, &inputs)?;
         let kept = self.traced(tracing, scene.sample, &inputs, &[], true)?;
         for found in found {
             let broken = &found.broken;
@@ -106,7 +98,7 @@ impl EndToEnd<'_> {
             };
             // Code of a module's own is seen in what the module does.
             if let (BreakKind::Module | BreakKind::Functional, Ok(kept)) = (broken.kind, &kept) {
-                let at = |trace: &crate::model::Trace| {
+                let at = |trace: &Trace| {
                     trace
                         .calls
                         .iter()
@@ -122,6 +114,22 @@ impl EndToEnd<'_> {
         Ok(examinations)
     }
 
+    /// The operations of each module call; none of code that the host cannot watch.
+    fn operations(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        sample: usize,
+        inputs: &[Tensor],
+    ) -> Result<Vec<Performed>, Error> {
+        self.calls.count("diagnosis");
+        let sample = self.calls.source(sample);
+        match tracing.operations(&Call { sample, inputs, reset_generators: true, restore_state: true }) {
+            Ok(operations) => Ok(operations),
+            Err(CallError::Raised(_)) => Ok(Vec::new()),
+            Err(CallError::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+
     /// Where nothing is broken: the module that enlarges rounding beyond what passes, or that drops precision.
     pub(super) fn suspected(
         &mut self,
@@ -133,36 +141,25 @@ impl EndToEnd<'_> {
         let trace = &reference.trace;
         let decisions = evidence.decisions();
         let void = evidence.outputs.iter().any(|output| matches!(output.proof, Proof::Drops { .. }));
-        let enlarged = decisions.iter().any(|decision| {
-            matches!(decision.classification, Classification::Exact | Classification::Consistent)
-                && decision.level >= Level::Approximate
-        });
+        let enlarged = decisions.iter().any(|decision| outcome(decision) == Outcome::Amplified);
         let jumps =
             evidence.outputs.iter().any(|output| output.noise.discontinuous || !output.noise.same_function());
         if !(void || enlarged || jumps) || self.spent(LAST) {
             return Ok(Vec::new());
         }
         let inputs = self.inputs(sample, wide);
-        let source = self.calls.source(sample);
         let Some(tracing) = tracing_of(model) else { return Ok(Vec::new()) };
-        let call = Call { sample: source, inputs: &inputs, reset_generators: true, restore_state: true };
-        self.calls.count("diagnosis");
-        let operations = match tracing.operations(&call) {
-            Ok(operations) => operations,
-            Err(CallError::Interrupted) => return Err(Error::Interrupted),
-            Err(CallError::Raised(_)) => Vec::new(),
-        };
+        let operations = self.operations(tracing, sample, &inputs)?;
         let nodes = self.permuted_lengths_of(sample);
+        let performed = |call: &ModuleCall| {
+            let own = operations.iter().filter(|(path, n, _)| (path, *n) == (&call.path, call.number));
+            distinct(own.flat_map(|(.., names)| names.clone()))
+        };
         let examination = |call: &ModuleCall| Examination {
             location: call.path.clone(),
             call: call.number,
             classes: vec![call.class.clone()],
-            operations: distinct(
-                operations
-                    .iter()
-                    .filter(|(path, number, _)| *path == call.path && *number == call.number)
-                    .flat_map(|(.., names)| names.clone()),
-            ),
+            operations: performed(call),
             cap: call.outputs.iter().find_map(|leaf| cap(value(trace, Some(leaf.tensor))?, &nodes)),
             ..Examination::default()
         };
@@ -186,12 +183,7 @@ impl EndToEnd<'_> {
             );
         }
         if void {
-            let casts = |call: &&ModuleCall| {
-                let own = operations
-                    .iter()
-                    .filter(|(path, number, _)| *path == call.path && *number == call.number);
-                own.flat_map(|(.., names)| names).any(|name| is_narrowing(name))
-            };
+            let casts = |call: &&ModuleCall| performed(call).iter().any(|name| is_narrowing(name));
             found.extend(trace.calls.iter().skip(1).find(casts).map(examination));
         }
         Ok(found)
@@ -261,17 +253,10 @@ impl EndToEnd<'_> {
         if self.spent(LAST) {
             return Ok(None);
         }
-        self.calls.count("replays of modules");
-        match tracing.replay(blamed.position, inputs) {
-            Ok(tensors)
-                if tensors.len() == blamed.outputs.len()
-                    && tensors.iter().zip(&blamed.outputs).all(|(a, (b, ..))| a.shape() == b.shape()) =>
-            {
-                Ok(Some(tensors))
-            }
-            Ok(_) | Err(CallError::Raised(_)) => Ok(None),
-            Err(CallError::Interrupted) => Err(Error::Interrupted),
-        }
+        let alike = |tensors: &Vec<Tensor>| {
+            tensors.iter().zip(&blamed.outputs).all(|(a, (b, ..))| a.shape() == b.shape())
+        };
+        Ok(self.replayed(tracing, blamed.position, inputs, blamed.outputs.len())?.filter(alike))
     }
 
     /// Up to which changes of its inputs are swallowed.
@@ -332,7 +317,7 @@ impl EndToEnd<'_> {
         blamed: &Blamed<'_>,
         examination: &mut Examination,
     ) -> Result<(), Error> {
-        let (output, layouts, tensor) = blamed.worst();
+        let (output, layouts, _) = blamed.worst();
         let w = blamed.order[0];
         let Some(i) = blamed.inputs.iter().position(|input| {
             input.shape() == output.shape() && input.dtype() == output.dtype() && input.dtype().is_inexact()
@@ -341,15 +326,16 @@ impl EndToEnd<'_> {
         };
         let before = output.to_real();
         // Pixels and channels of scalars are no components.
-        let complex = matches!(output.dtype(), DType::Complex64 | DType::Complex128);
-        if !complex && layouts.first().is_none_or(|layout| layout.component_axis().is_none()) {
+        if !output.dtype().is_complex()
+            && layouts.first().is_none_or(|layout| layout.component_axis().is_none())
+        {
             return Ok(());
         }
         let Some(axis) = component_axis(output, layouts.first()) else { return Ok(()) };
         if before.shape()[axis] < 2 {
             return Ok(());
         }
-        let wrong = wrong_entries(scene, *tensor, output, layouts.first(), blamed.noise);
+        let wrong = wrong_entries(scene, blamed);
         let real = blamed.inputs[i].to_real();
         let scale = root_mean_square(&real);
         let size = root_mean_square(&before);
@@ -519,7 +505,6 @@ impl EndToEnd<'_> {
         let element = &scene.probe.element;
         let group = self.specification.group().clone();
         let [(output, layouts, _)] = &blamed.outputs[..] else { return Ok(()) };
-        let w = 0;
         let rewritten = |layout: &BoundLayout| -> Vec<(Layout, String)> {
             let own = (layout.layout().clone(), layout.layout().to_string());
             let others = alternatives(layout.layout(), layout.shape(), &group);
@@ -538,13 +523,10 @@ impl EndToEnd<'_> {
         let Some(given) = given else { return Ok(()) };
         let before = output.to_real();
         for layout in *layouts {
-            for (after, name) in rewritten(layout) {
+            for (after, name) in rewritten(layout).into_iter().filter(|(other, _)| other != layout.layout()) {
                 let Some(after) = self.bound_to(&after, layout.shape(), scene.sample) else { continue };
                 // The order that the output has now, or every input's that is written alike.
                 for both in [false, true] {
-                    if after.layout() == layout.layout() {
-                        continue;
-                    }
                     let mut inputs = blamed.inputs.clone();
                     let inexact = inputs.iter_mut().filter(|input| input.dtype().is_inexact());
                     for (input, own) in inexact.zip(&given) {
@@ -559,7 +541,7 @@ impl EndToEnd<'_> {
                         *input = Tensor::from_real(moved, input.dtype());
                     }
                     let Some(given) = self.given_by(tracing, blamed, &inputs)? else { continue };
-                    let error = relative_error(&after, None, element, &before, &given[w].to_real());
+                    let error = relative_error(&after, None, element, &before, &given[0].to_real());
                     if error.is_some_and(|error| error <= MARGIN * blamed.noise) {
                         examination.order = Some(name);
                         return Ok(());
@@ -597,18 +579,9 @@ fn same_order(a: &str, b: &str) -> bool {
 
 /// Shares of rows that are right, and whether what is wrong is the same in all of them.
 fn in_this_pass(scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examination) {
-    let element = &scene.probe.element;
     let (output, layouts, tensor) = blamed.worst();
     let Some(layout) = layouts.first() else { return };
-    let there = scene.there(&scene.moved)[*tensor];
-    let Some(moved) = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape()) else {
-        return;
-    };
-    let before = output.to_real();
-    let inverse = element.inverse();
-    let Some(back) = acted(layout, &inverse, &moved.to_real()) else { return };
-    let left = layout.difference(&inverse, &back, &before);
-    let allowed = MARGIN * blamed.noise * root_mean_square(&before);
+    let Some((left, allowed)) = left_over(scene, (*tensor, output), layout, blamed.noise) else { return };
     let places: Vec<usize> = place_axes(layout).into_iter().map(|(_, at)| at).collect();
     let mut rows: Vec<Vec<f64>> = Vec::new();
     if places.is_empty() {
@@ -640,7 +613,7 @@ fn in_this_pass(scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examin
 /// The axis of components: that of representations, of real and imaginary parts, or the last.
 fn component_axis(tensor: &Tensor, layout: Option<&BoundLayout>) -> Option<usize> {
     let shape = tensor.shape();
-    if matches!(tensor.dtype(), DType::Complex64 | DType::Complex128) {
+    if tensor.dtype().is_complex() {
         return Some(shape.len());
     }
     let layout = layout.filter(|layout| !is_flattened(layout));
@@ -648,27 +621,32 @@ fn component_axis(tensor: &Tensor, layout: Option<&BoundLayout>) -> Option<usize
     known.or_else(|| shape.len().checked_sub(1))
 }
 
-/// Flat positions of the entries that are wrong in this pass.
-fn wrong_entries(
+/// What a tensor of the pass over T x, taken back by T, is off by, and what rounding explains of an entry.
+fn left_over(
     scene: &Scene<'_>,
-    tensor: usize,
-    output: &Tensor,
-    layout: Option<&BoundLayout>,
+    (tensor, output): (usize, &Tensor),
+    layout: &BoundLayout,
     noise: f64,
-) -> Vec<usize> {
-    let all = || (0..output.to_real().len()).collect();
-    let Some(layout) = layout else { return all() };
-    let element = &scene.probe.element;
+) -> Option<(ArrayD<f64>, f64)> {
     let there = scene.there(&scene.moved)[tensor];
-    let Some(moved) = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape()) else {
-        return all();
-    };
+    let moved = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape())?;
     let before = output.to_real();
-    let inverse = element.inverse();
-    let Some(back) = acted(layout, &inverse, &moved.to_real()) else { return all() };
-    let left = layout.difference(&inverse, &back, &before);
+    let inverse = scene.probe.element.inverse();
+    let back = acted(layout, &inverse, &moved.to_real())?;
     let allowed = MARGIN * noise * root_mean_square(&before);
-    left.iter().enumerate().filter(|(_, v)| v.abs() > allowed).map(|(k, _)| k).collect()
+    Some((layout.difference(&inverse, &back, &before), allowed))
+}
+
+/// Flat positions of the entries that are wrong in this pass; all where that is not known.
+fn wrong_entries(scene: &Scene<'_>, blamed: &Blamed<'_>) -> Vec<usize> {
+    let (output, layouts, tensor) = blamed.worst();
+    let left = layouts.first().and_then(|layout| left_over(scene, (*tensor, output), layout, blamed.noise));
+    match left {
+        Some((left, allowed)) => {
+            left.iter().enumerate().filter(|(_, v)| v.abs() > allowed).map(|(k, _)| k).collect()
+        }
+        None => (0..output.to_real().len()).collect(),
+    }
 }
 
 /// Some of them, evenly.

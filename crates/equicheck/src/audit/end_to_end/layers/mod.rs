@@ -21,8 +21,7 @@ use ndarray::ArrayD;
 use crate::Error;
 use crate::model::{Call, CallError, Model, Patch, Tensor, Trace, TracedLeaf, Tracing};
 use crate::report::{
-    Classification, LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard,
-    Variation,
+    LayerCheck, LayerKind, LayerRow, LayerStage, LayerVerdict, Layers, Origin, Shard, Variation,
 };
 use crate::symmetry::{BoundLayout, Element, Factor, Layout};
 
@@ -413,7 +412,7 @@ impl EndToEnd<'_> {
         let factors = group.factors();
         let mut probes = Vec::new();
         for (k, factor) in factors.iter().enumerate() {
-            let part = if factors.len() > 1 { Part::Alone(factor.clone()) } else { Part::Joint };
+            let part = Part::of(group, factor);
             let permutes = factor.permuted_axis().is_some();
             let on_grid = !self.cases[sample].space.grid.is_empty();
             let discrete = permutes || on_grid || matches!(factor, Factor::Finite(_));
@@ -636,9 +635,7 @@ fn broken(evidence: &Evidence) -> Vec<usize> {
             other.variation != Variation::Order && other.outputs.contains(&evidence.outputs[k].name)
         })
     };
-    let breaks = |k: &usize| {
-        matches!(decisions[*k].classification, Classification::Approximate | Classification::Broken)
-    };
+    let breaks = |k: &usize| decisions[*k].classification.is_violation();
     (0..decisions.len()).filter(breaks).filter(|k| !misdeclared(*k)).collect()
 }
 
