@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -628,3 +629,131 @@ def test_dropout_inside_a_kernel_is_not_judged_under_permutations() -> None:
     )
     assert report.verdict == "PASS", str(report)
     assert {row["outcome"] for row in rows(report, mode="train")} <= {"not_judged", "holds"}
+
+
+def test_gradients_are_judged_by_their_own_rounding() -> None:
+    """A ripple that the output hardly shows is most of the gradient, and makes noise of the inputs' rounding."""
+
+    def rippled(v: torch.Tensor) -> torch.Tensor:
+        return v * (1 + 1e-5 * torch.sin(3e4 * v.square().sum(-1, keepdim=True)))
+
+    report = check_vectors(rippled)
+    assert report.outputs["output"].verdict == "PASS"
+    (row,) = rows(report, check="input")
+    assert row["outcome"] == "amplified"
+    assert row["noise"] > 1e-3
+
+
+def test_drift_of_the_third_equal_call_in_a_row_is_found() -> None:
+    last: list[Any] = [None, 0]
+
+    def third_in_a_row(w: torch.Tensor) -> torch.Tensor:
+        given = w.numpy().tobytes()
+        last[:] = [given, last[1] + 1 if given == last[0] else 1]
+        return w * (1.1 if last[1] == 3 else 1.0)
+
+    class Third(Gated):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            mixed = self.mix(v.transpose(-1, -2)).transpose(-1, -2)
+            if mixed.requires_grad:
+                mixed.register_hook(third_in_a_row)
+            return mixed
+
+    assert "gradient-drift" in modes(check_vectors(Third()))
+
+
+def test_steps_are_taken_only_where_forward_and_backward_hold() -> None:
+    model = Biased()
+    assert rows(check_vectors(model), check="step")
+    with torch.no_grad():
+        model.bias.fill_(0.5)
+    report = check_vectors(model)
+    assert rows(report, check="parameter", target="bias", outcome="violated")
+    assert not rows(report, check="step"), "the forward breaks as it is"
+    report = check_vectors(Cube(_WrongCube.apply))
+    assert rows(report, check="parameter", outcome="violated")
+    assert not rows(report, check="step"), "the backward is wrong"
+
+
+def test_without_double_precision_nothing_is_said_of_the_second_order() -> None:
+    report = check_vectors(lambda v: v * v.square().sum(-1, keepdim=True), precision="as_is")
+    assert rows(report, check="derivative", outcome="holds")
+    assert not rows(report, check="second_order")
+
+
+def test_what_merely_looks_like_the_derivative_of_a_scalar_is_no_claim() -> None:
+    def model(x: torch.Tensor, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        away = x - x.mean(0)
+        r2 = away.square().sum(-1, keepdim=True)
+        # Vectors that are no forces; charges in proportion to the derivative by the features.
+        return {"energy": (0.1 * r2 + z.square() / 2).sum(), "flow": away * (1 + r2), "charges": 0.97 * z}
+
+    layouts = {"energy": "", "flow": "nodes vector", "charges": "nodes features"}
+    assert not rows(check(model, out_layouts=layouts), check="claim")
+
+
+def test_where_the_forward_is_no_number_the_gradient_is_not_to_blame() -> None:
+    class Inverse(Energy):
+        def distances(self, x: torch.Tensor) -> torch.Tensor:
+            off = ~torch.eye(len(x), dtype=torch.bool)
+            r = 1 / (x[:, None] - x[None])[off].square().sum(-1)
+            return torch.zeros(len(x), len(x), 1, dtype=x.dtype).masked_scatter(off[..., None], r)
+
+        def energy(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            return self.distances(x).sum() + z.sum()
+
+        def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return self.energy(x, z)
+
+    report = check(Inverse(), out_layouts="")
+    assert not rows(report, check="finite", outcome="not_finite")
+    assert "nan-gradient" not in modes(report)
+
+
+def test_double_precision_that_the_model_drops_proves_nothing_of_gradients() -> None:
+    def single(v: torch.Tensor) -> torch.Tensor:
+        low = v.float()
+        return (low * torch.tanh(low.square().sum(-1, keepdim=True))).to(v.dtype)
+
+    report = check_vectors(single)
+    (row,) = rows(report, check="input")
+    assert row["outcome"] == "holds"
+    assert row["max_relative_f64"] is None
+    assert all(row["max_relative_f64"] is None for row in rows(report, check="derivative"))
+
+
+def test_labels_of_a_floating_type_have_no_derivative_by_differences() -> None:
+    table = torch.randn(10, CHANNELS, generator=torch.Generator().manual_seed(0))
+
+    def model(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return (z[..., None] * table.to(x.dtype)[z.long()]).sum() + (x - x.mean(0)).square().sum()
+
+    def labelled(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return sample(seed)[0], torch.tensor([1.0, 6.0, 6.0, 8.0, 1.0])
+
+    report = check(model, labelled, in_layouts=("nodes point", "nodes"), out_layouts="")
+    assert rows(report, check="derivative", target="0", outcome="holds")
+    assert not rows(report, check="derivative", target="1")
+
+
+def test_an_output_up_to_a_phase_is_not_differentiated() -> None:
+    def state(x: torch.Tensor) -> torch.Tensor:
+        return torch.complex(x, x.square()) * torch.exp(1j * x.sum().round())
+
+    report = check(state, normal(5), group="S(nodes)", in_layouts="nodes", out_layouts="nodes ~ phase")
+    assert report.gradients["status"] == "ran"
+    (row,) = rows(report, check="input")
+    assert row["outcome"] == "not_applicable"
+    assert "up to a phase" in row["reason"]
+
+
+def test_a_budget_that_backwards_use_up_cuts_the_pairs_of_gradients() -> None:
+    class Slow(Gated):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            mixed = self.mix(v.transpose(-1, -2)).transpose(-1, -2)
+            if mixed.requires_grad:
+                mixed.register_hook(lambda _: time.sleep(0.02))
+            return mixed
+
+    report = check_vectors(Slow(), budget=0.4)
+    assert any("pairs for the gradients of `output`" in note for note in report.notes), report.notes
