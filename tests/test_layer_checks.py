@@ -11,6 +11,7 @@ from torch import nn
 import equicheck
 
 QUICK: dict[str, Any] = {"samples": 2, "transforms": 4}
+VECTORS: dict[str, Any] = {"group": "O(3) x S(nodes)", "in_layouts": "nodes vector", "out_layouts": "nodes vector"}
 
 
 def clouds(seed: int) -> torch.Tensor:
@@ -244,3 +245,178 @@ def test_batch_statistics_of_vector_components_break() -> None:
     assert row["verdict"] == "breaks"
     assert report.first_break is not None
     assert report.first_break.location == "layer"
+
+
+def test_generic_inputs_that_rounding_reaches_further_on_are_judged_by_it() -> None:
+    class Ripple(nn.Module):
+        """Smooth at length 1, and rough elsewhere."""
+
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return v * (1 + torch.sin(1e6 * (v.square().sum(-1, keepdim=True) - 1).square()))
+
+    report = equicheck.audit(
+        Outer(Ripple(), lambda x: x / x.norm(dim=-1, keepdim=True)),
+        clouds,
+        group="O(3) x S(nodes)",
+        in_layouts="nodes vector",
+        out_layouts="nodes vector",
+        hidden_layouts={"layer": {"in": "nodes vector"}},
+        **QUICK,
+    )
+    row = looked(report)
+    found = errors(row)["generic_inputs"]
+    assert found is not None
+    assert found > 1e-13, "far beyond the rounding of its activations"
+    assert row["note"] is None
+
+
+def test_components_that_happen_to_be_zero_stay_so_among_generic_inputs() -> None:
+    class Takes(nn.Module):
+        def forward(self, v: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return v * w[:, :1] + w[:, 1:]
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = Takes()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            # A length, and a vector that is zero as yet: all of it looks invariant.
+            return self.layer(x, torch.cat([x.norm(dim=-1, keepdim=True), torch.zeros_like(x)], -1))
+
+    report = equicheck.audit(
+        Model(),
+        clouds,
+        group="O(3)",
+        in_layouts="nodes! vector",
+        out_layouts="nodes! vector",
+        hidden_layouts={"layer": {"in.v": "nodes! vector"}},
+        **QUICK,
+    )
+    row = looked(report)
+    found = errors(row)["generic_inputs"]
+    assert found is not None
+    assert found < 1e-13
+    assert row["note"] is None
+
+
+def sized(sizes: tuple[float, ...]) -> list[torch.Tensor]:
+    """Clouds of these sizes."""
+    return [size * clouds(k) / clouds(k).norm() for k, size in enumerate(sizes)]
+
+
+class Large(nn.Module):
+    """Wrong on large inputs alone."""
+
+    def forward(self, v: torch.Tensor) -> torch.Tensor:
+        return v + torch.tanh(v) if v.square().sum() > 100 else 2 * v
+
+
+def test_a_layer_is_looked_at_on_a_second_sample() -> None:
+    report = equicheck.audit(Outer(Large()), sized((1.0, 20.0)), **VECTORS, samples=2, transforms=4)
+    row = looked(report)
+    assert row["verdict"] == "breaks"
+    assert row["propagated_error"] > 0.01
+
+
+def test_what_breaks_on_a_later_sample_is_looked_for_in_the_worst_pair_of_the_plan() -> None:
+    report = equicheck.audit(Outer(Large()), sized((1.0, 1.0, 1.0, 20.0)), **VECTORS, samples=4, transforms=4)
+    assert report.first_break is not None
+    assert report.first_break.location == "layer"
+
+
+def test_layers_meet_reflections_whatever_the_seed() -> None:
+    class Handed(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return v + 0.1 * torch.linalg.cross(v, v.roll(1, 0))
+
+    options = VECTORS | {"group": "O(3)", "in_layouts": "nodes! vector", "out_layouts": "nodes! vector"}
+    for seed in range(6):
+        report = equicheck.audit(Outer(Handed()), clouds, **options, samples=1, transforms=4, seed=seed)
+        assert looked(report)["own_error"] > 0.01
+
+
+def test_a_layer_whose_output_changes_its_shape_is_not_judged() -> None:
+    class Above(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return v[v[:, 0] > 0]
+
+    class Model(Outer):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 0 * self.layer(x).sum()
+
+    report = equicheck.audit(
+        Model(Above()), clouds, **VECTORS, hidden_layouts={"layer": {"out": "rows! vector"}}, **QUICK
+    )
+    row = looked(report)
+    assert row["verdict"] == "cannot_judge"
+
+
+def test_of_what_is_not_judged_alone_nothing_is_checked_alone() -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = 0.0
+
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return v * self.scale
+
+    class Model(Outer):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.layer.scale = 2.0
+            y = self.layer(x)
+            self.layer.scale = 1.0
+            return y
+
+    report = equicheck.audit(Model(Reads()), clouds, **VECTORS, **QUICK)
+    row = looked(report)
+    assert "reads state" in row["note"]
+    assert row["checks"] == []
+    assert row["local_error"] is None
+
+
+class Stretch(nn.Module):
+    def forward(self, v: torch.Tensor) -> torch.Tensor:
+        return v * torch.tanh(v.norm(dim=-1, keepdim=True))
+
+
+def test_of_a_container_there_is_no_local_error() -> None:
+    report = equicheck.audit(
+        Outer(nn.Sequential(Stretch(), Stretch())),
+        clouds,
+        **VECTORS,
+        hidden_layouts={"layer.0": "nodes vector"},
+        **QUICK,
+    )
+    assert looked(report, "layer.1")["local_error"] < 1e-8
+    assert looked(report)["local_error"] is None
+
+
+def test_of_zeros_nothing_is_said() -> None:
+    class Zero(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return 0 * v
+
+    class Model(Outer):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.layer(x)
+
+    hidden = {"layer": "nodes vector"}
+    row = looked(equicheck.audit(Model(Zero()), clouds, **VECTORS, hidden_layouts=hidden, **QUICK))
+    assert (row["verdict"], row["note"]) == ("undetermined", "its output is zero")
+    assert row["local_error"] is None
+
+
+def test_what_transforms_by_nothing_in_a_healthy_model_is_not_known() -> None:
+    class Scrambles(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(v @ v.new_tensor([[1.0, 0.4], [0.2, -0.7], [-0.5, 0.3]]))
+
+    class Model(Outer):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * x + 0 * self.layer(x).sum()
+
+    report = equicheck.audit(Model(Scrambles()), clouds, **VECTORS, **QUICK)
+    assert report.outputs["output"].verdict == "PASS", str(report)
+    row = looked(report)
+    assert (row["verdict"], row["note"]) == ("not_known", "its output transforms by no layout that was tried")

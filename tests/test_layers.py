@@ -389,6 +389,123 @@ def test_wrong_hidden_layouts_are_one_clear_error(layouts: Any, message: str) ->
     assert message in str(error.value)
 
 
+def test_what_takes_no_part_in_a_break_uses_up_no_place_among_the_causes() -> None:
+    class Shifts(nn.Module):
+        """Code that shifts what it gives to a module, nine times; differences are taken behind."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps = nn.ModuleList(nn.Identity() for _ in range(9))
+            self.net = Net()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for step in self.steps:
+                x = step(x + x.new_tensor([0.1, 0.2, 0.3]))
+            return self.net(x)
+
+    model = Shifts()
+    model.net.activations[1] = Tanh()
+    hidden = {f"steps.{k}": "nodes vector" for k in range(9)}
+    report = audited(model, hidden_layouts=hidden | {"net.first": {"out": "nodes channel vector"}})
+    assert [found.location for found in report.breaks] == ["net.activations.1"]
+
+
+def images(seed: int) -> torch.Tensor:
+    return torch.randn(1, 1, 6, 6, generator=torch.Generator().manual_seed(seed))
+
+
+IMAGES: dict[str, Any] = {
+    "group": "C4",
+    "in_layouts": "batch channel height width",
+    "out_layouts": "batch channel height width",
+}
+
+
+class Copy(nn.Module):
+    """A plain network; its code treats the second of the copies in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.before = nn.Conv2d(1, 3, 3, padding=1)
+        self.after = nn.Conv2d(3, 1, 3, padding=1)
+        self.copy = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.before(x))
+        return self.after(h * 1.1 if self.copy == 1 else h)
+
+
+class Copies(nn.Module):
+    """It is called on turned copies, which come in another order over T x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = Copy()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.zeros_like(x)
+        for k in range(4):
+            self.one.copy = k
+            y = y + self.one(x.rot90(k, (-2, -1))).rot90(-k, (-2, -1))
+        return y
+
+
+def test_calls_that_come_in_another_order_are_mended_each_by_its_own() -> None:
+    report = equicheck.audit(Copies(), images, **IMAGES, **QUICK)
+    assert {(found.location, found.kind) for found in report.breaks} == {("one", "functional")}
+    assert report.breaks[-1].remaining < 1e-10
+
+
+def test_calls_are_told_apart_although_their_entries_are_permuted_too() -> None:
+    class Frames(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            quarter = x.new_tensor([[0.0, -1.0], [1.0, 0.0]])
+            y, turn = torch.zeros_like(x), torch.eye(2, dtype=x.dtype)
+            for _ in range(4):
+                y = y + self.net(x @ turn.T) @ turn
+                turn = quarter @ turn
+            return y
+
+    report = equicheck.audit(
+        Frames(),
+        lambda seed: torch.randn(5, 2, generator=torch.Generator().manual_seed(seed)),
+        group="C4 x S(nodes)",
+        in_layouts="nodes vector",
+        out_layouts="nodes vector",
+        **QUICK,
+    )
+    assert report.verdict == "PASS"
+    assert all(row["propagated_error"] < 1e-12 for row in report.layers["rows"])
+
+
+def test_whole_numbers_are_no_gap_in_what_is_known() -> None:
+    class Order(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return torch.arange(len(v)).flip(0)
+
+    class Numbered(Net):
+        def __init__(self) -> None:
+            super().__init__(depth=2)
+            self.order = Order()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v = self.first((x - x.mean(0, keepdim=True))[:, None])
+            v = self.activations[0](self.linears[0](v))
+            self.order(v)
+            return self.last(v * v.new_tensor([1.0, 1.01, 1.0]))[:, 0]
+
+    found = audited(Numbered()).first_break
+    assert found is not None
+    assert (found.location, found.kind, found.confidence) == ("(root)", "functional", "high")
+    assert found.between == ("order", "last")
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("bug", layer_networks.BUGS)
 def test_a_bug_in_an_e3nn_network_is_located(bug: str) -> None:
