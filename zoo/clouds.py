@@ -341,6 +341,7 @@ class CrossMix(VectorMix):
         "randomness": "transform",
         "noise_layouts": ["channel", "batch points channel 3", "channel"],
     },
+    repair={"noise_layouts": ["channel", "channel", "channel"]},
 )
 class ComponentDrop(nn.Dropout):
     def __init__(self) -> None:

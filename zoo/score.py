@@ -37,10 +37,11 @@ def audited(specimen: Specimen, repaired: bool, plan: dict[str, Any]) -> tuple[e
 
 
 def located(report: equicheck.Report, specimen: Specimen) -> bool | None:
-    """Whether the breaks are where the fault is; None where no forward shows it."""
-    places = [found.location.replace("(root)", "") for found in report.breaks]
+    """Whether the breaks are where the fault is; None where no place is named, and no forward shows the fault."""
+    places = [found.location for found in report.breaks]
     # What breaks no symmetry is located by what was found.
     places = places or [found.location for found in report.findings[:1] if found.class_ is not None]
+    places = [place.replace("(root)", "") for place in places]
     right = {place for place in (specimen.location, *specimen.also_right) if place is not None}
     if specimen.location is None:
         return set(places) <= right
@@ -94,9 +95,10 @@ def main(arguments: list[str]) -> int:
                 "detected": report.verdict == specimen.verdict
                 or {report.verdict, specimen.verdict}.isdisjoint({"PASS"}),
                 "verdict": report.verdict == specimen.verdict,
-                "located": place is not False,
+                "located": place is True,
                 "named": first == specimen.mode,
             }
+            tally["without a place"] += place is None
             for what, right in counts.items():
                 tally[what] += right
                 by_mode[specimen.mode][what] += right

@@ -1,4 +1,4 @@
-"""Held-back vectors and tensors: harmonics by hand, tangents of a sphere, rigid bodies, four-vectors, whitening."""
+"""More vectors and tensors: harmonics by hand, tangents of a sphere, rigid bodies, four-vectors, whitening."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-back sequences: charges as pairs of real numbers, networks that are odd, amplitudes and their ratios."""
+"""More sequences: charges as pairs of real numbers, networks that are odd, amplitudes and their ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-back images: a U-net without decimation, patches with attention, a CNN on turns and mirrors, polar rings."""
+"""More images: a U-net without decimation, patches with attention, a CNN on turns and mirrors, polar rings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-back point clouds: PointNet++, vector perceptrons with attention, local frames, denoisers, particles in time."""
+"""More point clouds: PointNet++, vector perceptrons with attention, local frames, denoisers, particles in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-back graphs and molecules: attention on edges with pooling, crystals in a field, chains of atoms."""
+"""More graphs and molecules: attention on edges with pooling, crystals in a field, chains of atoms."""
 
 from __future__ import annotations
 
