@@ -26,7 +26,8 @@ use ndarray::ArrayD;
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
 use crate::report::{
-    InterpolationControl, Levels, ModelInfo, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict,
+    Alternative, InterpolationControl, Levels, ModelInfo, Repeatability, Report, Shard, Stop, Timings,
+    VacuityRow, Variation, Verdict,
 };
 use crate::symmetry::{BoundLayout, Element, Layout};
 
@@ -233,6 +234,8 @@ struct EndToEnd<'a> {
     forgiven: Duration,
     calls: Calls,
     notes: Vec<String>,
+    /// What is to be said of a user's function that multiplies in the reverse order, unless the audit shows what it means.
+    refused: Option<Error>,
     cases: Vec<Case>,
     /// By output.
     scales: Vec<Scales>,
@@ -272,6 +275,7 @@ impl<'a> EndToEnd<'a> {
             forgiven: Duration::ZERO,
             calls: Calls::new(names),
             notes: Vec::new(),
+            refused: None,
             cases: Vec::new(),
             scales: Vec::new(),
             scales_double: Vec::new(),
@@ -386,6 +390,12 @@ impl<'a> EndToEnd<'a> {
         }
         if self.options.shard.index == 0 && !by_law {
             evidence.inquiries = self.inquire(model, &mut double, &evidence)?;
+        }
+        if let Some(error) = self.refused.take() {
+            let meant = |other: &Alternative| other.variation == Variation::Inverse;
+            if !evidence.inquiries.alternatives.iter().any(meant) {
+                return Err(error);
+            }
         }
         evidence.layers = self.layers(model, &mut double, &evidence)?;
         if self.options.shard.index == 0 {
@@ -565,23 +575,21 @@ impl<'a> EndToEnd<'a> {
 
     /// T x in the tensors' own types, or in double precision.
     fn transformed(&self, sample: usize, element: &Element, double: bool) -> Result<Vec<Tensor>, Error> {
-        let case = &self.cases[sample];
+        self.taken_by(sample, element, &self.inputs(sample, double))
+    }
+
+    /// T x for inputs of a sample's shapes, in their own types.
+    fn taken_by(&self, sample: usize, element: &Element, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
         if let Some((action, element)) = self.custom_element(element) {
-            let wide = self.acted_inputs(action, element, sample, &case.inputs)?;
-            if double {
-                return Ok(wide);
-            }
-            return Ok(wide.iter().zip(&case.inputs).map(|(wide, own)| wide.cast(own.dtype())).collect());
+            let wide = self.acted_inputs(action, element, sample, inputs)?;
+            return Ok(wide.iter().zip(inputs).map(|(wide, own)| wide.cast(own.dtype())).collect());
         }
-        let transformed = case
-            .inputs
-            .iter()
-            .zip(&case.layouts)
-            .map(|(tensor, layout)| {
-                let wide = if double { tensor.double() } else { tensor.clone() };
-                layout.as_ref().map_or_else(|| wide.clone(), |layout| layout.act(element, &wide))
-            })
-            .collect();
+        let layouts = &self.cases[sample].layouts;
+        let act = |(tensor, layout): (&Tensor, &Option<BoundLayout>)| match layout {
+            Some(layout) => layout.act(element, tensor),
+            None => tensor.clone(),
+        };
+        let transformed = inputs.iter().zip(layouts).map(act).collect();
         self.specification.representations().check()?;
         Ok(transformed)
     }
@@ -808,6 +816,7 @@ impl<'a> EndToEnd<'a> {
             index: pair.index,
             part: self.parts().iter().position(|part| *part == pair.part).unwrap_or(0),
             interpolated: self.cases[pair.sample].interpolates(&element),
+            stretch: element.stretch(),
             kind: pair.kind,
             determinant: element.determinant(),
             fingerprint: (!element.is_identity()).then(|| element.fingerprint()),

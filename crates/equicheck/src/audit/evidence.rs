@@ -60,9 +60,21 @@ pub(crate) struct Record {
     pub(crate) fingerprint: Option<u64>,
     /// Whether some grid had to be interpolated: its error is not the model's alone.
     pub(crate) interpolated: bool,
+    /// By how much the element enlarges rounding: e^(2 rapidity) (METHOD 2).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(crate) stretch: f64,
     pub(crate) working: Vec<measure::Error>,
     pub(crate) double: Option<Vec<measure::Error>>,
     pub(crate) failure: Vec<Option<String>>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, clippy::float_cmp, reason = "serde's signature; 1 is exact")]
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
 }
 
 /// Noise figures of one output.
@@ -354,6 +366,7 @@ impl Evidence {
         let evidence = verdict::Evidence {
             failure: self.records.iter().find_map(|r| r.failure[o].clone()),
             scaled: of(false, &|r| r.working[o].scaled),
+            at_rest: of(false, &|r| r.working[o].scaled / r.stretch),
             relative: of(false, &|r| r.working[o].relative),
             noise: noise.working(self.roundoff, counts),
             rounding: noise.floor(self.roundoff),
@@ -923,6 +936,7 @@ mod tests {
                 determinant: 1.0,
                 fingerprint: Some(place as u64),
                 interpolated: false,
+                stretch: 1.0,
                 working: errors.clone(),
                 double: Some(errors),
                 failure: vec![None; violates.len()],

@@ -77,12 +77,15 @@ pub(crate) fn with_moved_constants(
         .iter()
         .enumerate()
         .filter(|(_, s)| is_rounded_constant(s))
-        .map(|(k, s)| {
-            let moved = s.tensor.to_real().mapv(|v| v + draws.sign() * 2f64.powi(-24) * binade(v));
-            (k, Tensor::from_real(moved, s.tensor.dtype()))
-        })
+        .map(|(k, s)| (k, moved_by_half_a_single(&s.tensor, draws)))
         .collect();
     if values.is_empty() { Ok(None) } else { model.with_state(&values).map(Some) }
+}
+
+/// Values in double precision, moved by half a unit in the last place of f32: as far as rounding to it moves at most.
+pub(crate) fn moved_by_half_a_single(tensor: &Tensor, draws: &mut Draws) -> Tensor {
+    let moved = tensor.to_real().mapv(|v| v + draws.sign() * 2f64.powi(-24) * binade(v));
+    Tensor::from_real(moved, tensor.dtype())
 }
 
 /// A constant in double precision all of whose values fit single precision, and which are not all dyadic fractions

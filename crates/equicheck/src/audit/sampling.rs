@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Perturbation = 4,
     Precision = 5,
     Constants = 6,
+    /// Inputs that were rounded to f32 before they were given.
+    Given = 10,
     Parameters = 7,
     Order = 8,
     Rattling = 9,

@@ -33,6 +33,8 @@ pub(crate) struct Evidence {
     pub(crate) failure: Option<String>,
     /// Largest error at the output's scale, in the precision under audit.
     pub(crate) scaled: f64,
+    /// The same with each pair's divided by what its boost enlarges rounding by: what levels are told from.
+    pub(crate) at_rest: f64,
     /// Largest error, METHOD 7.
     pub(crate) relative: f64,
     /// Noise floor of the precision under audit.
@@ -151,7 +153,7 @@ fn decide_interpolated(
 
 /// The decision on what needed no interpolation.
 fn decide_exact(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
-    let level = levels.level(evidence.scaled);
+    let level = levels.level(evidence.at_rest);
     let (floor, violation, scaled) = match &evidence.double {
         Some(double) => (double.floor(levels), double.relative, double.scaled),
         None => (evidence.noise, evidence.relative, evidence.scaled),
@@ -193,8 +195,9 @@ fn decide_exact(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
     if !clear {
         let reason = if evidence.double.is_some() {
             format!(
-                "the double-precision error {scaled:.1e} could come from constants that were rounded to f32 when the \
-                 model was built (they explain about {floor:.1e}): build it under a float64 default (`factory=`)"
+                "the double-precision error {scaled:.1e} could come from what was rounded to f32 before (that explains \
+                 about {floor:.1e}): build the model's constants under a float64 default (`factory=`), or give inputs \
+                 in float64"
             )
         } else {
             format!(
@@ -272,7 +275,7 @@ fn within_noise(
         Verdict::NeedsAttention,
         format!(
             "{seen}; but that rounding is amplified to {:.1e}, above {:.0e}",
-            evidence.scaled, levels.excellent
+            evidence.at_rest, levels.excellent
         ),
     )
 }
@@ -296,6 +299,7 @@ mod tests {
         Evidence {
             failure: None,
             scaled: 1e-7,
+            at_rest: 1e-7,
             relative: 2e-7,
             noise: 1e-7,
             rounding: 1e-7,
@@ -333,13 +337,19 @@ mod tests {
 
     #[test]
     fn amplified_rounding_is_exact_but_needs_attention() {
-        let evidence = Evidence { scaled: 2e-4, noise: 1e-4, rounding: 1e-4, ..exact() };
+        let evidence = Evidence { scaled: 2e-4, at_rest: 2e-4, noise: 1e-4, rounding: 1e-4, ..exact() };
         assert_eq!(outcome(&evidence), (Classification::Exact, Verdict::NeedsAttention));
     }
 
     #[test]
+    fn rounding_that_a_boost_enlarges_is_not_the_models() {
+        let boosted = Evidence { scaled: 2e-4, at_rest: 2e-5, noise: 1e-4, rounding: 1e-4, ..exact() };
+        assert_eq!(outcome(&boosted), (Classification::Exact, Verdict::Pass));
+    }
+
+    #[test]
     fn an_error_of_this_precision_alone_is_not_called_rounding() {
-        let evidence = Evidence { scaled: 5e-5, noise: 5e-5, ..exact() };
+        let evidence = Evidence { scaled: 5e-5, at_rest: 5e-5, noise: 5e-5, ..exact() };
         assert_eq!(outcome(&evidence), (Classification::Undetermined, Verdict::NeedsAttention));
     }
 
@@ -381,7 +391,14 @@ mod tests {
 
     #[test]
     fn without_double_precision_the_best_is_consistent() {
-        let at = |error| Evidence { scaled: error, relative: error, noise: 1e-7, double: None, ..exact() };
+        let at = |error| Evidence {
+            scaled: error,
+            at_rest: error,
+            relative: error,
+            noise: 1e-7,
+            double: None,
+            ..exact()
+        };
         assert_eq!(outcome(&at(5e-7)), (Classification::Consistent, Verdict::Pass));
         assert_eq!(outcome(&at(5e-6)), (Classification::Undetermined, Verdict::NeedsAttention));
         assert_eq!(outcome(&at(5e-5)), (Classification::Approximate, Verdict::NeedsAttention));

@@ -1,10 +1,11 @@
 //! Other layouts that the author of a declaration may have meant, or that a model may in fact follow.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayD};
 
 use super::basis::InBasis;
 use super::group::{Factor, Group};
 use super::irreps::{Arrangement, Irrep, Irreps, Parity};
+use super::layout::IndexValues;
 use super::representation::{DirectSum, Representation, Summand};
 use super::tensors::Voigt;
 use super::{Axis, Layout};
@@ -51,6 +52,13 @@ pub(crate) fn alternatives(layout: &Layout, shape: &[usize], group: &Group) -> V
     for (at, axis) in axes.iter().enumerate() {
         let Some(sum) = axis.components() else { continue };
         for (k, summand) in sum.0.iter().enumerate() {
+            if let Representation::User(user) = &summand.representation {
+                let mut sum = sum.clone();
+                sum.0[k] =
+                    Summand { representation: Representation::User(user.at_inverse()), ..summand.clone() };
+                let words = format!("`@{}` of the inverse", user.name());
+                add(with(at, Axis::Components(sum)), Variation::Inverse, Some(words));
+            }
             for (representation, change, words) in others(&summand.representation, group) {
                 let mut sum = sum.clone();
                 sum.0[k] = Summand { representation, ..summand.clone() };
@@ -105,6 +113,35 @@ pub(crate) fn transformed(layout: Option<&Layout>, shape: &[usize], group: &Grou
         }
     }
     found
+}
+
+/// Layouts for whole numbers that were said to be left as they are: positions along one of the axes that the group
+/// permutes, with their lengths.
+pub(crate) fn relabelled(
+    layout: Option<&Layout>,
+    values: &ArrayD<f64>,
+    permuted: &[(String, usize)],
+) -> Vec<Other> {
+    let axes = match layout {
+        Some(layout) if layout.values().is_none() => layout.axes().to_vec(),
+        Some(_) => return Vec::new(),
+        None => values.shape().iter().map(|n| Axis::Size(*n)).collect(),
+    };
+    let fits = |n: usize| {
+        let mut distinct: Vec<f64> = values.iter().copied().collect();
+        distinct.sort_by(f64::total_cmp);
+        distinct.dedup();
+        distinct.len() > 1 && distinct.iter().all(|v| (-1.0..n as f64).contains(v))
+    };
+    permuted
+        .iter()
+        .filter(|(_, n)| fits(*n))
+        .map(|(name, _)| {
+            let sentinel = values.iter().any(|v| *v < 0.0).then_some(-1);
+            let layout = Layout::of_positions(axes.clone(), IndexValues { axis: name.clone(), sentinel });
+            Other { layout, variation: Variation::Moved, words: None }
+        })
+        .collect()
 }
 
 fn moves_points(group: &Group) -> bool {
@@ -313,7 +350,7 @@ fn in_basis(
 }
 
 /// All orders of n things.
-fn orders(n: usize) -> Vec<Vec<usize>> {
+pub(crate) fn orders(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
     }

@@ -284,6 +284,14 @@ impl Element {
             && self.translation.len() == other.translation.len()
     }
 
+    /// By how much a boost enlarges rounding: products of entries of size `exp(rapidity)` cancel. 1 without one.
+    pub(crate) fn stretch(&self) -> f64 {
+        match self.geometry {
+            Geometry::Minkowski => (2.0 * lie::rapidity(&lie::split_lorentz(&self.linear).0)).exp(),
+            Geometry::Euclidean | Geometry::General => 1.0,
+        }
+    }
+
     /// Determinant of `g`; exactly 1 or -1 where the group preserves a metric.
     pub fn determinant(&self) -> f64 {
         let determinant = lie::to_nalgebra(&self.linear).determinant();

@@ -232,6 +232,11 @@ impl Layout {
         Self { axes, values: None, up_to: None }
     }
 
+    /// A layout of whole numbers that are positions along an axis.
+    pub(crate) fn of_positions(axes: Vec<Axis>, values: IndexValues) -> Self {
+        Self { axes, values: Some(values), up_to: None }
+    }
+
     /// The axes, in order.
     pub fn axes(&self) -> &[Axis] {
         &self.axes

@@ -33,6 +33,8 @@ const KEPT: usize = 16;
 #[derive(Clone)]
 pub struct User {
     shared: Rc<Shared>,
+    /// Whether it is the function at the inverse element: what is meant where the function multiplies in reverse order.
+    inverted: bool,
     known: Option<Rc<Known>>,
 }
 
@@ -66,9 +68,9 @@ impl fmt::Debug for User {
 }
 
 impl PartialEq for User {
-    /// The same function.
+    /// The same function, at the element or at its inverse.
     fn eq(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.shared, &other.shared)
+        Rc::ptr_eq(&self.shared, &other.shared) && self.inverted == other.inverted
     }
 }
 
@@ -81,7 +83,12 @@ impl User {
             failure: RefCell::default(),
             found: RefCell::default(),
         };
-        Self { shared: Rc::new(shared), known: None }
+        Self { shared: Rc::new(shared), inverted: false, known: None }
+    }
+
+    /// The same function at the inverse element.
+    pub(crate) fn at_inverse(&self) -> Self {
+        Self { inverted: !self.inverted, ..self.clone() }
     }
 
     /// The name after `@`.
@@ -108,6 +115,8 @@ impl User {
     /// # Errors
     /// The function's own failure, a matrix that does not fit.
     pub fn evaluate(&self, element: &Element) -> Result<Rc<Array2<f64>>, Error> {
+        let inverse = self.inverted.then(|| element.inverse());
+        let element = inverse.as_ref().unwrap_or(element);
         let key = element.fingerprint();
         let kept = self.shared.latest.borrow().iter().find(|(k, _)| *k == key).map(|(_, m)| Rc::clone(m));
         let matrix = if let Some(matrix) = kept {
@@ -173,19 +182,17 @@ impl User {
         if let Some(found) = &*self.shared.found.borrow()
             && (&found.group, &found.lengths) == (group, &axes)
         {
-            return Ok(Self { shared: Rc::clone(&self.shared), known: Some(Rc::clone(&found.known)) });
+            return Ok(Self { known: Some(Rc::clone(&found.known)), ..self.clone() });
         }
         let mut identity = Element::identity(group.dimension().unwrap_or(0), &axes);
         if let Some(finite) = group.finite() {
             identity = identity.with_finite(finite.clone(), finite.identity());
         }
-        let unbound = Self { shared: Rc::clone(&self.shared), known: None };
+        let unbound = Self { known: None, ..self.clone() };
         let neutral = unbound.evaluate(&identity)?;
         let dimension = neutral.nrows();
-        let mut bound = Self {
-            shared: Rc::clone(&self.shared),
-            known: Some(Rc::new(Known { dimension, moved_by: Vec::new() })),
-        };
+        let mut bound =
+            Self { known: Some(Rc::new(Known { dimension, moved_by: Vec::new() })), ..self.clone() };
         // Differences of a few roundings in single precision, in sums of as many terms, are none.
         let least = 8.0 * dimension as f64 * 2f64.powi(-24);
         let mut moved_by = Vec::new();

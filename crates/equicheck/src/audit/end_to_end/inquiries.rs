@@ -10,7 +10,9 @@ use ndarray::Array2;
 use crate::Error;
 use crate::model::{Model, Tensor};
 use crate::report::{Alternative, FactorRow, Inquiries, OtherMode, SizeRow, Subgroup, Variation};
-use crate::symmetry::{Axis, BoundLayout, Element, Factor, Layout, Other, alternatives, transformed};
+use crate::symmetry::{
+    Axis, BoundLayout, Element, Factor, Layout, Other, alternatives, relabelled, transformed,
+};
 
 use super::super::calls::{Evaluation, Value};
 use super::super::evidence::{Evidence, HAAR, Judgement, Record};
@@ -35,8 +37,9 @@ const FEWEST: usize = 4;
 const MOST: usize = 32;
 /// Small translations, in units of the scale of translations.
 const NEAR: f64 = 1e-3;
-/// Share of its pairs that a size must violate to be told from one that holds.
-const NEARLY_ALL: f64 = 0.9;
+/// Share of its pairs that a size must violate to be told from one that holds: a few elements of a finite group may leave
+/// alone what the others show.
+const NEARLY_ALL: f64 = 0.75;
 
 /// A pair with what the model gave.
 struct Witness {
@@ -220,9 +223,10 @@ impl EndToEnd<'_> {
             candidates.push(inverse);
             for other in candidates {
                 inquiry.found.tried += 1;
-                let inverse = other.variation == Variation::Inverse;
-                let layout = (!inverse).then_some(&other.layout);
-                let Some(after) = self.error_by(witnesses, o, wide, layout, inverse) else { continue };
+                // All that is declared at the inverse element, or a user's own function alone.
+                let whole = other.layout == *declared;
+                let layout = (!whole).then_some(&other.layout);
+                let Some(after) = self.error_by(witnesses, o, wide, layout, whole) else { continue };
                 if after <= allowed {
                     inquiry.found.alternatives.push(Alternative {
                         outputs: vec![name.to_owned()],
@@ -266,14 +270,15 @@ impl EndToEnd<'_> {
         let names: Vec<(String, Option<Layout>)> = self.specification.inputs().to_vec();
         for (i, (name, declared)) in names.iter().enumerate() {
             let tensor = &self.cases[0].inputs[i];
-            if !tensor.dtype().is_inexact() {
-                continue;
-            }
+            let whole = !tensor.dtype().is_inexact();
             let still = self.cases[0].layouts[i].as_ref().is_none_or(|layout| {
                 !group.factors().iter().any(|f| f.permuted_axis().is_none() && layout.is_moved_by(f))
             });
             let shape = tensor.shape().to_vec();
-            let candidates = if still {
+            let candidates = if whole {
+                let lengths = self.permuted_lengths_of(0);
+                relabelled(declared.as_ref(), &tensor.to_real(), &lengths)
+            } else if still {
                 transformed(declared.as_ref(), &shape, group)
             } else {
                 let declared = declared.as_ref();
@@ -494,12 +499,18 @@ impl EndToEnd<'_> {
                 row.0 += 1;
                 row.1 += usize::from(judged.error(record, o) > judged.allowance);
             }
-            let holds = |(pairs, exceeding): &(usize, usize)| *exceeding == 0 && *pairs >= 2;
-            let breaks = |(pairs, exceeding): &(usize, usize)| {
-                *pairs >= 2 && *exceeding as f64 >= NEARLY_ALL * *pairs as f64
-            };
-            let apart = rows.len() > 1 && rows.values().all(|row| holds(row) || breaks(row));
-            if apart && rows.values().any(holds) && rows.values().any(breaks) {
+            // Were the sizes that hold as the others, they would hold by chance in fewer than 1 % of audits.
+            let (pairs, exceeding) = rows
+                .values()
+                .filter(|(_, exceeding)| *exceeding > 0)
+                .fold((0, 0), |(pairs, exceeding), row| (pairs + row.0, exceeding + row.1));
+            let share = exceeding as f64 / pairs.max(1) as f64;
+            let mut holding = rows.values().filter(|(_, exceeding)| *exceeding == 0).peekable();
+            if holding.peek().is_some()
+                && pairs >= 2
+                && rows.values().all(|(pairs, n)| *n == 0 || *n as f64 >= NEARLY_ALL * *pairs as f64)
+                && holding.all(|(pairs, _)| *pairs >= 2 && (1.0 - share).powi(*pairs as i32) < CHANCE)
+            {
                 let name = self.outputs()[o].0;
                 inquiry.found.sizes.extend(rows.into_iter().map(|(sizes, (pairs, exceeding))| SizeRow {
                     output: name.to_owned(),

@@ -53,6 +53,7 @@ impl EndToEnd<'_> {
         let evidence = Evidence {
             failure: None,
             scaled: seen.scaled,
+            at_rest: seen.scaled,
             relative: seen.relative,
             noise: noise.working(ground.roundoff, double.is_some()),
             rounding: noise.floor(ground.roundoff),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ndarray::ArrayD;
 
 use crate::Error;
-use crate::model::{Call, Model, Tensor};
+use crate::model::{Call, DType, Model, Tensor};
 use crate::report::{Repeatability, VacuityRow};
 use crate::symmetry::{BoundLayout, Element, Factor};
 
@@ -540,42 +540,94 @@ impl EndToEnd<'_> {
         for round in 0..2 {
             let mut draws = Draws::new(self.options.seed, 0, round, Purpose::Constants);
             let Ok(Some(mut moved)) = noise::with_moved_constants(model, &mut draws) else { return Ok(()) };
-            for (p, Point { sample, element, .. }) in points.iter().enumerate() {
-                let inputs = self.inputs(*sample, double);
-                let turned = self.transformed(*sample, element, double)?;
-                let (purpose, at) = ("constants", Some(element));
-                let Ok(before) = self.calls.evaluate_at(purpose, model, *sample, at, &turned)? else {
+            for (p, point) in points.iter().enumerate() {
+                let inputs = self.inputs(point.sample, double);
+                let turned = self.taken_by(point.sample, &point.element, &inputs)?;
+                let (purpose, sample, at) = ("constants", point.sample, Some(&point.element));
+                let Ok(before) = self.calls.evaluate_at(purpose, model, sample, at, &turned)? else {
                     continue;
                 };
-                let Ok(at_x) = self.calls.evaluate("constants", moved.as_mut(), *sample, &inputs)? else {
+                let Ok(at_x) = self.calls.evaluate(purpose, moved.as_mut(), sample, &inputs)? else {
                     continue;
                 };
-                let Ok(at_tx) = self.calls.evaluate_at(purpose, moved.as_mut(), *sample, at, &turned)? else {
+                let Ok(at_tx) = self.calls.evaluate_at(purpose, moved.as_mut(), sample, at, &turned)? else {
                     continue;
                 };
-                let expected = self.expected(*sample, element, double)?;
-                let comparable = at_x.iter().zip(&self.cases[*sample].base);
-                let comparable: Vec<Value> =
-                    comparable.map(|(v, b)| if v.comparable(b) { v } else { b }.clone()).collect();
-                let moved_expected = self.acted(*sample, element, &comparable)?;
-                for o in 0..self.outputs().len() {
-                    let layout = &self.cases[*sample].outputs[o];
-                    let base = &self.cases[*sample].base[o];
-                    if [&before[o], &at_x[o], &at_tx[o]].iter().any(|v| !v.comparable(base)) {
-                        continue;
-                    }
-                    let error = layout.difference(element, &before[o].values, &expected[o]);
-                    let moved_error = layout.difference(element, &at_tx[o].values, &moved_expected[o]);
-                    let change = self.own_scales_double[*sample][o]
-                        .measure(layout, &(moved_error - error), &expected[o])
-                        .scaled;
-                    if change.is_finite() {
-                        found(p, o, change);
-                    }
+                for (o, change) in self.changes_of_error(point, double, &before, (&at_x, &at_tx))? {
+                    found(p, o, change);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Change of the error in double precision when inputs that were given in f32 move by half a unit of it: what is
+    /// built on lengths of 1, on right angles or on a centre of mass at 0 has its symmetry no better than its inputs have
+    /// these.
+    pub(super) fn probe_given(
+        &mut self,
+        copy: &mut dyn Model,
+        point: &Point,
+    ) -> Result<Vec<(usize, f64)>, Error> {
+        let Point { id, sample, element } = point;
+        let mut draws = Draws::new(self.options.seed, *sample, *id, Purpose::Given);
+        let given = self.inputs(*sample, false);
+        let exact: Vec<Tensor> = given.iter().map(Tensor::double).collect();
+        let moved: Vec<Tensor> = given
+            .iter()
+            .zip(&exact)
+            .enumerate()
+            .map(|(k, (given, exact))| match given.dtype() {
+                DType::Float32 | DType::Complex64 if !self.holds_labels(*sample, k) => {
+                    noise::moved_by_half_a_single(exact, &mut draws)
+                }
+                _ => exact.clone(),
+            })
+            .collect();
+        let (purpose, at) = ("given", Some(element));
+        let turned = self.taken_by(*sample, element, &exact)?;
+        let Ok(before) = self.calls.evaluate_at(purpose, copy, *sample, at, &turned)? else {
+            return Ok(Vec::new());
+        };
+        let Ok(at_x) = self.calls.evaluate(purpose, copy, *sample, &moved)? else { return Ok(Vec::new()) };
+        let turned = self.taken_by(*sample, element, &moved)?;
+        let Ok(at_tx) = self.calls.evaluate_at(purpose, copy, *sample, at, &turned)? else {
+            return Ok(Vec::new());
+        };
+        self.changes_of_error(point, true, &before, (&at_x, &at_tx))
+    }
+
+    /// By output that can be compared: how far the error at a point, where `before` is at T x, differs from that of values
+    /// at x and T x which something else has moved.
+    fn changes_of_error(
+        &self,
+        Point { sample, element, .. }: &Point,
+        double: bool,
+        before: &[Value],
+        (at_x, at_tx): (&[Value], &[Value]),
+    ) -> Result<Vec<(usize, f64)>, Error> {
+        let case = &self.cases[*sample];
+        let expected = self.expected(*sample, element, double)?;
+        let comparable = at_x.iter().zip(&case.base);
+        let comparable: Vec<Value> =
+            comparable.map(|(v, b)| if v.comparable(b) { v } else { b }.clone()).collect();
+        let moved_expected = self.acted(*sample, element, &comparable)?;
+        let mut changes = Vec::new();
+        for o in 0..self.outputs().len() {
+            let (layout, base) = (&case.outputs[o], &case.base[o]);
+            if [&before[o], &at_x[o], &at_tx[o]].iter().any(|v| !v.comparable(base)) {
+                continue;
+            }
+            let error = layout.difference(element, &before[o].values, &expected[o]);
+            let moved_error = layout.difference(element, &at_tx[o].values, &moved_expected[o]);
+            let change = self.own_scales_double[*sample][o]
+                .measure(layout, &(moved_error - error), &expected[o])
+                .scaled;
+            if change.is_finite() {
+                changes.push((o, change));
+            }
+        }
+        Ok(changes)
     }
 }
 

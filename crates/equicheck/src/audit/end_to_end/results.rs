@@ -9,6 +9,7 @@ use crate::symmetry::{Axis, BoundLayout, Element, Layout, UpTo};
 
 use super::super::evidence::{DoubleStatus, Evidence, OutputRecord, PartRecord, Record, WorstRecord};
 use super::super::sampling::{self, Part};
+use super::super::verdict::MARGIN;
 use super::super::{Options, Randomness};
 use super::judgement::Ground;
 use super::probes::Point;
@@ -146,6 +147,16 @@ impl EndToEnd<'_> {
         for (point, mut noise) in points.iter().zip(noise) {
             let place = (point.id - PAIRS) as usize;
             self.compare_shared(model, double, place, &mut noise, ground, evidence)?;
+            if let DoubleModel::Copy(copy) = double
+                && let Some(errors) = evidence.at(place).and_then(|record| record.double.as_ref())
+                && errors.iter().zip(&noise).any(|(error, noise)| {
+                    error.scaled > MARGIN * noise.double && error.scaled <= ground.levels.excellent
+                })
+            {
+                for (o, change) in self.probe_given(copy.as_mut(), point)? {
+                    noise[o].constants = noise[o].constants.max(change);
+                }
+            }
             if let Some(worst) = described.iter_mut().find(|worst| worst.place == place) {
                 worst.noise = noise;
             }

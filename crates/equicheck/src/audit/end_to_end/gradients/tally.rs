@@ -391,6 +391,7 @@ impl EndToEnd<'_> {
         let evidence = verdict::Evidence {
             failure: None,
             scaled: figures.error,
+            at_rest: figures.error,
             relative: figures.error,
             noise: noise.working(measured.roundoff, double.is_some()),
             rounding: noise.floor(measured.roundoff),

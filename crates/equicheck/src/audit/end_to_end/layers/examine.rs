@@ -1,14 +1,14 @@
 //! Modules that are blamed, by themselves: what their operations are, which places and components of their inputs their
 //! outputs depend on, and where they go wrong. Diagnosis reads it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::{ArrayD, Axis as ArrayAxis};
 
 use crate::Error;
 use crate::model::{Call, CallError, Model, ModuleCall, Performed, Tensor, Trace, TracedLeaf, Tracing};
 use crate::report::{BreakKind, Examination, Outcome, Placement, Unread, Variation, is_narrowing};
-use crate::symmetry::{Axis, BoundLayout, Layout, alternatives};
+use crate::symmetry::{Axis, BoundLayout, Layout, alternatives, orders};
 
 use super::super::super::evidence::Evidence;
 use super::super::super::measure::root_mean_square;
@@ -29,6 +29,10 @@ const LONGEST: usize = 64;
 const POWERS: [i32; 14] = [-4, -8, -9, -10, -11, -12, -14, -16, -18, -20, -22, -24, -28, -34];
 /// How many times as much as its input a smooth function moves at most, next to one that jumps.
 const JUMPS: f64 = 64.0;
+/// Most components of a representation whose orders are tried.
+const LARGEST_BLOCK: usize = 5;
+/// How probable it may be that what is wrong lies along a border by chance.
+const CHANCE: f64 = 0.01;
 /// By how much an entry is moved, in units of its tensor's root mean square: large enough to see what is not linear.
 const STEP: f64 = 0.5;
 /// What is left of a linear function's second difference, over its first, beyond rounding.
@@ -222,7 +226,7 @@ impl EndToEnd<'_> {
         blamed.order = (0..blamed.outputs.len()).collect();
         blamed.order.sort_by(|a, b| error(blamed.outputs[*b].2).total_cmp(&error(blamed.outputs[*a].2)));
         examination.own_basis = blamed.outputs.iter().any(|(.., t)| scene.private[*t].is_some());
-        in_this_pass(scene, &blamed, examination);
+        self.in_this_pass(scene, &blamed, examination);
         examination.counts = blamed.inputs.iter().any(|input| {
             let values = input.to_real();
             !input.dtype().is_inexact()
@@ -240,7 +244,11 @@ impl EndToEnd<'_> {
         self.by_rounding(tracing, &blamed, examination)?;
         self.by_component(tracing, scene, &blamed, examination)?;
         self.by_place(tracing, &blamed, examination)?;
-        self.by_order(tracing, scene, &blamed, examination)
+        self.by_order(tracing, scene, &blamed, examination)?;
+        if examination.order.is_none() {
+            self.by_exchange(tracing, scene, &blamed, examination)?;
+        }
+        Ok(())
     }
 
     /// What the module gives on other inputs.
@@ -325,10 +333,11 @@ impl EndToEnd<'_> {
             return Ok(());
         };
         let before = output.to_real();
-        // Pixels and channels of scalars are no components.
-        if !output.dtype().is_complex()
-            && layouts.first().is_none_or(|layout| layout.component_axis().is_none())
-        {
+        // Pixels and channels of scalars are no components; what a sign or a scale multiplies is one by itself.
+        let has_components = |layout: &BoundLayout| {
+            layout.component_axis().is_some() || layout.layout().axes().iter().any(Axis::is_weight)
+        };
+        if !output.dtype().is_complex() && !layouts.first().is_some_and(has_components) {
             return Ok(());
         }
         let Some(axis) = component_axis(output, layouts.first()) else { return Ok(()) };
@@ -551,6 +560,159 @@ impl EndToEnd<'_> {
         }
         Ok(())
     }
+
+    /// The same for any order of the components of one input, or of the output, which no convention has.
+    fn by_exchange(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        scene: &Scene<'_>,
+        blamed: &Blamed<'_>,
+        examination: &mut Examination,
+    ) -> Result<(), Error> {
+        let element = &scene.probe.element;
+        let [(output, layouts, _)] = &blamed.outputs[..] else { return Ok(()) };
+        let holds = |before: &ArrayD<f64>, after: &ArrayD<f64>| {
+            let error = |layout: &BoundLayout| relative_error(layout, None, element, before, after);
+            let mut errors =
+                layouts.iter().filter(|layout| layout.component_axis().is_some()).filter_map(error);
+            errors.any(|error| error <= MARGIN * blamed.noise)
+        };
+        let mut turned = Vec::new();
+        for (input, (_, layout)) in blamed.inputs.iter().zip(&blamed.given) {
+            let Some(layout) = layout else {
+                if input.dtype().is_inexact() {
+                    return Ok(());
+                }
+                turned.push(input.clone());
+                continue;
+            };
+            if acted(layout, element, &input.to_real()).is_none() {
+                return Ok(());
+            }
+            turned.push(layout.act(element, input));
+        }
+        if let Some((at, n)) = layouts.first().and_then(block) {
+            let Some(after) = self.given_by(tracing, blamed, &turned)? else { return Ok(()) };
+            let (before, after) = (output.to_real(), after[0].to_real());
+            let found = exchanges(n)
+                .into_iter()
+                .find(|order| holds(&reordered(&before, at, order), &reordered(&after, at, order)));
+            if let Some(order) = found {
+                examination.order = Some(format!("{} in its output", numbered(&order)));
+                return Ok(());
+            }
+        }
+        for (k, (leaf, layout)) in blamed.given.iter().enumerate() {
+            let Some((at, n)) = layout.and_then(block) else { continue };
+            for order in exchanges(n) {
+                let given = |inputs: &[Tensor]| {
+                    let mut inputs = inputs.to_vec();
+                    inputs[k] =
+                        Tensor::from_real(reordered(&inputs[k].to_real(), at, &order), inputs[k].dtype());
+                    inputs
+                };
+                let Some(before) = self.given_by(tracing, blamed, &given(&blamed.inputs))? else { continue };
+                let Some(after) = self.given_by(tracing, blamed, &given(&turned))? else { continue };
+                if holds(&before[0].to_real(), &after[0].to_real()) {
+                    let name = if leaf.name.is_empty() {
+                        "its input".to_owned()
+                    } else {
+                        format!("`{}`", leaf.name)
+                    };
+                    examination.order = Some(format!("{} in {name}", numbered(&order)));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shares of rows that are right, and whether what is wrong is the same in all of them.
+    fn in_this_pass(&self, scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examination) {
+        let (output, layouts, tensor) = blamed.worst();
+        let Some(layout) = layouts.first() else { return };
+        let Some(LeftOver { left, allowed, back }) =
+            left_over(scene, (*tensor, output), layout, blamed.noise)
+        else {
+            return;
+        };
+        examination.border = self.along_the_border(scene, layout, &left.mapv(|v| v.abs() > allowed));
+        let before = output.to_real();
+        let wrong = left.iter().zip(before.iter()).zip(back.iter()).filter(|((v, _), _)| v.abs() > allowed);
+        let wrong: Vec<bool> = wrong.map(|((_, a), b)| (*a == 0.0) != (*b == 0.0)).collect();
+        if !wrong.is_empty() {
+            let dropped = wrong.iter().filter(|one_is_zero| **one_is_zero).count();
+            examination.dropped = Some(dropped as f64 / wrong.len() as f64);
+        }
+        let places: Vec<usize> = place_axes(layout).into_iter().map(|(_, at)| at).collect();
+        let mut rows: Vec<Vec<f64>> = Vec::new();
+        if places.is_empty() {
+            let Some(axis) = component_axis(output, Some(layout)) else { return };
+            rows.extend(left.lanes(ArrayAxis(axis)).into_iter().map(|lane| lane.iter().copied().collect()));
+        } else {
+            // All that is at one place.
+            let shape = left.shape().to_vec();
+            let count: usize = places.iter().map(|at| shape[*at]).product();
+            rows.resize(count, Vec::new());
+            for (flat, value) in left.iter().enumerate() {
+                let index = unravel(flat, &shape);
+                let row = places.iter().fold(0, |row, at| row * shape[*at] + index[*at]);
+                rows[row].push(*value);
+            }
+        }
+        let wrong: Vec<&Vec<f64>> = rows.iter().filter(|row| row.iter().any(|v| v.abs() > allowed)).collect();
+        examination.exact_rows = Some(1.0 - wrong.len() as f64 / rows.len().max(1) as f64);
+        if rows.len() > 2
+            && wrong.len() == rows.len()
+            && (places.is_empty() || layout.component_axis().is_some())
+        {
+            let same = |row: &&Vec<f64>| {
+                let apart = row.iter().zip(wrong[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                let size = wrong[0].iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+                apart <= allowed.max(CURVED * size)
+            };
+            examination.constant = Some(wrong.iter().all(same));
+        }
+    }
+
+    /// Whether what is wrong lies along the border of the grid or of its image under the element, and all further inside
+    /// is right, by more than chance.
+    fn along_the_border(
+        &self,
+        scene: &Scene<'_>,
+        layout: &BoundLayout,
+        wrong: &ArrayD<bool>,
+    ) -> Option<bool> {
+        let grid = grid_axes(layout);
+        if grid.is_empty() || layout.layout().axes().len() != wrong.ndim() || !wrong.iter().any(|w| *w) {
+            return None;
+        }
+        // Places alone: nothing acts on what is at them.
+        let axes = layout.layout().axes().iter().zip(wrong.shape()).map(|(axis, n)| match axis {
+            Axis::Grid(_) => axis.clone(),
+            _ => Axis::Size(*n),
+        });
+        let places = self.bound_to(&Layout::of(axes.collect()), wrong.shape(), scene.sample)?;
+        let depth = ArrayD::from_shape_fn(wrong.raw_dim(), |index| {
+            let to_end = |at: usize| index[at].min(wrong.shape()[at] - 1 - index[at]);
+            grid.iter().map(|(_, at)| to_end(*at)).min().unwrap_or(0) as f64
+        });
+        let inverse = scene.probe.element.inverse();
+        if places.interpolates(&inverse) {
+            return None;
+        }
+        let image = acted(&places, &inverse, &depth)?;
+        let mut nearest: BTreeMap<Vec<usize>, (f64, bool)> = BTreeMap::new();
+        for ((index, wrong), (own, there)) in wrong.indexed_iter().zip(depth.iter().zip(image.iter())) {
+            let place = grid.iter().map(|(_, at)| index[*at]).collect();
+            nearest.entry(place).or_insert((own.min(*there), false)).1 |= wrong;
+        }
+        let nearest: Vec<(f64, bool)> = nearest.into_values().collect();
+        let band = nearest.iter().filter(|(_, wrong)| *wrong).map(|(d, _)| *d).fold(0.0, f64::max);
+        let inside = nearest.iter().filter(|(d, _)| *d > band).count() as f64 / nearest.len() as f64;
+        let count = nearest.iter().filter(|(_, wrong)| *wrong).count();
+        Some((1.0 - inside).powi(i32::try_from(count).unwrap_or(i32::MAX)) < CHANCE)
+    }
 }
 
 /// The inputs that have places, with other values.
@@ -577,37 +739,48 @@ fn same_order(a: &str, b: &str) -> bool {
     of(a) == of(b) && of(a).iter().any(|mark| *mark)
 }
 
-/// Shares of rows that are right, and whether what is wrong is the same in all of them.
-fn in_this_pass(scene: &Scene<'_>, blamed: &Blamed<'_>, examination: &mut Examination) {
-    let (output, layouts, tensor) = blamed.worst();
-    let Some(layout) = layouts.first() else { return };
-    let Some((left, allowed)) = left_over(scene, (*tensor, output), layout, blamed.noise) else { return };
-    let places: Vec<usize> = place_axes(layout).into_iter().map(|(_, at)| at).collect();
-    let mut rows: Vec<Vec<f64>> = Vec::new();
-    if places.is_empty() {
-        let Some(axis) = component_axis(output, Some(layout)) else { return };
-        rows.extend(left.lanes(ArrayAxis(axis)).into_iter().map(|lane| lane.iter().copied().collect()));
-    } else {
-        // All that is at one place.
-        let shape = left.shape().to_vec();
-        let count: usize = places.iter().map(|at| shape[*at]).product();
-        rows.resize(count, Vec::new());
-        for (flat, value) in left.iter().enumerate() {
-            let index = unravel(flat, &shape);
-            let row = places.iter().fold(0, |row, at| row * shape[*at] + index[*at]);
-            rows[row].push(*value);
+/// Where the components of one representation lie that is all there is along an axis, once or several times, and how many
+/// they are.
+fn block(layout: &BoundLayout) -> Option<(usize, usize)> {
+    let at = layout.component_axis().filter(|_| !is_flattened(layout))?;
+    let sum = layout.layout().axes().iter().find_map(Axis::components)?;
+    let [summand] = &sum.0[..] else { return None };
+    let n = layout.shape()[at].checked_div(summand.multiplicity)?;
+    // Several irreps in one are no single block.
+    (2..=LARGEST_BLOCK).contains(&n).then_some((at, n))
+}
+
+/// Orders of n components but the one that they have: all of few, exchanges, rotations and the reverse of more.
+fn exchanges(n: usize) -> Vec<Vec<usize>> {
+    let own: Vec<usize> = (0..n).collect();
+    let mut found = if n <= 4 { orders(n) } else { Vec::new() };
+    if n > 4 {
+        for (i, j) in (0..n).flat_map(|i| (0..i).map(move |j| (i, j))) {
+            let mut order = own.clone();
+            order.swap(i, j);
+            found.push(order);
         }
+        for by in [1, n - 1] {
+            let mut order = own.clone();
+            order.rotate_left(by);
+            found.push(order);
+        }
+        found.push(own.iter().rev().copied().collect());
     }
-    let wrong: Vec<&Vec<f64>> = rows.iter().filter(|row| row.iter().any(|v| v.abs() > allowed)).collect();
-    examination.exact_rows = Some(1.0 - wrong.len() as f64 / rows.len().max(1) as f64);
-    if rows.len() > 2 && wrong.len() == rows.len() {
-        let same = |row: &&Vec<f64>| {
-            let apart = row.iter().zip(wrong[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            let size = wrong[0].iter().fold(0.0_f64, |most, v| most.max(v.abs()));
-            apart <= allowed.max(CURVED * size)
-        };
-        examination.constant = Some(wrong.iter().all(same));
-    }
+    found.retain(|order| *order != own);
+    found
+}
+
+/// The entries of each block along an axis in another order.
+fn reordered(values: &ArrayD<f64>, at: usize, order: &[usize]) -> ArrayD<f64> {
+    let n = order.len();
+    let all: Vec<usize> = (0..values.shape()[at]).map(|k| k / n * n + order[k % n]).collect();
+    values.select(ArrayAxis(at), &all)
+}
+
+/// 3, 0, 1, 2.
+fn numbered(order: &[usize]) -> String {
+    order.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The axis of components: that of representations, of real and imaginary parts, or the last.
@@ -621,20 +794,29 @@ fn component_axis(tensor: &Tensor, layout: Option<&BoundLayout>) -> Option<usize
     known.or_else(|| shape.len().checked_sub(1))
 }
 
-/// What a tensor of the pass over T x, taken back by T, is off by, and what rounding explains of an entry.
+/// A tensor of the pass over T x, against that of the pass over x.
+struct LeftOver {
+    /// What it is off by, taken back by T.
+    left: ArrayD<f64>,
+    /// What rounding explains of an entry.
+    allowed: f64,
+    /// Itself, taken back by T.
+    back: ArrayD<f64>,
+}
+
 fn left_over(
     scene: &Scene<'_>,
     (tensor, output): (usize, &Tensor),
     layout: &BoundLayout,
     noise: f64,
-) -> Option<(ArrayD<f64>, f64)> {
+) -> Option<LeftOver> {
     let there = scene.there(&scene.moved)[tensor];
     let moved = value(&scene.moved, there).filter(|moved| moved.shape() == output.shape())?;
     let before = output.to_real();
     let inverse = scene.probe.element.inverse();
     let back = acted(layout, &inverse, &moved.to_real())?;
     let allowed = MARGIN * noise * root_mean_square(&before);
-    Some((layout.difference(&inverse, &back, &before), allowed))
+    Some(LeftOver { left: layout.difference(&inverse, &back, &before), allowed, back })
 }
 
 /// Flat positions of the entries that are wrong in this pass; all where that is not known.
@@ -642,7 +824,7 @@ fn wrong_entries(scene: &Scene<'_>, blamed: &Blamed<'_>) -> Vec<usize> {
     let (output, layouts, tensor) = blamed.worst();
     let left = layouts.first().and_then(|layout| left_over(scene, (*tensor, output), layout, blamed.noise));
     match left {
-        Some((left, allowed)) => {
+        Some(LeftOver { left, allowed, .. }) => {
             left.iter().enumerate().filter(|(_, v)| v.abs() > allowed).map(|(k, _)| k).collect()
         }
         None => (0..output.to_real().len()).collect(),

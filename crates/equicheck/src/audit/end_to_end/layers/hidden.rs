@@ -219,7 +219,7 @@ impl EndToEnd<'_> {
     }
 
     /// Axes that the group permutes, and their lengths in a sample.
-    pub(super) fn permuted_lengths_of(&self, sample: usize) -> Vec<(String, usize)> {
+    pub(in super::super) fn permuted_lengths_of(&self, sample: usize) -> Vec<(String, usize)> {
         let axes = &self.cases[sample].space.axes;
         axes.iter().map(|(name, n)| (name.clone(), *n)).collect()
     }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
 
-use crate::model::Trace;
+use crate::model::{Tensor, Trace};
 use crate::report::Origin;
 use crate::symmetry::{
-    Axis, BoundLayout, DirectSum, Element, Factor, Lattice, Layout, Representation, Summand,
+    Axis, BoundLayout, DirectSum, Element, Factor, Lattice, Layout, Representation, Summand, relabelled,
 };
 
 use super::super::super::measure::{Scales, norm};
@@ -153,9 +153,15 @@ impl EndToEnd<'_> {
         for t in 0..layouts.len() {
             let shape = clean.tensors[t].shape.as_slice();
             if layouts[t].is_none() && !self.spent(LAST) {
-                let known = by_shape.get(shape).map_or(&[][..], Vec::as_slice);
+                let mut known = given(clean, layouts, t);
+                for layout in by_shape.get(shape).into_iter().flatten() {
+                    if !known.contains(layout) {
+                        known.push(layout.clone());
+                    }
+                }
+                known.truncate(CANDIDATES);
                 let in_own_basis = private_by_shape.entry(shape).or_default();
-                match inference.tensor(t, &known[..known.len().min(CANDIDATES)], in_own_basis) {
+                match inference.tensor(t, &known, in_own_basis) {
                     Some(Ok((layout, origin))) => layouts[t] = Some(Hidden { layout, origin }),
                     Some(Err(unfit)) => {
                         candidates[t] = unfit.candidates;
@@ -171,7 +177,7 @@ impl EndToEnd<'_> {
                     None => {}
                 }
             }
-            if let Some(hidden) = &layouts[t] {
+            if let Some(hidden) = layouts[t].as_ref().filter(|hidden| hidden.layout.values().is_none()) {
                 let of_shape = by_shape.entry(shape).or_default();
                 if !of_shape.contains(&hidden.layout) {
                     of_shape.push(hidden.layout.clone());
@@ -182,6 +188,26 @@ impl EndToEnd<'_> {
     }
 }
 
+/// Layouts with as many axes of what the module was given that gave a tensor of another shape: one that resamples a grid
+/// leaves the others alone.
+fn given(clean: &Trace, layouts: &[Option<Hidden>], t: usize) -> Vec<Layout> {
+    let shape = |t: usize| clean.tensors[t].shape.as_slice();
+    let gives = clean.calls.iter().filter(|call| call.outputs.iter().any(|leaf| leaf.tensor == t));
+    let Some(call) = gives.min_by_key(|call| call.ended) else { return Vec::new() };
+    let mut found = Vec::new();
+    for leaf in &call.inputs {
+        if let Some(Hidden { layout, .. }) = &layouts[leaf.tensor]
+            && shape(leaf.tensor) != shape(t)
+            && layout.axes().len() == shape(t).len()
+            && layout.axes().iter().any(|axis| matches!(axis, Axis::Grid(_)))
+            && !found.contains(layout)
+        {
+            found.push(layout.clone());
+        }
+    }
+    found
+}
+
 impl Inference<'_> {
     /// `None` where there is nothing to go by. `known` and `private` are layouts of tensors of this shape.
     fn tensor(
@@ -190,7 +216,7 @@ impl Inference<'_> {
         known: &[Layout],
         private: &[Layout],
     ) -> Option<Result<(Layout, Origin), Unfit>> {
-        let values = self.values(tensor)?;
+        let Some(values) = self.values(tensor) else { return self.positions(tensor) };
         let still = Layout::of(vec![Axis::Ellipsis]);
         if self.fits(&values, &still, any) {
             return Some(Ok((still, Origin::Invariant)));
@@ -233,6 +259,60 @@ impl Inference<'_> {
         candidates.extend(private.iter().filter(|layout| own.as_ref() != Some(layout)).cloned());
         let anisotropic = own.as_ref().is_some_and(|layout| self.is_anisotropic(layout, values.noise));
         Some(Err(Unfit { candidates, private: own, anisotropic }))
+    }
+
+    /// Whole numbers that may be positions along an axis that the group permutes. Where the same numbers come in another
+    /// order, they are a list in an order of its own.
+    fn positions(&self, tensor: usize) -> Option<Result<(Layout, Origin), Unfit>> {
+        let before = value(self.clean, Some(tensor)).filter(|before| !before.dtype().is_inexact())?;
+        let after: Vec<(&Element, &Tensor)> = self
+            .passes
+            .iter()
+            .map(|pass| Some((&pass.element, value(pass.trace, pass.there[tensor])?)))
+            .collect::<Option<_>>()?;
+        if before.is_empty()
+            || after.is_empty()
+            || after.iter().any(|(_, after)| after.shape() != before.shape())
+        {
+            return None;
+        }
+        let sorted = |tensor: &Tensor| {
+            let mut values: Vec<f64> = tensor.to_real().iter().copied().collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let acts = |layout: &Layout, same: &dyn Fn(&Tensor, &Tensor) -> bool| {
+            let bound = self.bound(layout, before.shape())?;
+            Some(after.iter().all(|(element, after)| same(&bound.act(element, before), after)))
+        };
+        let exactly = |a: &Tensor, b: &Tensor| a.same_bits(b);
+        let in_any_order = |a: &Tensor, b: &Tensor| sorted(a) == sorted(b);
+        let mut roles = vec![(plain(before.shape()), None)];
+        for (name, n) in self.stage.permuted_lengths_of(self.sample) {
+            for axes in options(before.shape(), &name, n) {
+                roles.push((axes.clone(), None));
+                let positions = relabelled(None, &before.to_real(), &[(name.clone(), n)]);
+                let values = positions.first().and_then(|other| other.layout.values()).cloned();
+                roles.extend(values.map(|values| (axes, Some(values))));
+            }
+        }
+        let mut candidates = Vec::new();
+        for (axes, values) in roles {
+            let layout = match values {
+                Some(values) => Layout::of_positions(axes, values),
+                None => Layout::of(axes),
+            };
+            match (acts(&layout, &exactly), acts(&layout, &in_any_order)) {
+                // What nothing moves needs no layout.
+                (Some(true), _) if layout == Layout::of(plain(before.shape())) => return None,
+                (Some(true), _) => return Some(Ok((layout, Origin::Inferred))),
+                (_, Some(true)) => return None,
+                (Some(false), _) if layout.values().is_some() => candidates.push(layout),
+                _ => {}
+            }
+        }
+        candidates.truncate(CANDIDATES);
+        (!candidates.is_empty()).then_some(Err(Unfit { candidates, private: None, anisotropic: false }))
     }
 
     fn is_anisotropic(&self, layout: &Layout, noise: f64) -> bool {
@@ -339,6 +419,19 @@ impl Inference<'_> {
         differences.iter().all(|(difference, expected)| {
             scales.measure(&bound, difference, expected).scaled <= MARGIN * noise
         })
+    }
+
+    /// By how much of its size the tensor misses a layout, at most; `None` where that cannot act.
+    fn missed(&self, values: &Values, layout: &Layout, which: fn(&Probe) -> bool) -> Option<f64> {
+        let bound = self.bound(layout, &values.shape)?;
+        let mut worst = 0.0_f64;
+        for (pass, after) in self.passes.iter().zip(&values.after).filter(|(pass, _)| which(pass.probe)) {
+            let expected = acted(&bound, &pass.element, &values.before)?;
+            let difference = bound.difference(&pass.element, after.as_ref()?, &expected);
+            let size = norm(&expected).max(norm(&values.before));
+            worst = worst.max(norm(&difference) / size.max(f64::MIN_POSITIVE));
+        }
+        Some(worst).filter(|worst| !worst.is_nan())
     }
 
     /// Notes that the tensor has these axes.
@@ -456,12 +549,13 @@ impl Inference<'_> {
             likely.extend(guesses.into_iter().map(|axes| (0.0, axes)));
         }
         likely.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut likely: Vec<Roles> = likely
-            .into_iter()
-            .filter(|(share, axes)| *share < 1.0 || *axes != nothing)
-            .map(|(_, axes)| axes)
-            .collect();
-        likely.extend(bases);
+        let likely = likely.into_iter().filter(|(share, axes)| *share < 1.0 || *axes != nothing);
+        let mut likely: Vec<Roles> = likely.map(|(_, axes)| axes).chain(bases).collect();
+        // What is wrong by little comes near to what it is meant to be.
+        likely.sort_by_cached_key(|axes| {
+            let missed = self.missed(values, &Layout::of(axes.clone()), moves_values);
+            missed.filter(|missed| *missed < ROUGH).unwrap_or(f64::INFINITY).to_bits()
+        });
         likely.truncate(CANDIDATES);
         Err(likely)
     }
