@@ -175,7 +175,9 @@ impl<'a> Case<'a> {
 
     /// Whether some factor breaks that acts on components: by matrices, phases or scales.
     pub(super) fn turns_break(&self) -> bool {
-        self.breaks_by(|factor| factor.is_linear() || matches!(factor, Factor::Phase | Factor::Scale))
+        self.breaks_by(|factor| {
+            factor.is_linear() || matches!(factor, Factor::Phase | Factor::Scale | Factor::Sign)
+        })
     }
 
     /// Whether some factor that acts on space by matrices breaks.

@@ -3,13 +3,30 @@
 use super::case::Case;
 use super::{Evidence, Finding, Mode, Severity, at, page, severity};
 
+/// Operations that count, or put in order.
+const COUNTING: [&str; 8] = ["topk", "sort", "argsort", "cumsum", "kthvalue", "tril", "triu", "bincount"];
+/// Share of what is wrong that has to be dropped in one of two orders: what stays changes too where it is a mean.
+const DROPPED: f64 = 0.25;
+
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
-    let cap = case.seen?.cap?;
-    let chosen: Vec<String> = case
-        .operations(&["topk", "sort", "argsort", "cumsum", "kthvalue"])
-        .iter()
-        .map(|n| format!("operation: {n}"))
-        .collect();
+    let seen = case.seen?;
+    let counting = case.operations(&COUNTING);
+    let chosen: Vec<String> = counting.iter().map(|n| format!("operation: {n}")).collect();
+    let Some(cap) = seen.cap else {
+        let dropped = seen.dropped.filter(|share| *share >= DROPPED)?;
+        let axis = case.only_permutations().filter(|_| !counting.is_empty())?;
+        let message = format!(
+            "{} counts along `{axis}`, keeps some entries and drops others by their order",
+            case.place()
+        );
+        let fact =
+            format!("{:.0} % of what is wrong is zero in one order and not in another", 100.0 * dropped);
+        return Some(case.finding(
+            Mode::NeighbourCap,
+            message,
+            std::iter::once(fact).chain(chosen).collect(),
+        ));
+    };
     let message =
         format!("{} keeps {cap} neighbours of each, and not both of a pair: the list is cut", case.place());
     let facts = std::iter::once(format!("rows with {cap} entries, not symmetric")).chain(chosen).collect();

@@ -9,6 +9,10 @@ use crate::report::{Classification, Float64, Level, Outcome, OutputResult, Stres
 /// Unit in the last place of single precision: what rounds as coarsely drops precision in a network of double precision.
 const SINGLE: f64 = f32::EPSILON as f64;
 
+/// Parts of the names of operations that divide, or whose slope has no bound.
+const DIVISIONS: [&str; 12] =
+    ["div", "reciprocal", "rsqrt", "sqrt", "norm", "inv", "solve", "acos", "asin", "eig", "svd", "log"];
+
 /// What a module rounds inside explains the violation.
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let inside = case.seen.and_then(|seen| seen.precision).filter(|kept| *kept > SINGLE);
@@ -59,13 +63,22 @@ fn amplification(evidence: &Evidence<'_>, output: &OutputResult, differ: f64) ->
         facts.extend(
             seen.amplifies.map(|by| format!("rounding of its input comes out {by:.0e} times as large")),
         );
+        // Differences of what lies far off lose digits by that alone.
+        let far = evidence.inquiries.offset.as_ref().filter(|(_, far)| *far > MARGIN);
+        facts.extend(far.map(|(input, far)| {
+            format!("points of `{input}` lie {far:.0} times as far from the origin as from their mean")
+        }));
+        let divides = seen.operations.iter().any(|name| DIVISIONS.iter().any(|part| name.contains(part)));
+        // Sums and products cancel; what is divided by what should be zero has no bound.
+        let mode =
+            if far.is_some() || !divides { Mode::NumericalPrecision } else { Mode::RoundingAmplification };
         return Finding {
             severity,
             message: format!("{message}: at `{}`, more than anywhere else", seen.location),
             evidence: facts,
             effects: vec![format!("output `{}`", output.name)],
-            fix: page(Mode::RoundingAmplification).advice(),
-            ..at(Mode::RoundingAmplification, found)
+            fix: page(mode).advice(),
+            ..at(mode, found)
         };
     }
     // Where modules were looked at, none of them does.
@@ -113,7 +126,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         }
         if output.classification == Classification::Undetermined
             && output.float64.counts()
-            && output.reason.contains("constants")
+            && output.reason.contains("rounded to f32")
         {
             findings.push(Finding {
                 location,

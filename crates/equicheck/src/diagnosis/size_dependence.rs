@@ -15,18 +15,21 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     if !crops && (rows.is_empty() || strides) {
         return None;
     }
-    let mut facts: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let sizes: Vec<String> = row.sizes.iter().map(|(name, n)| format!("{name} {n}")).collect();
-            format!("{}: {} of {} pairs violate", sizes.join(", "), row.exceeding, row.pairs)
-        })
-        .collect();
+    let mut facts = facts(&rows);
     if crops {
         facts.push("the end of its input is not read: what is left over by a window is dropped".to_owned());
     }
     let message = "inputs of some sizes hold, and those of others do not".to_owned();
     Some(case.finding(Mode::SizeDependence, message, facts))
+}
+
+/// What pairs of each size show.
+pub(super) fn facts(rows: &[&SizeRow]) -> Vec<String> {
+    let fact = |row: &&SizeRow| {
+        let sizes: Vec<String> = row.sizes.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        format!("{}: {} of {} pairs violate", sizes.join(", "), row.exceeding, row.pairs)
+    };
+    rows.iter().map(fact).collect()
 }
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::{Finding, Mode};
-use crate::report::Unread;
+use crate::report::{SizeRow, Unread};
 
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     if !case.on_grid() {
@@ -13,7 +13,11 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let seen = case.seen;
     let coarser = seen.and_then(|seen| seen.resampling).filter(|ratio| *ratio < 1.0);
     let skips = seen.is_some_and(|seen| seen.unread == Some(Unread::Between));
-    if step.is_none() && !skips {
+    // Turns about the middle keep the places that are read at some sizes, and exchange them with others at the rest.
+    let own = |row: &&SizeRow| case.outputs.iter().any(|output| output.name == row.output);
+    let sizes: Vec<&SizeRow> = case.evidence.inquiries.sizes.iter().filter(own).collect();
+    let by_size = coarser.is_some() && !sizes.is_empty();
+    if step.is_none() && !skips && !by_size {
         return None;
     }
     let message = match step {
@@ -24,6 +28,9 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     facts.extend(coarser.map(|ratio| format!("places that go out for one that comes in: {ratio:.2}")));
     if skips {
         facts.push("places of its input that it does not read lie between others".to_owned());
+    }
+    if by_size {
+        facts.extend(super::size_dependence::facts(&sizes));
     }
     Some(case.finding(Mode::StridingAliasing, message, facts))
 }

@@ -42,8 +42,10 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         let rows: Vec<&GradientRow> =
             evidence.gradients.iter().filter(|row| is_violation(row) && row.output == output).collect();
         let mut facts: Vec<String> = rows.iter().take(5).map(|row| row.reason.clone()).collect();
-        facts.extend(clipped(evidence, output));
+        let clipped = clipped(evidence, output);
         let trained = rows.iter().all(|row| row.mode == "train");
+        let linear = clipped.is_empty();
+        facts.extend(clipped);
         findings.push(Finding {
             location: format!(
                 "output `{output}` by {}{}",
@@ -54,8 +56,10 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             message: if trained {
                 "in eval mode output and gradient keep the symmetry, in train mode the gradient does not"
                     .to_owned()
-            } else {
+            } else if linear {
                 "the output keeps the symmetry and its gradient does not".to_owned()
+            } else {
+                "the backward is not linear, as no derivative is, and it breaks the symmetry".to_owned()
             },
             evidence: facts,
             fix: if trained {
@@ -64,11 +68,33 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             } else {
                 fix(evidence, output)
             },
-            ..Finding::of(Mode::GradientNotEquivariant)
+            ..Finding::of(if linear || trained { Mode::GradientNotEquivariant } else { Mode::WrongBackward })
         });
     }
     findings.extend(of_rows(evidence));
+    findings.extend(of_second_order(evidence));
     findings
+}
+
+/// One finding for each output whose backward has a wrong backward.
+fn of_second_order(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let wrong =
+        |row: &&GradientRow| row.check == GradientCheck::SecondOrder && row.outcome == Outcome::Violated;
+    let of = |output: &crate::report::OutputResult| {
+        let rows: Vec<&GradientRow> =
+            evidence.gradients.iter().filter(wrong).filter(|row| row.output == output.name).collect();
+        (!rows.is_empty()).then(|| Finding {
+            location: format!("output `{}` by {}, second order", output.name, targets(&rows)),
+            severity: Severity::Medium,
+            message: "the backward of the backward is not the derivative of the backward".to_owned(),
+            evidence: rows.iter().take(4).map(|row| row.reason.clone()).collect(),
+            fix: "let the custom backward consist of differentiable operations on saved tensors (no `detach`, no \
+                  `.data`), or check its double backward by torch.autograd.gradgradcheck"
+                .to_owned(),
+            ..Finding::of(Mode::WrongBackward)
+        })
+    };
+    evidence.outputs.iter().filter_map(of).collect()
 }
 
 /// Findings that are of one row each.
@@ -110,22 +136,6 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
                      envelopes, normalisations)",
                     row.output
                 ),
-                ..Finding::of(Mode::WrongBackward)
-            });
-        }
-        if row.check == GradientCheck::SecondOrder && row.outcome == Outcome::Violated {
-            findings.push(Finding {
-                location: format!(
-                    "output `{}` by `{}`, second order",
-                    row.output,
-                    row.target.as_deref().unwrap_or("all")
-                ),
-                severity: Severity::Medium,
-                message: "the backward of the backward is not the derivative of the backward".to_owned(),
-                evidence: vec![row.reason.clone()],
-                fix: "let the custom backward consist of differentiable operations on saved tensors (no `detach`, no \
-                      `.data`), or check its double backward by torch.autograd.gradgradcheck"
-                    .to_owned(),
                 ..Finding::of(Mode::WrongBackward)
             });
         }

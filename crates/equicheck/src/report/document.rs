@@ -741,7 +741,7 @@ fn issue(number: usize, finding: &Finding) -> Block {
     particulars.extend(finding.effects.iter().map(|line| ("Effect", Inline::from(line))));
     particulars.push(("Recommended fix", (&finding.fix).into()));
     if !finding.verify.is_empty() {
-        particulars.push(("Verify", Inline::code(&finding.verify)));
+        particulars.push(("Verify", (&finding.verify).into()));
     }
     let message = Inline::from(&finding.message).then(" [").then_code(finding.mode.id()).then("]");
     Block::Numbered(number, message, particulars)

@@ -177,6 +177,12 @@ pub struct Examination {
     /// Share of its output's rows that are right under the element at which it was blamed.
     #[serde(with = "figure::optional")]
     pub exact_rows: Option<f64>,
+    /// Whether those that are wrong lie along the border of the grid, or of its image, and all further inside are right.
+    #[serde(default)]
+    pub border: Option<bool>,
+    /// Share of the entries that are wrong by being zero either before or after, and not both.
+    #[serde(default, with = "figure::optional")]
+    pub dropped: Option<f64>,
     /// Whether what it adds that does not turn is the same in all rows.
     pub constant: Option<bool>,
     /// The layouts by which it would be equivariant, where only the order of components differs.
