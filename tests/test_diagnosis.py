@@ -46,6 +46,12 @@ EVIDENCE = {
     "schnet_half_precision_offsets": "that it feels",
     "graph_laplacian_eigenvectors": "operation: _linalg_eigh",
     "crystal_voigt_order": "xy",
+    "right_angle_stride": "of 3 pairs violate",
+    "u_net_reflects": "along the border of the grid",
+    "pointnet_plus_first_point": "lost at: down.0.sample",
+    "pointnet_plus_ball_query": "zero in one order",
+    "odd_signal_relu": "and not linearly",
+    "particles_expanded_squares": "as far from the origin",
 }
 
 
@@ -70,6 +76,8 @@ def test_bugs_are_named_on_evidence(name: str) -> None:
         ("lorentz_lower_index", "p", "particles covector"),
         ("crystal_cell_not_turned", "cell", "3 vector"),
         ("complex_conjugate_output", "signal", "time channel charge^-1"),
+        ("pooled_graphs_edges_not_renumbered", "edges", "2 edges : nodes"),
+        ("mirror_cnn_inverse_flow", "flow", "`@flow` of the inverse"),
     ],
 )
 def test_where_another_declaration_passes_no_layer_is_blamed(name: str, tensor: str, declaration: str) -> None:
@@ -88,6 +96,25 @@ def test_what_passes_because_nothing_is_tested_any_more_is_no_declaration() -> N
     """A dipole of charges that do not add up to zero: were positions displacements, nothing would move."""
     report = audited("schnet_charged_dipole")
     assert [finding.mode for finding in report.findings] == ["translation-leak"]
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("tensors_by_hand_harmonics_exchanged", "3, 1, 2, 0, 4 in `t`"),
+        ("rigid_bodies_scalar_last", "1, 2, 3, 0 in `q`"),
+    ],
+)
+def test_an_order_of_components_that_no_convention_has_is_found(name: str, order: str) -> None:
+    first = audited(name).findings[0]
+    assert (first.mode, first.location) == ("component-order", SPECIMENS[name].location)
+    assert order in first.message
+
+
+def test_a_backward_that_is_not_linear_is_a_wrong_one() -> None:
+    report = audited("particles_clipped_gradient")
+    assert {finding.mode for finding in report.findings} == {"wrong-backward"}
+    assert "not linear" in report.findings[0].message
 
 
 def test_one_cause_is_one_finding() -> None:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch import nn
 
 import equicheck
 from audits import FEW, SPACE, Pull, audit_case, clouds, floating, modes, pull
@@ -98,6 +99,37 @@ def test_constants_rounded_to_f32_explain_a_small_error() -> None:
         assert output.classification == "exact"
         assert output.violation < 1e-13
         assert output.float64["constants"] == 0
+
+
+class Tangents(nn.Module):
+    """A vector at each point of the sphere, in a basis of its tangent plane that is chosen anyhow, and a leak."""
+
+    def __init__(self, leak: float) -> None:
+        super().__init__()
+        self.leak = leak
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        helper = torch.zeros_like(u).scatter_(-1, u.abs().argmin(-1, keepdim=True), 1.0)
+        a = torch.linalg.cross(helper, u)
+        a = a / a.norm(dim=-1, keepdim=True)
+        b = torch.linalg.cross(u, a)
+        mean = u.mean(0)
+        return (a @ mean)[:, None] * a + (b @ mean)[:, None] * b + self.leak * torch.tanh(u)
+
+
+def on_the_sphere(leak: float, dtype: torch.dtype) -> equicheck.Report:
+    random = torch.Generator().manual_seed(0)
+    u = nn.functional.normalize(torch.randn(9, 3, generator=random, dtype=dtype), dim=-1)
+    group, layout = "SO(3) x S(nodes)", "nodes vector"
+    return equicheck.audit(Tangents(leak), {"u": u}, group=group, in_layouts={"u": layout}, out_layouts=layout)
+
+
+def test_points_lie_on_a_sphere_no_better_than_their_precision_says() -> None:
+    given = on_the_sphere(0.0, torch.float32)
+    assert (given.verdict, given.outputs["output"].classification) == ("PASS", "exact"), given
+    assert given.outputs["output"].float64["constants"] > 1e-9
+    # A leak that is larger than that is one.
+    assert on_the_sphere(1e-5, torch.float32).outputs["output"].classification == "approximate"
 
 
 def test_constants_and_a_bug_cannot_always_be_told_apart() -> None:

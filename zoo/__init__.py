@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import (
     clouds,
+    extra_fields,
+    extra_points,
     graphs,
     images,
     irreps,
@@ -25,6 +27,8 @@ __all__ = [
     "SPECIMENS",
     "Specimen",
     "clouds",
+    "extra_fields",
+    "extra_points",
     "graphs",
     "images",
     "irreps",

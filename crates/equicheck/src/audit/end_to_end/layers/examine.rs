@@ -591,20 +591,20 @@ impl EndToEnd<'_> {
             }
             turned.push(layout.act(element, input));
         }
-        if let Some((at, n)) = layouts.first().and_then(block) {
+        if let Some((at, orders)) = layouts.first().and_then(exchanges) {
             let Some(after) = self.given_by(tracing, blamed, &turned)? else { return Ok(()) };
             let (before, after) = (output.to_real(), after[0].to_real());
-            let found = exchanges(n)
+            let found = orders
                 .into_iter()
-                .find(|order| holds(&reordered(&before, at, order), &reordered(&after, at, order)));
-            if let Some(order) = found {
-                examination.order = Some(format!("{} in its output", numbered(&order)));
+                .find(|(order, _)| holds(&reordered(&before, at, order), &reordered(&after, at, order)));
+            if let Some((_, words)) = found {
+                examination.order = Some(format!("{words} in its output"));
                 return Ok(());
             }
         }
         for (k, (leaf, layout)) in blamed.given.iter().enumerate() {
-            let Some((at, n)) = layout.and_then(block) else { continue };
-            for order in exchanges(n) {
+            let Some((at, orders)) = layout.and_then(exchanges) else { continue };
+            for (order, words) in orders {
                 let given = |inputs: &[Tensor]| {
                     let mut inputs = inputs.to_vec();
                     inputs[k] =
@@ -619,7 +619,7 @@ impl EndToEnd<'_> {
                     } else {
                         format!("`{}`", leaf.name)
                     };
-                    examination.order = Some(format!("{} in {name}", numbered(&order)));
+                    examination.order = Some(format!("{words} in {name}"));
                     return Ok(());
                 }
             }
@@ -739,48 +739,52 @@ fn same_order(a: &str, b: &str) -> bool {
     of(a) == of(b) && of(a).iter().any(|mark| *mark)
 }
 
-/// Where the components of one representation lie that is all there is along an axis, once or several times, and how many
-/// they are.
-fn block(layout: &BoundLayout) -> Option<(usize, usize)> {
+/// Where the components of one representation lie that is all there is along an axis, once or several times; the orders
+/// of that axis but its own, with their names: all of few components, exchanges, rotations and the reverse of more, and
+/// components before copies where copies come first, or the other way round.
+fn exchanges(layout: &BoundLayout) -> Option<(usize, Vec<(Vec<usize>, String)>)> {
     let at = layout.component_axis().filter(|_| !is_flattened(layout))?;
     let sum = layout.layout().axes().iter().find_map(Axis::components)?;
     let [summand] = &sum.0[..] else { return None };
-    let n = layout.shape()[at].checked_div(summand.multiplicity)?;
+    let length = layout.shape()[at];
+    let n = length.checked_div(summand.multiplicity)?;
     // Several irreps in one are no single block.
-    (2..=LARGEST_BLOCK).contains(&n).then_some((at, n))
-}
-
-/// Orders of n components but the one that they have: all of few, exchanges, rotations and the reverse of more.
-fn exchanges(n: usize) -> Vec<Vec<usize>> {
+    if !(2..=LARGEST_BLOCK).contains(&n) {
+        return None;
+    }
     let own: Vec<usize> = (0..n).collect();
-    let mut found = if n <= 4 { orders(n) } else { Vec::new() };
+    let mut within = if n <= 4 { orders(n) } else { Vec::new() };
     if n > 4 {
         for (i, j) in (0..n).flat_map(|i| (0..i).map(move |j| (i, j))) {
             let mut order = own.clone();
             order.swap(i, j);
-            found.push(order);
+            within.push(order);
         }
         for by in [1, n - 1] {
             let mut order = own.clone();
             order.rotate_left(by);
-            found.push(order);
+            within.push(order);
         }
-        found.push(own.iter().rev().copied().collect());
+        within.push(own.iter().rev().copied().collect());
     }
-    found.retain(|order| *order != own);
-    found
+    within.retain(|order| *order != own);
+    let mut found = Vec::new();
+    let copies = summand.multiplicity;
+    if copies > 1 {
+        let of = |rows: usize, columns: usize| (0..length).map(|k| k % rows * columns + k / rows).collect();
+        found.push((of(copies, n), format!("{n} components of all {copies} copies one after the other")));
+        found.push((of(n, copies), format!("{copies} copies of all {n} components one after the other")));
+    }
+    for order in within {
+        let words: Vec<String> = order.iter().map(ToString::to_string).collect();
+        found.push(((0..length).map(|k| k / n * n + order[k % n]).collect(), words.join(", ")));
+    }
+    Some((at, found))
 }
 
-/// The entries of each block along an axis in another order.
+/// The entries along an axis in another order.
 fn reordered(values: &ArrayD<f64>, at: usize, order: &[usize]) -> ArrayD<f64> {
-    let n = order.len();
-    let all: Vec<usize> = (0..values.shape()[at]).map(|k| k / n * n + order[k % n]).collect();
-    values.select(ArrayAxis(at), &all)
-}
-
-/// 3, 0, 1, 2.
-fn numbered(order: &[usize]) -> String {
-    order.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    values.select(ArrayAxis(at), order)
 }
 
 /// The axis of components: that of representations, of real and imaginary parts, or the last.

@@ -123,7 +123,9 @@ impl EndToEnd<'_> {
             before,
             floor,
         };
-        let causes = self.search(model, &scene, looked)?;
+        // What is restored later breaks alone and is no cause: it counts only where nothing else explains the error.
+        let (causes, conclusive) = self.search(model, &scene, looked, false)?;
+        let causes = if conclusive { causes } else { self.search(model, &scene, looked, true)?.0 };
         let causes = self.of_another_type(model, &scene, causes)?;
         let found = self.described(model, &scene, causes, looked)?;
         let examinations = self.examined(model, &scene, &found)?;
@@ -188,15 +190,19 @@ impl EndToEnd<'_> {
         Ok(causes)
     }
 
-    /// Suspects in the order of the pass, each mended in turn, until the model's error is gone.
+    /// Suspects in the order of the pass, each mended in turn, until the model's error is gone. `lenient` counts those that
+    /// break alone among the causes even where mending them mends nothing, as what breaks later may hide it. Whether what
+    /// was found explains all, and cannot hide a cause before it.
     fn search(
         &mut self,
         model: &mut dyn Model,
         scene: &Scene<'_>,
         looked: &Looked<'_>,
-    ) -> Result<Vec<Cause>, Error> {
+        lenient: bool,
+    ) -> Result<(Vec<Cause>, bool), Error> {
         let mut causes: Vec<Cause> = Vec::new();
         let mut ruled_out: Vec<Suspect> = Vec::new();
+        let mut excused = false;
         let mut left = scene.before;
         // The pass with the causes so far mended.
         let mut mended: Option<Trace> = None;
@@ -257,7 +263,9 @@ impl EndToEnd<'_> {
             match best {
                 // It takes part if what is left is clearly less, and perhaps if it breaks alone: what breaks later may
                 // hide it.
-                Some((mend, error, trace)) if scene.gone(error) || error < TAKES_PART * left || alone => {
+                Some((mend, error, trace))
+                    if scene.gone(error) || error < TAKES_PART * left || alone && lenient =>
+                {
                     let suspect = scene.behind_private(suspect, &ruled_out);
                     causes.push(Cause { suspect, alone, mend, own, left: error });
                     if scene.gone(error) {
@@ -272,11 +280,16 @@ impl EndToEnd<'_> {
                     {
                         believed = Some(true);
                     }
+                    excused |= alone;
                     ruled_out.push(suspect);
                 }
             }
         }
         self.without_the_needless(model, scene, &mut causes)?;
+        let hides = |cause: &Cause| cause.mend.iter().any(|patch| matches!(patch, Patch::Overwrite { .. }));
+        let gone = causes.last().is_some_and(|cause| !cause.mend.is_empty() && scene.gone(cause.left));
+        // Where nothing was excused, the other way would find the same.
+        let conclusive = !excused || gone && !causes.iter().any(hides);
         if causes.is_empty() {
             // Nothing that was mended mended the model: the first suspect is a lead.
             let lead = ruled_out.into_iter().next();
@@ -288,7 +301,7 @@ impl EndToEnd<'_> {
                 left: scene.before,
             }));
         }
-        Ok(causes)
+        Ok((causes, conclusive))
     }
 
     /// Drops causes that the others do without: they only led there. But what is overwritten hides all that led to it.
