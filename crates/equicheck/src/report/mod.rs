@@ -329,7 +329,8 @@ pub enum Float64 {
         /// Noise floor: relative change under moves of one unit in the last place.
         #[serde(with = "figure")]
         noise: f64,
-        /// Change of the error when constants that were rounded to f32 move by half a unit in the last place.
+        /// Change of the error when constants that were rounded to f32 when the model was built, or inputs that were given in
+        /// f32, move by half a unit in the last place.
         #[serde(with = "figure")]
         constants: f64,
     },
