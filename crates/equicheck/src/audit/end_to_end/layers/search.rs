@@ -590,11 +590,40 @@ impl Scene<'_> {
             });
             used && fine
         };
+        let restored = self.restored(&own);
         let mended = |(t, status): (usize, &Status)| {
             let doubtful = *status == Status::Broken || self.guessed[t];
-            if doubtful && is_served(t) { Status::Fine } else { *status }
+            if restored[t] || doubtful && is_served(t) { Status::Fine } else { *status }
         };
         own.iter().enumerate().map(mended).collect()
+    }
+
+    /// By tensor: whether all that it is used for is inside a module that returns what it must, as where rows and columns
+    /// change places and are added.
+    fn restored(&self, own: &[Status]) -> Vec<bool> {
+        let calls = &self.clean.calls;
+        let is_known = |t: usize| own[t] == Status::Fine && !self.guessed[t] && !self.is_plain(t);
+        let right = |call: &&ModuleCall| {
+            call.parent.is_some()
+                && !call.outputs.is_empty()
+                && call.outputs.iter().all(|leaf| is_known(leaf.tensor))
+        };
+        let mut restored = vec![false; own.len()];
+        for outer in calls.iter().filter(right) {
+            let inside = |call: &ModuleCall| call.began > outer.began && call.ended < outer.ended;
+            let made = calls
+                .iter()
+                .filter(|call| inside(call))
+                .flat_map(|call| call.inputs.iter().chain(&call.outputs));
+            for leaf in made {
+                let seen_outside = calls.iter().any(|call| {
+                    let leaves = call.inputs.iter().chain(&call.outputs);
+                    !inside(call) && leaves.into_iter().any(|other| other.tensor == leaf.tensor)
+                });
+                restored[leaf.tensor] |= !seen_outside;
+            }
+        }
+        restored
     }
 
     /// Whether the group's action does not matter to a tensor: whole numbers without a layout.
