@@ -1062,7 +1062,8 @@ def test_indices_are_relabelled() -> None:
     assert right.verdict == "PASS"
     wrong = audit(model, samples, in_layouts=("nodes point", "2 edges"))
     assert wrong.verdict == "FAIL"
-    assert modes(wrong) == {"permutation"}
+    assert modes(wrong) == {"untransformed-input"}
+    assert "2 edges : nodes" in wrong.findings[0].fix
     # Output values that are positions are compared as positions: the nearest neighbour of each.
     nearest = audit(
         lambda x: torch.cdist(x, x).fill_diagonal_(9e9).argmin(-1),

@@ -310,6 +310,7 @@ def test_the_plan_says_what_would_be_done_and_does_not_do_it(folder: Path) -> No
     assert json.loads(done.stdout)["plan"]["planned_pairs"] == pairs
 
 
+@pytest.mark.heavy
 def test_shards_merge_into_the_report_of_the_whole(folder: Path) -> None:
     write(folder, "slightly")
     assert command(folder, "audit", "--output", "whole.json").returncode == 2

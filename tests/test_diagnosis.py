@@ -111,6 +111,7 @@ def test_an_order_of_components_that_no_convention_has_is_found(name: str, order
     assert order in first.message
 
 
+@pytest.mark.heavy
 def test_a_backward_that_is_not_linear_is_a_wrong_one() -> None:
     report = audited("particles_clipped_gradient")
     assert {finding.mode for finding in report.findings} == {"wrong-backward"}

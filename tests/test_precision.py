@@ -129,7 +129,7 @@ def test_points_lie_on_a_sphere_no_better_than_their_precision_says() -> None:
     assert (given.verdict, given.outputs["output"].classification) == ("PASS", "exact"), given
     assert given.outputs["output"].float64["constants"] > 1e-9
     # A leak that is larger than that is one.
-    assert on_the_sphere(1e-5, torch.float32).outputs["output"].classification == "approximate"
+    assert on_the_sphere(1e-3, torch.float32).outputs["output"].classification == "approximate"
 
 
 def test_constants_and_a_bug_cannot_always_be_told_apart() -> None:

@@ -121,7 +121,11 @@ def spinor(element: Element) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize(
     ("function", "options", "message"),
     [
-        (lambda g: wigner(g.inverse()), {}, "no representation of `O.3.`.*the reverse order holds"),
+        (
+            lambda g: wigner(g.inverse()),
+            {"model": lambda x: torch.roll(quadrupole(x), 1)},
+            "no representation of `O.3.`.*the reverse order holds",
+        ),
         (no_representation, {}, "the matrix of a product g h"),
         (lambda g: -wigner(g), {}, "its matrix for the identity is not the identity matrix"),
         (lambda g: 0 * wigner(g), {}, "its matrix for the identity is not the identity matrix"),
@@ -276,6 +280,13 @@ def test_permutations_of_pairs() -> None:
         )
         assert report.verdict == verdict, str(report)
     assert report.outputs["output"].symmetry_type == "Equivariant"
+
+
+def test_where_all_holds_under_the_inverse_that_is_said() -> None:
+    report = audit(lambda g: wigner(g.inverse()))
+    (finding,) = report.findings
+    assert (report.verdict, finding.mode) == ("FAIL", "wrong-output-transform")
+    assert "`@D` of the inverse" in finding.message
 
 
 def test_boosts_need_no_orthogonal_matrix() -> None:

@@ -146,6 +146,7 @@ def test_the_script_is_a_target_of_run(folder: Path) -> None:
     assert {name: row["classification"] for name, row in outputs.items()} == {"energy": "exact", "forces": "exact"}
 
 
+@pytest.mark.heavy
 def test_a_bug_in_the_small_network_fails(folder: Path) -> None:
     text = write(folder, "script", "check.py")
     healthy = "between = x[:, None] - x[None]"

@@ -684,7 +684,10 @@ impl EndToEnd<'_> {
         wrong: &ArrayD<bool>,
     ) -> Option<bool> {
         let grid = grid_axes(layout);
-        if grid.is_empty() || layout.layout().axes().len() != wrong.ndim() || !wrong.iter().any(|w| *w) {
+        // Real and imaginary parts, and weights without an axis, make other positions: nothing is said of these.
+        let positions = layout.layout().axes().len() == wrong.ndim() && layout.shape().len() == wrong.ndim();
+        let fits = positions && grid.iter().all(|(_, at)| *at < wrong.ndim());
+        if grid.is_empty() || !fits || !wrong.iter().any(|w| *w) {
             return None;
         }
         // Places alone: nothing acts on what is at them.
