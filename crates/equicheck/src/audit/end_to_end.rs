@@ -26,8 +26,7 @@ use ndarray::ArrayD;
 use crate::Error;
 use crate::model::{Call, Model, Output, Samples, Tensor};
 use crate::report::{
-    Alternative, InterpolationControl, Levels, ModelInfo, Repeatability, Report, Shard, Stop, Timings,
-    VacuityRow, Variation, Verdict,
+    InterpolationControl, Levels, ModelInfo, Repeatability, Report, Shard, Stop, Timings, VacuityRow, Verdict,
 };
 use crate::symmetry::{BoundLayout, Element, Layout};
 
@@ -234,8 +233,9 @@ struct EndToEnd<'a> {
     forgiven: Duration,
     calls: Calls,
     notes: Vec<String>,
-    /// What is to be said of a user's function that multiplies in the reverse order, unless the audit shows what it means.
-    refused: Option<Error>,
+    /// What is to be said of users' functions, by name, that multiply in the reverse order, unless the audit shows what they
+    /// mean.
+    refused: Vec<(String, Error)>,
     cases: Vec<Case>,
     /// By output.
     scales: Vec<Scales>,
@@ -275,7 +275,7 @@ impl<'a> EndToEnd<'a> {
             forgiven: Duration::ZERO,
             calls: Calls::new(names),
             notes: Vec::new(),
-            refused: None,
+            refused: Vec::new(),
             cases: Vec::new(),
             scales: Vec::new(),
             scales_double: Vec::new(),
@@ -391,12 +391,7 @@ impl<'a> EndToEnd<'a> {
         if self.options.shard.index == 0 && !by_law {
             evidence.inquiries = self.inquire(model, &mut double, &evidence)?;
         }
-        if let Some(error) = self.refused.take() {
-            let meant = |other: &Alternative| other.variation == Variation::Inverse;
-            if !evidence.inquiries.alternatives.iter().any(meant) {
-                return Err(error);
-            }
-        }
+        self.refuse(&evidence)?;
         evidence.layers = self.layers(model, &mut double, &evidence)?;
         if self.options.shard.index == 0 {
             evidence.gradients = self.gradients(model, &mut double, &measured, &evidence)?;

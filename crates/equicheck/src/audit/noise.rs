@@ -77,15 +77,24 @@ pub(crate) fn with_moved_constants(
         .iter()
         .enumerate()
         .filter(|(_, s)| is_rounded_constant(s))
-        .map(|(k, s)| (k, moved_by_half_a_single(&s.tensor, draws)))
+        .map(|(k, s)| (k, moved_by_half_a_single(&s.tensor, 1.0, draws)))
         .collect();
     if values.is_empty() { Ok(None) } else { model.with_state(&values).map(Some) }
 }
 
-/// Values in double precision, moved by half a unit in the last place of f32: as far as rounding to it moves at most.
-pub(crate) fn moved_by_half_a_single(tensor: &Tensor, draws: &mut Draws) -> Tensor {
-    let moved = tensor.to_real().mapv(|v| v + draws.sign() * 2f64.powi(-24) * binade(v));
+/// Values in double precision, moved by a share of half a unit in the last place of f32: as far as rounding to it moves at
+/// most. Small whole numbers and their simple fractions, which it holds exactly, stay: they may be labels.
+pub(crate) fn moved_by_half_a_single(tensor: &Tensor, share: f64, draws: &mut Draws) -> Tensor {
+    let moved = tensor.to_real().mapv(|v| {
+        let step = share * draws.sign() * 2f64.powi(-24) * binade(v);
+        if is_exact(v) { v } else { v + step }
+    });
     Tensor::from_real(moved, tensor.dtype())
+}
+
+/// Whether single precision holds it exactly, or it is no number.
+fn is_exact(v: f64) -> bool {
+    (v * 1024.0).fract() == 0.0 || !v.is_finite()
 }
 
 /// A constant in double precision all of whose values fit single precision, and which are not all dyadic fractions
@@ -96,7 +105,7 @@ fn is_rounded_constant(state: &StateTensor) -> bool {
     }
     let values = state.tensor.to_real();
     let fits = values.iter().all(|v| f64::from(*v as f32) == *v || v.is_nan());
-    let exact = values.iter().all(|v| (v * 1024.0).fract() == 0.0 || !v.is_finite());
+    let exact = values.iter().all(|v| is_exact(*v));
     fits && !exact
 }
 

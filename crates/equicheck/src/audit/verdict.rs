@@ -153,12 +153,13 @@ fn decide_interpolated(
 
 /// The decision on what needed no interpolation.
 fn decide_exact(evidence: &Evidence, levels: &Levels, broken: f64) -> Decision {
-    let level = levels.level(evidence.at_rest);
     let (floor, violation, scaled) = match &evidence.double {
         Some(double) => (double.floor(levels), double.relative, double.scaled),
         None => (evidence.noise, evidence.relative, evidence.scaled),
     };
     let allowance = MARGIN * floor;
+    // A boost enlarges rounding, and no violation.
+    let level = levels.level(if scaled <= allowance { evidence.at_rest } else { evidence.scaled });
     let decision = |classification, verdict, reason| Decision {
         classification,
         verdict,
@@ -345,6 +346,17 @@ mod tests {
     fn rounding_that_a_boost_enlarges_is_not_the_models() {
         let boosted = Evidence { scaled: 2e-4, at_rest: 2e-5, noise: 1e-4, rounding: 1e-4, ..exact() };
         assert_eq!(outcome(&boosted), (Classification::Exact, Verdict::Pass));
+    }
+
+    #[test]
+    fn a_violation_under_boosts_has_the_level_of_its_size() {
+        let mut violated = with_double(|double| (double.scaled, double.relative) = (5e-3, 5e-3));
+        (violated.scaled, violated.at_rest) = (5e-3, 5e-5);
+        let decision = decide(&violated, &Levels::default(), Levels::default().approximate);
+        assert_eq!(
+            (decision.classification, decision.level),
+            (Classification::Approximate, Level::Approximate)
+        );
     }
 
     #[test]

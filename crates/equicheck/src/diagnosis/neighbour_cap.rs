@@ -14,7 +14,10 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let chosen: Vec<String> = counting.iter().map(|n| format!("operation: {n}")).collect();
     let Some(cap) = seen.cap else {
         let dropped = seen.dropped.filter(|share| *share >= DROPPED)?;
-        let axis = case.only_permutations().filter(|_| !counting.is_empty())?;
+        // Activations make zeros too.
+        let activations = case.operations(&["relu*", "threshold*", "hardtanh*"]);
+        let chooses = !counting.is_empty() && activations.is_empty();
+        let axis = case.only_permutations().filter(|_| chooses)?;
         let message = format!(
             "{} counts along `{axis}`, keeps some entries and drops others by their order",
             case.place()

@@ -3,8 +3,10 @@
 use ndarray::Array2;
 
 use crate::Error;
+use crate::report::{Alternative, Variation};
 use crate::symmetry::{Element, User};
 
+use super::super::evidence::Evidence;
 use super::super::sampling::{self, Draws, Part, Purpose};
 use super::{DoubleModel, EndToEnd, Noise};
 
@@ -31,8 +33,10 @@ impl EndToEnd<'_> {
             for sample in 0..self.probed {
                 let (found, refused) = self.laws(user, sample)?;
                 deviation = deviation.max(found);
-                if let Some(error) = refused {
-                    self.refused.get_or_insert(error);
+                if let Some(error) = refused
+                    && self.refused.iter().all(|(name, _)| name != user.name())
+                {
+                    self.refused.push((user.name().to_owned(), error));
                 }
             }
             if deviation > EXACT {
@@ -45,6 +49,22 @@ impl EndToEnd<'_> {
             largest = deviation.max(largest);
         }
         Ok(largest)
+    }
+
+    /// Refuses functions that multiply in the reverse order, unless all holds under what they are of the inverse. The first
+    /// shard asks the model, and answers for all.
+    pub(super) fn refuse(&mut self, evidence: &Evidence) -> Result<(), Error> {
+        let meant = |name: &str, other: &Alternative| {
+            let mut words = other.declared.split(|c: char| !(c.is_alphanumeric() || "@_".contains(c)));
+            other.variation == Variation::Inverse && words.any(|word| word == format!("@{name}"))
+        };
+        for (name, error) in std::mem::take(&mut self.refused) {
+            let said = evidence.inquiries.alternatives.iter().any(|other| meant(&name, other));
+            if self.options.shard.index == 0 && !said {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// With matrices that are no better than single precision nothing is judged in double precision.

@@ -742,15 +742,22 @@ fn same_order(a: &str, b: &str) -> bool {
     of(a) == of(b) && of(a).iter().any(|mark| *mark)
 }
 
+/// An order of the entries along an axis, and what it is called.
+type Exchange = (Vec<usize>, String);
+
 /// Where the components of one representation lie that is all there is along an axis, once or several times; the orders
 /// of that axis but its own, with their names: all of few components, exchanges, rotations and the reverse of more, and
 /// components before copies where copies come first, or the other way round.
-fn exchanges(layout: &BoundLayout) -> Option<(usize, Vec<(Vec<usize>, String)>)> {
+fn exchanges(layout: &BoundLayout) -> Option<(usize, Vec<Exchange>)> {
     let at = layout.component_axis().filter(|_| !is_flattened(layout))?;
-    let sum = layout.layout().axes().iter().find_map(Axis::components)?;
+    let mut sums = layout.layout().axes().iter().filter_map(Axis::components);
+    let (Some(sum), None) = (sums.next(), sums.next()) else { return None };
     let [summand] = &sum.0[..] else { return None };
-    let length = layout.shape()[at];
-    let n = length.checked_div(summand.multiplicity)?;
+    let length = *layout.shape().get(at)?;
+    if summand.multiplicity == 0 || !length.is_multiple_of(summand.multiplicity) {
+        return None;
+    }
+    let n = length / summand.multiplicity;
     // Several irreps in one are no single block.
     if !(2..=LARGEST_BLOCK).contains(&n) {
         return None;

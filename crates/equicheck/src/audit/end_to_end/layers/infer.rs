@@ -299,6 +299,7 @@ impl Inference<'_> {
             }
         }
         let mut candidates = Vec::new();
+        let mut own_order = false;
         for (axes, values) in roles {
             let layout = match values {
                 Some(values) => Layout::of_positions(axes, values),
@@ -308,10 +309,13 @@ impl Inference<'_> {
                 // What nothing moves needs no layout.
                 (Some(true), _) if layout == Layout::of(plain(before.shape())) => return None,
                 (Some(true), _) => return Some(Ok((layout, Origin::Inferred))),
-                (_, Some(true)) => return None,
+                (_, Some(true)) => own_order = true,
                 (Some(false), _) if layout.values().is_some() => candidates.push(layout),
                 _ => {}
             }
+        }
+        if own_order {
+            return None;
         }
         candidates.truncate(CANDIDATES);
         (!candidates.is_empty()).then_some(Err(Unfit { candidates, private: None, anisotropic: false }))

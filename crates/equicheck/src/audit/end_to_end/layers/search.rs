@@ -125,7 +125,12 @@ impl EndToEnd<'_> {
         };
         // What is restored later breaks alone and is no cause: it counts only where nothing else explains the error.
         let (causes, conclusive) = self.search(model, &scene, looked, false)?;
-        let causes = if conclusive { causes } else { self.search(model, &scene, looked, true)?.0 };
+        let causes = if conclusive || self.spent(LAST) {
+            causes
+        } else {
+            let (others, _) = self.search(model, &scene, looked, true)?;
+            if self.spent(LAST) { causes } else { others }
+        };
         let causes = self.of_another_type(model, &scene, causes)?;
         let found = self.described(model, &scene, causes, looked)?;
         let examinations = self.examined(model, &scene, &found)?;
@@ -608,19 +613,18 @@ impl Scene<'_> {
                 && !call.outputs.is_empty()
                 && call.outputs.iter().all(|leaf| is_known(leaf.tensor))
         };
+        // By tensor: the first and the last moment at which a call takes or gives it.
+        let mut extent = vec![None; own.len()];
+        for call in calls {
+            for leaf in call.inputs.iter().chain(&call.outputs) {
+                let (began, ended) = extent[leaf.tensor].get_or_insert((call.began, call.ended));
+                (*began, *ended) = ((*began).min(call.began), (*ended).max(call.ended));
+            }
+        }
         let mut restored = vec![false; own.len()];
         for outer in calls.iter().filter(right) {
-            let inside = |call: &ModuleCall| call.began > outer.began && call.ended < outer.ended;
-            let made = calls
-                .iter()
-                .filter(|call| inside(call))
-                .flat_map(|call| call.inputs.iter().chain(&call.outputs));
-            for leaf in made {
-                let seen_outside = calls.iter().any(|call| {
-                    let leaves = call.inputs.iter().chain(&call.outputs);
-                    !inside(call) && leaves.into_iter().any(|other| other.tensor == leaf.tensor)
-                });
-                restored[leaf.tensor] |= !seen_outside;
+            for (restored, extent) in restored.iter_mut().zip(&extent) {
+                *restored |= extent.is_some_and(|(began, ended)| began > outer.began && ended < outer.ended);
             }
         }
         restored
