@@ -61,9 +61,7 @@ def test_a_wrong_weight_behind_a_channel_that_is_zero_shows_on_generic_inputs(sk
     report = equicheck.audit(
         Outer(ChannelLinear(skew), with_an_empty_channel),
         clouds,
-        group="O(3) x S(nodes)",
-        in_layouts="nodes vector",
-        out_layouts="nodes vector",
+        **VECTORS,
         hidden_layouts={"layer": {"in": "nodes channel vector"}},
         **QUICK,
     )
@@ -113,9 +111,7 @@ def test_where_generic_inputs_have_no_image_that_is_said() -> None:
     report = equicheck.audit(
         Outer(Signed(), lambda x: 0.99 * x / x.norm(dim=-1, keepdim=True)),
         clouds,
-        group="O(3) x S(nodes)",
-        in_layouts="nodes vector",
-        out_layouts="nodes vector",
+        **VECTORS,
         hidden_layouts={"layer": {"in": "nodes vector"}},
         **QUICK,
     )
@@ -257,9 +253,7 @@ def test_generic_inputs_that_rounding_reaches_further_on_are_judged_by_it() -> N
     report = equicheck.audit(
         Outer(Ripple(), lambda x: x / x.norm(dim=-1, keepdim=True)),
         clouds,
-        group="O(3) x S(nodes)",
-        in_layouts="nodes vector",
-        out_layouts="nodes vector",
+        **VECTORS,
         hidden_layouts={"layer": {"in": "nodes vector"}},
         **QUICK,
     )

@@ -2,7 +2,7 @@
 //! wrong. One cause is one finding.
 
 use crate::report::{
-    Alternative, Break, BreakKind, Confidence, Examination, OutputResult, Subgroup, Variation,
+    Alternative, Break, BreakKind, Confidence, Examination, OutputResult, SizeRow, Subgroup, Variation,
 };
 use crate::symmetry::Factor;
 
@@ -217,6 +217,17 @@ impl<'a> Case<'a> {
         rows.iter()
             .map(|row| format!("holds under {}: {:.1e} at most, {} pairs", row.group, row.error, row.pairs))
             .collect()
+    }
+
+    /// The one of such groups that consists of shifts by multiples of a number alone.
+    pub(super) fn multiples<'b>(rows: &[&'b Subgroup]) -> Option<&'b Subgroup> {
+        rows.iter().copied().find(|row| row.group.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
+    /// Its outputs by the size of the samples, where some sizes hold.
+    pub(super) fn sizes(&self) -> Vec<&'a SizeRow> {
+        let own = |row: &&SizeRow| self.outputs.iter().any(|output| output.name == row.output);
+        self.evidence.inquiries.sizes.iter().filter(own).collect()
     }
 
     /// Classes of the module and of those in it, without the modules that define them, in lower case.

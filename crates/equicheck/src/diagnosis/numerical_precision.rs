@@ -46,6 +46,12 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     Some(case.finding(Mode::LowPrecision, message, facts.collect()))
 }
 
+/// What is said of points that lie far from the origin.
+fn far_off(evidence: &Evidence<'_>) -> Option<String> {
+    let (input, far) = evidence.inquiries.offset.as_ref().filter(|(_, far)| *far > MARGIN)?;
+    Some(format!("points of `{input}` lie {far:.0} times as far from the origin as from their mean"))
+}
+
 /// Where rounding is amplified: at one module, more than at all others together, or by the size of the numbers themselves.
 fn amplification(evidence: &Evidence<'_>, output: &OutputResult, differ: f64) -> Finding {
     let mut facts = vec![
@@ -64,14 +70,12 @@ fn amplification(evidence: &Evidence<'_>, output: &OutputResult, differ: f64) ->
             seen.amplifies.map(|by| format!("rounding of its input comes out {by:.0e} times as large")),
         );
         // Differences of what lies far off lose digits by that alone.
-        let far = evidence.inquiries.offset.as_ref().filter(|(_, far)| *far > MARGIN);
-        facts.extend(far.map(|(input, far)| {
-            format!("points of `{input}` lie {far:.0} times as far from the origin as from their mean")
-        }));
+        let far = far_off(evidence);
+        let is_far = far.is_some();
+        facts.extend(far);
         let divides = seen.operations.iter().any(|name| DIVISIONS.iter().any(|part| name.contains(part)));
         // Sums and products cancel; what is divided by what should be zero has no bound.
-        let mode =
-            if far.is_some() || !divides { Mode::NumericalPrecision } else { Mode::RoundingAmplification };
+        let mode = if is_far || !divides { Mode::NumericalPrecision } else { Mode::RoundingAmplification };
         return Finding {
             severity,
             message: format!("{message}: at `{}`, more than anywhere else", seen.location),
@@ -140,17 +144,14 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             });
         }
     }
-    if let Some((input, far)) = evidence.inquiries.offset.as_ref().filter(|(_, far)| *far > MARGIN) {
+    if let Some(far) = far_off(evidence) {
         let noisy = evidence.outputs.iter().filter(|output| {
             output.classification == Classification::Exact && output.level == Level::Excellent
         });
         findings.extend(noisy.map(|output| Finding {
             location: format!("output `{}`", output.name),
             severity: Severity::Low,
-            message: format!(
-                "the symmetry holds, and rounding shows: points of `{input}` lie {far:.0} times as far from the origin as \
-                 from their mean"
-            ),
+            message: format!("the symmetry holds, and rounding shows: {far}"),
             evidence: vec![
                 figure("error at the output's scale", output.scaled_max),
                 figure("tolerance that the measured noise supports", MARGIN * output.noise),

@@ -13,7 +13,7 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
         return None;
     }
     // What keeps shifts by a multiple is a stride.
-    if case.holds_under().iter().any(|row| row.group.starts_with(|c: char| c.is_ascii_digit())) {
+    if Case::multiples(&case.holds_under()).is_some() {
         return None;
     }
     let alone = seen.pointwise == Some(true) || seen.counts;

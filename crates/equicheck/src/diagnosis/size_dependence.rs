@@ -5,8 +5,7 @@ use super::{Evidence, Finding, Mode, of_stress, stressed};
 use crate::report::{Outcome, SizeRow, StressKind, Unread};
 
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
-    let own = |row: &&SizeRow| case.outputs.iter().any(|output| output.name == row.output);
-    let rows: Vec<&SizeRow> = case.evidence.inquiries.sizes.iter().filter(own).collect();
+    let rows = case.sizes();
     let crops = case.seen.is_some_and(|seen| {
         seen.unread == Some(Unread::Border) && seen.resampling.is_some_and(|ratio| ratio < 1.0)
     });

@@ -2,20 +2,19 @@
 
 use super::case::Case;
 use super::{Finding, Mode};
-use crate::report::{SizeRow, Unread};
+use crate::report::Unread;
 
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     if !case.on_grid() {
         return None;
     }
     let held = case.holds_under();
-    let step = held.iter().find(|row| row.group.starts_with(|c: char| c.is_ascii_digit()));
+    let step = Case::multiples(&held);
     let seen = case.seen;
     let coarser = seen.and_then(|seen| seen.resampling).filter(|ratio| *ratio < 1.0);
     let skips = seen.is_some_and(|seen| seen.unread == Some(Unread::Between));
     // Turns about the middle keep the places that are read at some sizes, and exchange them with others at the rest.
-    let own = |row: &&SizeRow| case.outputs.iter().any(|output| output.name == row.output);
-    let sizes: Vec<&SizeRow> = case.evidence.inquiries.sizes.iter().filter(own).collect();
+    let sizes = case.sizes();
     let by_size = coarser.is_some() && !sizes.is_empty();
     if step.is_none() && !skips && !by_size {
         return None;

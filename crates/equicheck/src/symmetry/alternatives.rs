@@ -127,21 +127,19 @@ pub(crate) fn relabelled(
         Some(_) => return Vec::new(),
         None => values.shape().iter().map(|n| Axis::Size(*n)).collect(),
     };
-    let fits = |n: usize| {
-        let mut distinct: Vec<f64> = values.iter().copied().collect();
-        distinct.sort_by(f64::total_cmp);
-        distinct.dedup();
-        distinct.len() > 1 && distinct.iter().all(|v| (-1.0..n as f64).contains(v))
-    };
-    permuted
-        .iter()
-        .filter(|(_, n)| fits(*n))
-        .map(|(name, _)| {
-            let sentinel = values.iter().any(|v| *v < 0.0).then_some(-1);
-            let layout = Layout::of_positions(axes.clone(), IndexValues { axis: name.clone(), sentinel });
-            Other { layout, variation: Variation::Moved, words: None }
-        })
+    let along = permuted.iter().filter_map(|(name, n)| positions(values, name, *n));
+    along
+        .map(|positions| Layout::of_positions(axes.clone(), positions))
+        .map(|layout| Other { layout, variation: Variation::Moved, words: None })
         .collect()
+}
+
+/// Different whole numbers as positions along an axis of this length, -1 for none; `None` where some are no such.
+pub(crate) fn positions(values: &ArrayD<f64>, name: &str, length: usize) -> Option<IndexValues> {
+    let first = values.first()?;
+    let fits = values.iter().all(|v| (-1.0..length as f64).contains(v)) && values.iter().any(|v| v != first);
+    let sentinel = values.iter().any(|v| *v < 0.0).then_some(-1);
+    fits.then(|| IndexValues { axis: name.to_owned(), sentinel })
 }
 
 fn moves_points(group: &Group) -> bool {

@@ -23,7 +23,7 @@ mod wigner;
 
 pub use action::BoundLayout;
 pub(crate) use action::{Sampled, Selection, permuted_lengths};
-pub(crate) use alternatives::{Other, alternatives, orders, relabelled, transformed};
+pub(crate) use alternatives::{Other, alternatives, orders, positions, relabelled, transformed};
 pub use basis::InBasis;
 pub use element::Element;
 pub(crate) use generator::Generator;

@@ -569,46 +569,47 @@ impl EndToEnd<'_> {
         copy: &mut dyn Model,
         point: &Point,
     ) -> Result<Vec<(usize, f64)>, Error> {
-        let whole = self.changes_when_given(copy, point, 1.0)?;
-        let part = self.changes_when_given(copy, point, 1.0 / 16.0)?;
+        let turned = self.transformed(point.sample, &point.element, true)?;
+        let at = Some(&point.element);
+        let Ok(before) = self.calls.evaluate_at("given", copy, point.sample, at, &turned)? else {
+            return Ok(Vec::new());
+        };
+        let whole = self.changes_when_given(copy, point, &before, 1.0)?;
+        let part = self.changes_when_given(copy, point, &before, 1.0 / 16.0)?;
         let in_proportion = |(o, change): &(usize, f64)| {
             part.iter().any(|(other, small)| other == o && (change / 32.0..=change / 8.0).contains(small))
         };
         Ok(whole.into_iter().filter(in_proportion).collect())
     }
 
+    /// The same for a move by a share of that; `before` is at T x.
     fn changes_when_given(
         &mut self,
         copy: &mut dyn Model,
         point: &Point,
+        before: &[Value],
         share: f64,
     ) -> Result<Vec<(usize, f64)>, Error> {
         let Point { id, sample, element } = point;
         let mut draws = Draws::new(self.options.seed, *sample, *id, Purpose::Given);
         let given = self.inputs(*sample, false);
-        let exact: Vec<Tensor> = given.iter().map(Tensor::double).collect();
         let moved: Vec<Tensor> = given
             .iter()
-            .zip(&exact)
             .enumerate()
-            .map(|(k, (given, exact))| match given.dtype() {
+            .map(|(k, given)| match given.dtype() {
                 DType::Float32 | DType::Complex64 if !self.holds_labels(*sample, k) => {
-                    noise::moved_by_half_a_single(exact, share, &mut draws)
+                    noise::moved_by_half_a_single(&given.double(), share, &mut draws)
                 }
-                _ => exact.clone(),
+                _ => given.double(),
             })
             .collect();
         let (purpose, at) = ("given", Some(element));
-        let turned = self.taken_by(*sample, element, &exact)?;
-        let Ok(before) = self.calls.evaluate_at(purpose, copy, *sample, at, &turned)? else {
-            return Ok(Vec::new());
-        };
         let Ok(at_x) = self.calls.evaluate(purpose, copy, *sample, &moved)? else { return Ok(Vec::new()) };
         let turned = self.taken_by(*sample, element, &moved)?;
         let Ok(at_tx) = self.calls.evaluate_at(purpose, copy, *sample, at, &turned)? else {
             return Ok(Vec::new());
         };
-        self.changes_of_error(point, true, &before, (&at_x, &at_tx))
+        self.changes_of_error(point, true, before, (&at_x, &at_tx))
     }
 
     /// By output that can be compared: how far the error at a point, where `before` is at T x, differs from that of values

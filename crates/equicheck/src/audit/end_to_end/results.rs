@@ -13,7 +13,7 @@ use super::super::verdict::MARGIN;
 use super::super::{Options, Randomness};
 use super::judgement::Ground;
 use super::probes::Point;
-use super::{DoubleModel, EndToEnd, Measured, Pair};
+use super::{DoubleModel, EndToEnd, Measured, Noise, Pair};
 
 /// Points of the plan draw other random numbers than those of the probes before it.
 const PAIRS: u64 = 1 << 32;
@@ -144,17 +144,18 @@ impl EndToEnd<'_> {
             [] => Vec::new(),
             _ => self.probe_noise(model, double, ground.proven, &points, true)?,
         };
+        // By output: the largest error in double precision.
+        let errors =
+            |o: usize| evidence.records.iter().filter_map(move |r| Some(r.double.as_ref()?[o].scaled));
+        let largest: Vec<f64> = (0..evidence.outputs.len()).map(|o| errors(o).fold(0.0, f64::max)).collect();
         for (point, mut noise) in points.iter().zip(noise) {
             let place = (point.id - PAIRS) as usize;
             self.compare_shared(model, double, place, &mut noise, ground, evidence)?;
             // Outputs whose error is nowhere clearly one.
-            let largest = |o: usize| {
-                let errors =
-                    evidence.records.iter().filter_map(|record| Some(record.double.as_ref()?[o].scaled));
-                errors.fold(0.0, f64::max)
+            let small = |(noise, largest): (&Noise, &f64)| {
+                (MARGIN * noise.double..=ground.levels.excellent).contains(largest)
             };
-            let small = |o: usize| (MARGIN * noise[o].double..=ground.levels.excellent).contains(&largest(o));
-            let small: Vec<bool> = (0..noise.len()).map(small).collect();
+            let small: Vec<bool> = noise.iter().zip(&largest).map(small).collect();
             if let DoubleModel::Copy(copy) = double
                 && small.contains(&true)
             {

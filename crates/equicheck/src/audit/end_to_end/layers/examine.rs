@@ -594,9 +594,9 @@ impl EndToEnd<'_> {
         if let Some((at, orders)) = layouts.first().and_then(exchanges) {
             let Some(after) = self.given_by(tracing, blamed, &turned)? else { return Ok(()) };
             let (before, after) = (output.to_real(), after[0].to_real());
-            let found = orders
-                .into_iter()
-                .find(|(order, _)| holds(&reordered(&before, at, order), &reordered(&after, at, order)));
+            let found = orders.into_iter().find(|(order, _)| {
+                holds(&before.select(ArrayAxis(at), order), &after.select(ArrayAxis(at), order))
+            });
             if let Some((_, words)) = found {
                 examination.order = Some(format!("{words} in its output"));
                 return Ok(());
@@ -607,8 +607,10 @@ impl EndToEnd<'_> {
             for (order, words) in orders {
                 let given = |inputs: &[Tensor]| {
                     let mut inputs = inputs.to_vec();
-                    inputs[k] =
-                        Tensor::from_real(reordered(&inputs[k].to_real(), at, &order), inputs[k].dtype());
+                    inputs[k] = Tensor::from_real(
+                        inputs[k].to_real().select(ArrayAxis(at), &order),
+                        inputs[k].dtype(),
+                    );
                     inputs
                 };
                 let Some(before) = self.given_by(tracing, blamed, &given(&blamed.inputs))? else { continue };
@@ -790,11 +792,6 @@ fn exchanges(layout: &BoundLayout) -> Option<(usize, Vec<Exchange>)> {
         found.push(((0..length).map(|k| k / n * n + order[k % n]).collect(), words.join(", ")));
     }
     Some((at, found))
-}
-
-/// The entries along an axis in another order.
-fn reordered(values: &ArrayD<f64>, at: usize, order: &[usize]) -> ArrayD<f64> {
-    values.select(ArrayAxis(at), order)
 }
 
 /// The axis of components: that of representations, of real and imaginary parts, or the last.

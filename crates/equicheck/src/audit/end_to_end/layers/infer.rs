@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
 
-use crate::model::{Tensor, Trace};
+use crate::model::{ModuleCall, Tensor, Trace};
 use crate::report::Origin;
 use crate::symmetry::{
-    Axis, BoundLayout, DirectSum, Element, Factor, Lattice, Layout, Representation, Summand, relabelled,
+    Axis, BoundLayout, DirectSum, Element, Factor, Lattice, Layout, Representation, Summand, positions,
 };
 
 use super::super::super::measure::{Scales, norm};
@@ -145,6 +145,16 @@ impl EndToEnd<'_> {
             orders: Vec::new(),
             draws: Draws::new(self.options.seed, sample, super::ORDERS, Purpose::Layers),
         };
+        // By tensor: the first call that ends with it among what it gives.
+        let mut givers: Vec<Option<&ModuleCall>> = vec![None; layouts.len()];
+        for call in &clean.calls {
+            for leaf in &call.outputs {
+                let giver = &mut givers[leaf.tensor];
+                if giver.is_none_or(|other| call.ended < other.ended) {
+                    *giver = Some(call);
+                }
+            }
+        }
         let mut by_shape: BTreeMap<&[usize], Vec<Layout>> = BTreeMap::new();
         let mut private_by_shape: BTreeMap<&[usize], Vec<Layout>> = BTreeMap::new();
         let mut candidates = vec![Vec::new(); layouts.len()];
@@ -153,7 +163,7 @@ impl EndToEnd<'_> {
         for t in 0..layouts.len() {
             let shape = clean.tensors[t].shape.as_slice();
             if layouts[t].is_none() && !self.spent(LAST) {
-                let mut known = given(clean, layouts, t);
+                let mut known = given(clean, layouts, t, givers[t]);
                 for layout in by_shape.get(shape).into_iter().flatten() {
                     if !known.contains(layout) {
                         known.push(layout.clone());
@@ -190,12 +200,10 @@ impl EndToEnd<'_> {
 
 /// Layouts with as many axes of what the module was given that gave a tensor of another shape: one that resamples a grid
 /// leaves the others alone.
-fn given(clean: &Trace, layouts: &[Option<Hidden>], t: usize) -> Vec<Layout> {
+fn given(clean: &Trace, layouts: &[Option<Hidden>], t: usize, giver: Option<&ModuleCall>) -> Vec<Layout> {
     let shape = |t: usize| clean.tensors[t].shape.as_slice();
-    let gives = clean.calls.iter().filter(|call| call.outputs.iter().any(|leaf| leaf.tensor == t));
-    let Some(call) = gives.min_by_key(|call| call.ended) else { return Vec::new() };
     let mut found = Vec::new();
-    for leaf in &call.inputs {
+    for leaf in giver.into_iter().flat_map(|call| &call.inputs) {
         if let Some(Hidden { layout, .. }) = &layouts[leaf.tensor]
             && shape(leaf.tensor) != shape(t)
             && layout.axes().len() == shape(t).len()
@@ -281,21 +289,13 @@ impl Inference<'_> {
             values.sort_by(f64::total_cmp);
             values
         };
-        let acts = |layout: &Layout, same: &dyn Fn(&Tensor, &Tensor) -> bool| {
-            let bound = self.bound(layout, before.shape())?;
-            Some(after.iter().all(|(element, after)| same(&bound.act(element, before), after)))
-        };
-        let exactly = |a: &Tensor, b: &Tensor| a.same_bits(b);
         // Each number once: that they are the same says nothing.
         let each_once = sorted(before).iter().enumerate().all(|(k, v)| *v == k as f64);
-        let in_any_order = |a: &Tensor, b: &Tensor| !each_once && sorted(a) == sorted(b);
         let mut roles = vec![(plain(before.shape()), None)];
         for (name, n) in self.stage.permuted_lengths_of(self.sample) {
             for axes in options(before.shape(), &name, n) {
                 roles.push((axes.clone(), None));
-                let positions = relabelled(None, &before.to_real(), &[(name.clone(), n)]);
-                let values = positions.first().and_then(|other| other.layout.values()).cloned();
-                roles.extend(values.map(|values| (axes, Some(values))));
+                roles.extend(positions(&before.to_real(), &name, n).map(|values| (axes, Some(values))));
             }
         }
         let mut candidates = Vec::new();
@@ -305,13 +305,18 @@ impl Inference<'_> {
                 Some(values) => Layout::of_positions(axes, values),
                 None => Layout::of(axes),
             };
-            match (acts(&layout, &exactly), acts(&layout, &in_any_order)) {
+            let Some(bound) = self.bound(&layout, before.shape()) else { continue };
+            let pairs: Vec<(Tensor, &Tensor)> =
+                after.iter().map(|(element, after)| (bound.act(element, before), *after)).collect();
+            if pairs.iter().all(|(acted, after)| acted.same_bits(after)) {
                 // What nothing moves needs no layout.
-                (Some(true), _) if layout == Layout::of(plain(before.shape())) => return None,
-                (Some(true), _) => return Some(Ok((layout, Origin::Inferred))),
-                (_, Some(true)) => own_order = true,
-                (Some(false), _) if layout.values().is_some() => candidates.push(layout),
-                _ => {}
+                let moves = layout != Layout::of(plain(before.shape()));
+                return moves.then_some(Ok((layout, Origin::Inferred)));
+            }
+            if !each_once && pairs.iter().all(|(acted, after)| sorted(acted) == sorted(after)) {
+                own_order = true;
+            } else if layout.values().is_some() {
+                candidates.push(layout);
             }
         }
         if own_order {
