@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import equicheck
+import gradient_networks
 
 NODES = 5
 CHANNELS = 4
@@ -175,8 +176,10 @@ def test_a_wrong_backward_is_named() -> None:
     assert report.outputs["output"].verdict == "PASS"
     (finding,) = [f for f in report.findings if f.mode == "wrong-backward"]
     assert finding.severity == "High"
-    assert "`input`" in finding.location
-    assert "`mix.weight`" in finding.location
+    assert "by `input`" in finding.evidence[0]
+    assert "`mix.weight`" in finding.evidence[0]
+    # The function is called between modules.
+    assert (finding.location, finding.class_) == ("(root)", f"{__name__}.Cube")
     assert rows(report, check="derivative", target="input")[0]["outcome"] == "violated"
 
 
@@ -217,7 +220,8 @@ def test_a_detached_edge_vector_is_a_note() -> None:
     report = check(Detached(), out_layouts="nodes vector")
     assert report.verdict == "PASS", str(report)
     assert modes(report) == ["detached-gradient"]
-    assert "`0`" in report.findings[0].location
+    assert "by `0`" in report.findings[0].evidence[0]
+    assert report.findings[0].location == "(root)"
 
 
 def test_an_input_without_a_path_is_no_failure() -> None:
@@ -272,7 +276,14 @@ def test_a_vector_bias_at_zero_is_unstable() -> None:
     assert [row["target"] for row in rows(report, check="parameter", outcome="violated")] == ["bias"]
     (finding,) = report.findings
     assert finding.mode == "unstable-parameters"
-    assert "`bias`" in finding.location
+    assert "`bias`" in finding.message
+    assert finding.location == "(root)"
+
+
+def test_an_unstable_parameter_is_at_the_module_that_holds_it() -> None:
+    model = nn.Sequential(Gated(), nn.Sequential(Gated(), Biased()))
+    (finding,) = check_vectors(model).findings
+    assert (finding.mode, finding.location, finding.class_) == ("unstable-parameters", "1.1", f"{__name__}.Biased")
 
 
 def test_frozen_parameters_are_not_judged() -> None:
@@ -414,6 +425,26 @@ def test_a_gradient_that_is_no_number_at_coincident_points_is_found() -> None:
     assert any("NaN at coincident nodes" in line for line in report.findings[0].evidence)
 
 
+def test_a_gradient_that_is_no_number_is_at_the_module_with_the_singular_point() -> None:
+    class Lengths(nn.Module):
+        def forward(self, d: torch.Tensor) -> torch.Tensor:
+            return d.square().sum(-1).sqrt()
+
+    class Pairs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale, self.lengths, self.sum = nn.Identity(), Lengths(), nn.Identity()
+
+        def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            i, j = torch.triu_indices(len(x), len(x), 1)
+            return self.sum(self.lengths(self.scale(x[i] - x[j]))).sum() + z.sin().sum()
+
+    report = check(Pairs(), out_layouts="")
+    assert report.verdict == "PASS", str(report)
+    (finding,) = report.findings
+    assert (finding.mode, finding.location) == ("nan-gradient", "lengths")
+
+
 def test_a_gradient_that_is_no_number_on_the_samples_fails() -> None:
     class Diagonal(Energy):
         """The square root of a distance of zero, multiplied by zero."""
@@ -429,6 +460,64 @@ def test_a_gradient_that_is_no_number_on_the_samples_fails() -> None:
     assert report.verdict == "FAIL", str(report)
     (finding,) = report.findings
     assert (finding.mode, finding.severity) == ("nan-gradient", "High")
+    assert finding.location == "(root)"
+
+
+def faults(report: equicheck.Report) -> list[tuple[str, str]]:
+    """Places and kinds, over all rows."""
+    found = {(fault["location"], fault["kind"]) for row in rows(report) for fault in row.get("faults", [])}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("bug", gradient_networks.BUGS)
+@pytest.mark.parametrize(
+    "at",
+    [3, pytest.param(0, marks=pytest.mark.heavy), pytest.param(gradient_networks.LAYERS - 1, marks=pytest.mark.heavy)],
+)
+def test_what_is_wrong_with_gradients_alone_is_located(bug: str, at: int) -> None:
+    network = gradient_networks.network(bug, at)
+    report = equicheck.audit(network.model, **network.options)
+    assert report.outputs["output"].verdict == "PASS", str(report)
+    assert not report.breaks
+    kind = "functional" if bug == "container" else "module"
+    assert faults(report) == [(network.expected, kind)], str(report)
+    assert [finding.location for finding in report.findings] == [network.expected]
+    assert f"Arises in {'' if kind == 'module' else 'code of the forward of '}{network.expected}" in str(report)
+
+
+def test_right_gradients_of_many_layers_have_no_fault() -> None:
+    network = gradient_networks.network()
+    report = equicheck.audit(network.model, **network.options)
+    assert report.verdict == "PASS", str(report)
+    assert not report.findings
+    assert not faults(report)
+
+
+def test_two_gradient_faults_are_both_named() -> None:
+    network = gradient_networks.network("detached", 2)
+    network.model.layers[5] = gradient_networks.network("detached", 5).model.layers[5]
+    (finding,) = (report := equicheck.audit(network.model, **network.options)).findings
+    assert faults(report) == [("layers.2.act", "module"), ("layers.5.act", "module")]
+    assert any("`layers.5.act`" in line for line in finding.evidence)
+
+
+def test_a_clip_that_only_large_gradients_meet_is_located() -> None:
+    class Clip(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            v = v * 1
+            if v.requires_grad:
+                v.register_hook(lambda w: w.clamp(-50, 50))
+            return v
+
+    class Scale(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return 1000 * v
+
+    torch.manual_seed(0)
+    report = check_vectors(nn.Sequential(Gated(), Clip(), Scale()))
+    assert report.verdict == "FAIL"
+    assert faults(report) == [("1", "module")]
+    assert any("is not linear" in line for line in report.findings[0].evidence)
 
 
 def test_drift_of_the_third_gradient_is_found() -> None:
@@ -539,7 +628,7 @@ def test_forces_along_a_path_that_is_cut_fail() -> None:
     assert (row["output"], row["target"], row["outcome"], row["verdict"]) == ("forces", "energy", "violated", "FAIL")
     (finding,) = report.findings
     assert (finding.mode, finding.severity) == ("detached-gradient", "High")
-    assert "`forces`" in finding.location
+    assert "`forces`" in finding.evidence[0]
 
 
 class _WrongInSingle(torch.autograd.Function):
@@ -558,6 +647,19 @@ def test_a_backward_that_is_wrong_in_single_precision_alone_is_found() -> None:
     assert report.verdict == "NEEDS_ATTENTION"
     assert set(modes(report)) == {"wrong-backward"}
     assert all("own precision" in finding.location for finding in report.findings)
+
+
+def test_a_backward_that_is_wrong_in_single_precision_alone_is_located() -> None:
+    class Twice(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return _WrongInSingle.apply(v)
+
+    torch.manual_seed(0)
+    report = check_vectors(nn.Sequential(Gated(), nn.Sequential(Twice(), Gated())))
+    assert report.verdict == "NEEDS_ATTENTION"
+    assert faults(report) == [("1.0", "module")]
+    assert report.findings[0].location == "1.0"
+    assert "own precision" in report.findings[0].evidence[0]
 
 
 def healthy(

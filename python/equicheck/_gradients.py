@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import _trees
 from ._model import Unavailable
 from ._tensors import host
 
@@ -18,25 +17,24 @@ class Pull:
     """Differentiates what the model returned, inside its call.
 
     ``cotangents``: by output path; None for the user's loss. ``leaves``: the call's input tensors. ``directions``: by
-    input, for the second order.
+    input, for the second order. ``found``: the tensors of what is returned, by path. ``named``: the parameters that
+    gradients are wanted of.
     """
 
     def __init__(
         self,
         leaves: list[torch.Tensor],
-        module: nn.Module | None,
-        declared: _trees.Layouts,
+        named: list[tuple[str, nn.Parameter]],
+        found: Callable[[Any], dict[str, Any]],
         loss: Callable[[Any], Any] | None,
         cotangents: list[tuple[str, torch.Tensor]] | None,
-        parameters: bool,
         directions: list[torch.Tensor | None] | None,
     ) -> None:
         self.leaves = leaves
-        self.module = module
-        self.declared = declared
+        self.named = named
+        self.found = found
         self.loss = loss
         self.cotangents = cotangents
-        self.parameters = parameters
         self.directions = directions
         #: By input.
         self.inputs: list[torch.Tensor | None] = [None] * len(leaves)
@@ -46,8 +44,7 @@ class Pull:
     def __call__(self, returned: Any) -> Any:
         outputs, weights = self._differentiated(returned)
         floating = [k for k, leaf in enumerate(self.leaves) if leaf.requires_grad]
-        named = list(self.module.named_parameters()) if self.module is not None and self.parameters else []
-        trained = [parameter for _, parameter in named if parameter.requires_grad]
+        trained = [parameter for _, parameter in self.named if parameter.requires_grad]
         targets = [self.leaves[k] for k in floating] + trained
         found: list[torch.Tensor | None] = [None] * len(targets)
         if outputs and targets:
@@ -58,7 +55,7 @@ class Pull:
         for k, gradient in zip(floating, found, strict=False):
             self.inputs[k] = _dense(gradient)
         rest = iter(found[len(floating) :])
-        for name, parameter in named:
+        for name, parameter in self.named:
             if not parameter.requires_grad:
                 self.by_parameter.append((name, "frozen", None))
                 continue
@@ -76,7 +73,7 @@ class Pull:
                 kind = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
                 raise TypeError(f"`loss` must return a real tensor with one entry, not {kind}")
             return ([value], [torch.ones_like(value)]) if value.requires_grad else ([], [])
-        tensors = {name: tensor for name, _, tensor in _trees.output_leaves(returned, self.declared)}
+        tensors = self.found(returned)
         outputs, weights = [], []
         for name, cotangent in self.cotangents:
             tensor = tensors.get(name)

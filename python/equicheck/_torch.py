@@ -459,6 +459,7 @@ class TorchAdapter(Adapter):
         weights = None if cotangents is None else [(name, from_dlpack(w)) for name, w in cotangents]
         along = None if directions is None else [None if u is None else from_dlpack(u) for u in directions]
         draws = None if replayed is None else [(kind, from_dlpack(values)) for kind, values in replayed]
+        named = list(self.module.named_parameters()) if self.module is not None and parameters else []
 
         def attempt(cloned: bool) -> tuple[Any, _gradients.Pull]:
             template, fresh = self.samples.arguments(sample, [tensor.clone() for tensor in given])
@@ -471,7 +472,7 @@ class TorchAdapter(Adapter):
                 self.restore_state()
             if reset_generators:
                 self.reset_generators()
-            pull = _gradients.Pull(own, self.module, self.declared, self.samples.loss, weights, parameters, along)
+            pull = _gradients.Pull(own, named, self._named_outputs, self.samples.loss, weights, along)
             self._after = pull
             self._draws = None if draws is None else Draws(draws)
             try:
@@ -492,6 +493,9 @@ class TorchAdapter(Adapter):
             [_gradients.hosted(gradient) for gradient in pull.inputs],
             [(name, state, _gradients.hosted(gradient)) for name, state, gradient in pull.by_parameter],
         )
+
+    def _named_outputs(self, returned: Any) -> dict[str, Any]:
+        return {name: tensor for name, _, tensor in _trees.output_leaves(returned, self.declared)}
 
     def _known(self) -> nn.Module:
         """The module; ``Unavailable`` where only a callable was given."""
@@ -601,6 +605,25 @@ class TorchAdapter(Adapter):
         self.restore_state()
         with self._running():
             return [host(tensor) for tensor in _trace.again(self._kept[position], buffers)]
+
+    def replay_pullback(
+        self,
+        position: int,
+        buffers: list[Buffer],
+        cotangents: list[tuple[str, Buffer]],
+        parameters: bool,
+        directions: list[Buffer | None] | None,
+    ) -> tuple[list[Any | None], list[tuple[str, str, Any | None]]]:
+        weights = [(name, from_dlpack(w)) for name, w in cotangents]
+        along = None if directions is None else [None if u is None else from_dlpack(u) for u in directions]
+        named = list(self._known().named_parameters()) if parameters else []
+        self.restore_state()
+        with self._running():
+            pull = _trace.pulled(self._kept[position], buffers, weights, named, along)
+        return (
+            [_gradients.hosted(gradient) for gradient in pull.inputs],
+            [(name, state, _gradients.hosted(gradient)) for name, state, gradient in pull.by_parameter],
+        )
 
     def forget(self) -> None:
         self._kept = []

@@ -16,6 +16,7 @@ from torch.utils.dlpack import from_dlpack
 
 from . import _trees
 from ._equicheck import Buffer
+from ._gradients import Pull
 from ._libraries import layouts
 from ._tensors import DTYPES, host
 
@@ -313,14 +314,50 @@ def _overwritten(tensor: torch.Tensor, buffer: Buffer) -> torch.Tensor:
 
 def again(call: Replayable, tensors: list[Buffer]) -> list[torch.Tensor]:
     """Makes a module call again with other values for its tensor arguments; the tensors that it returns."""
+
+    def asking(template: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.requires_grad_() if template.requires_grad and tensor.is_floating_point() else tensor
+
+    returned = _made_again(call, tensors, asking)
+    return [leaf for _, leaf in _trees.leaves(returned) if isinstance(leaf, torch.Tensor)]
+
+
+def pulled(
+    call: Replayable,
+    tensors: list[Buffer],
+    cotangents: list[tuple[str, torch.Tensor]],
+    named: list[tuple[str, nn.Parameter]],
+    directions: list[torch.Tensor | None] | None,
+) -> Pull:
+    """Makes it again and differentiates what it returns by its own arguments and parameters."""
+    leaves: list[torch.Tensor] = []
+
+    def asking(_: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+        leaves.append(tensor)
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor
+        # A module that writes to its arguments may not do so to leaves.
+        return tensor.requires_grad_().clone()
+
+    def found(returned: Any) -> dict[str, Any]:
+        return dict(_trees.leaves(returned))
+
+    returned = _made_again(call, tensors, asking)
+    pull = Pull(leaves, named, found, None, cotangents, directions)
+    pull(returned)
+    return pull
+
+
+def _made_again(
+    call: Replayable, tensors: list[Buffer], asking: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> Any:
     values = iter(tensors)
 
     def place(_: str, template: Any) -> Any:
         if not isinstance(template, torch.Tensor):
             return template
         # In memory as it was: the order of its strides decides in which order sums are taken.
-        tensor = torch.empty_like(template, requires_grad=False).copy_(from_dlpack(next(values)))
-        return tensor.requires_grad_() if template.requires_grad and tensor.is_floating_point() else tensor
+        return asking(template, torch.empty_like(template, requires_grad=False).copy_(from_dlpack(next(values))))
 
     torch.set_rng_state(call.generator)
     arguments = _trees.replace(call.arguments, place)
@@ -336,5 +373,4 @@ def again(call: Replayable, tensors: list[Buffer]) -> list[torch.Tensor]:
                 args += [arguments.pop(key) for key in rest]
     for key in [key for key in arguments if key.isdigit()]:
         args.append(arguments.pop(key))
-    returned = call.module(*args, **arguments)
-    return [leaf for _, leaf in _trees.leaves(returned) if isinstance(leaf, torch.Tensor)]
+    return call.module(*args, **arguments)

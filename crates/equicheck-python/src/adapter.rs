@@ -25,9 +25,18 @@ type PyDraw<'py> = (String, bool, Vec<usize>, Option<Bound<'py, PyAny>>);
 /// What a call with draws gives: outputs, inputs afterwards, draws, operations that drew out of reach.
 type PyDrawn<'py> = (Vec<Leaf<'py>>, Vec<Bound<'py, PyAny>>, Vec<PyDraw<'py>>, Vec<String>);
 
-/// Gradients: outputs, by input, and by parameter with its state in a word.
-type PyPulled<'py> =
-    (Vec<Leaf<'py>>, Vec<Option<Bound<'py, PyAny>>>, Vec<(String, String, Option<Bound<'py, PyAny>>)>);
+/// The gradient by a parameter: name, state in a word, values.
+type PyParameter<'py> = (String, String, Option<Bound<'py, PyAny>>);
+
+/// Gradients: by input, and by parameter.
+type PyGradients<'py> = (Vec<Option<Bound<'py, PyAny>>>, Vec<PyParameter<'py>>);
+
+/// The same behind the outputs.
+type PyPulled<'py> = (Vec<Leaf<'py>>, Vec<Option<Bound<'py, PyAny>>>, Vec<PyParameter<'py>>);
+
+/// Cotangents with their names, and directions.
+type PyDifferentiated<'a, 'py> =
+    (Option<Vec<(&'a String, Bound<'py, Buffer>)>>, Option<Vec<Option<Bound<'py, Buffer>>>>);
 
 /// What Python code raised last: the engine knows it as a line of text, the user gets the exception itself.
 pub(crate) type Raised = Rc<RefCell<Option<PyErr>>>;
@@ -124,17 +133,7 @@ impl PyModel {
         wanted: &Differentiation<'_>,
     ) -> PyResult<Pullback> {
         let inputs = buffers(py, call.inputs)?;
-        let cotangents = wanted
-            .cotangents
-            .map(|all| all.iter().map(|(name, w)| Ok((name, buffer(py, w)?))).collect::<PyResult<Vec<_>>>())
-            .transpose()?;
-        let directions = wanted
-            .directions
-            .map(|all| {
-                let one = |u: &Option<Tensor>| u.as_ref().map(|u| buffer(py, u)).transpose();
-                all.iter().map(one).collect::<PyResult<Vec<_>>>()
-            })
-            .transpose()?;
+        let (cotangents, directions) = differentiated(py, wanted)?;
         let draws = wanted.draws.map(|draws| draws_of(py, draws)).transpose()?;
         let pulled = self.adapter.bind(py).call_method1(
             "pullback",
@@ -151,22 +150,32 @@ impl PyModel {
         )?;
         py.check_signals()?;
         let (leaves, inputs, parameters): PyPulled<'_> = pulled.extract()?;
-        let parameters = parameters.into_iter().map(|(name, state, values)| {
-            let gradient = match values {
-                Some(values) => Gradient::Values(read(&values)?),
-                None if state == "frozen" => Gradient::Frozen,
-                None => Gradient::NoPath,
-            };
-            Ok((name, gradient))
-        });
-        Ok(Pullback {
-            parameters: parameters.collect::<PyResult<_>>()?,
-            inputs: inputs
-                .iter()
-                .map(|gradient| gradient.as_ref().map(read).transpose())
-                .collect::<PyResult<_>>()?,
-            outputs: outputs(leaves)?,
-        })
+        Ok(Pullback { outputs: outputs(leaves)?, ..gradients(&inputs, parameters)? })
+    }
+
+    fn attempt_replay_pullback(
+        &self,
+        py: Python<'_>,
+        position: usize,
+        inputs: &[Tensor],
+        wanted: &Differentiation<'_>,
+    ) -> PyResult<Pullback> {
+        let inputs = buffers(py, inputs)?;
+        let (cotangents, directions) = differentiated(py, wanted)?;
+        let arguments = (position, inputs, cotangents.unwrap_or_default(), wanted.parameters, directions);
+        let pulled = self.adapter.bind(py).call_method1("replay_pullback", arguments)?;
+        py.check_signals()?;
+        let (inputs, parameters): PyGradients<'_> = pulled.extract()?;
+        gradients(&inputs, parameters)
+    }
+
+    fn pullback_error(&self, py: Python<'_>, error: PyErr) -> PullbackError {
+        let lacks = error.get_type(py).name().is_ok_and(|name| name == "Unavailable");
+        match self.call_error(py, error) {
+            CallError::Interrupted => PullbackError::Interrupted,
+            CallError::Raised(why) if lacks => PullbackError::Unavailable(why),
+            CallError::Raised(why) => PullbackError::Raised(why),
+        }
     }
 
     /// Positions of inputs that the first call wrote to.
@@ -240,6 +249,44 @@ fn buffer<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, Buffer>>
 
 fn buffers<'py>(py: Python<'py>, tensors: &[Tensor]) -> PyResult<Vec<Bound<'py, Buffer>>> {
     tensors.iter().map(|tensor| buffer(py, tensor)).collect()
+}
+
+fn differentiated<'a, 'py>(
+    py: Python<'py>,
+    wanted: &Differentiation<'a>,
+) -> PyResult<PyDifferentiated<'a, 'py>> {
+    let cotangents = wanted
+        .cotangents
+        .map(|all| all.iter().map(|(name, w)| Ok((name, buffer(py, w)?))).collect::<PyResult<Vec<_>>>())
+        .transpose()?;
+    let directions = wanted
+        .directions
+        .map(|all| {
+            let one = |u: &Option<Tensor>| u.as_ref().map(|u| buffer(py, u)).transpose();
+            all.iter().map(one).collect::<PyResult<Vec<_>>>()
+        })
+        .transpose()?;
+    Ok((cotangents, directions))
+}
+
+/// A [`Pullback`] without outputs.
+fn gradients(inputs: &[Option<Bound<'_, PyAny>>], parameters: Vec<PyParameter<'_>>) -> PyResult<Pullback> {
+    let parameters = parameters.into_iter().map(|(name, state, values)| {
+        let gradient = match values {
+            Some(values) => Gradient::Values(read(&values)?),
+            None if state == "frozen" => Gradient::Frozen,
+            None => Gradient::NoPath,
+        };
+        Ok((name, gradient))
+    });
+    Ok(Pullback {
+        outputs: Vec::new(),
+        parameters: parameters.collect::<PyResult<_>>()?,
+        inputs: inputs
+            .iter()
+            .map(|gradient| gradient.as_ref().map(read).transpose())
+            .collect::<PyResult<_>>()?,
+    })
 }
 
 /// Kinds and values of the draws that have values.
@@ -402,6 +449,21 @@ impl Tracing for PyModel {
         })
     }
 
+    fn replay_pullback(
+        &mut self,
+        position: usize,
+        inputs: &[Tensor],
+        wanted: &Differentiation<'_>,
+    ) -> Result<Pullback, PullbackError> {
+        Python::attach(|py| {
+            if self.interrupted(py) {
+                return Err(PullbackError::Interrupted);
+            }
+            let pulled = self.attempt_replay_pullback(py, position, inputs, wanted);
+            pulled.map_err(|error| self.pullback_error(py, error))
+        })
+    }
+
     fn operations(&mut self, call: &Call<'_>) -> Result<Vec<Performed>, CallError> {
         Python::attach(|py| {
             if self.interrupted(py) {
@@ -505,14 +567,7 @@ impl Model for PyModel {
             if self.interrupted(py) {
                 return Err(PullbackError::Interrupted);
             }
-            self.attempt_pullback(py, call, wanted).map_err(|error| {
-                let lacks = error.get_type(py).name().is_ok_and(|name| name == "Unavailable");
-                match self.call_error(py, error) {
-                    CallError::Interrupted => PullbackError::Interrupted,
-                    CallError::Raised(why) if lacks => PullbackError::Unavailable(why),
-                    CallError::Raised(why) => PullbackError::Raised(why),
-                }
-            })
+            self.attempt_pullback(py, call, wanted).map_err(|error| self.pullback_error(py, error))
         })
     }
 

@@ -1,7 +1,7 @@
 //! A gradient that transforms as it must and is not the derivative: a path is cut, or the backward is an estimate.
 
 use super::wrong_backward::{disagreeing, is_broken, targets};
-use super::{Evidence, Finding, Mode, Severity, severity};
+use super::{Evidence, Finding, Mode, Severity, at_faults, severity};
 use crate::report::{GradientCheck, GradientRow, Verdict};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -10,14 +10,14 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         let claims: Vec<&GradientRow> =
             failing(evidence).filter(|row| row.target.as_deref() == Some(output)).collect();
         if !claims.is_empty() {
-            findings.push(of_claims(output, &claims));
+            findings.push(at_faults(of_claims(output, &claims), &rows));
             continue;
         }
         // Its gradient is wrong for the same reason as it is.
         if is_broken(evidence, output) || failing(evidence).any(|row| row.output == output) {
             continue;
         }
-        findings.push(Finding {
+        let finding = Finding {
             location: format!("output `{output}` by {}", targets(&rows)),
             severity: Severity::Low,
             message: "the gradient transforms as it must, but it is not the derivative of the forward: a path is cut \
@@ -28,7 +28,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                   backward: its gradient is not that of its forward"
                 .to_owned(),
             ..Finding::of(Mode::DetachedGradient)
-        });
+        };
+        findings.push(at_faults(finding, &rows));
     }
     findings
 }

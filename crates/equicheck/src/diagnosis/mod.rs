@@ -51,8 +51,8 @@ pub(crate) use wrong_backward::is_wrong_derivative;
 use crate::audit::MARGIN;
 use crate::audit::sampling::Part;
 use crate::report::{
-    Break, CompositionRow, Confidence, Examination, FactorRow, GradientRow, Inquiries, LayerRow, Layers,
-    Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
+    Break, BreakKind, CompositionRow, Confidence, Examination, FactorRow, Fault, GradientRow, Inquiries,
+    LayerRow, Layers, Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -144,6 +144,30 @@ fn at(mode: Mode, (seen, row): (&Examination, Option<&LayerRow>)) -> Finding {
         class: row.map(|row| row.class.clone()),
         source: row.and_then(|row| row.source.clone()),
         ..Finding::of(mode)
+    }
+}
+
+/// What is said of gradients that rows found wrong, at the place where that arises, if it is known.
+fn at_faults(finding: Finding, rows: &[&GradientRow]) -> Finding {
+    let mut faults: Vec<&Fault> = Vec::new();
+    for fault in rows.iter().flat_map(|row| &row.faults) {
+        if !faults.iter().any(|other| (&other.location, other.call) == (&fault.location, fault.call)) {
+            faults.push(fault);
+        }
+    }
+    let Some(first) = faults.first() else { return finding };
+    let mut evidence = vec![format!("seen in {}", finding.location)];
+    evidence.extend(faults.iter().map(|fault| match fault.kind {
+        BreakKind::Module => format!("`{}`: {}", fault.location, fault.reason),
+        _ => format!("code of the forward of `{}`: {}", fault.location, fault.reason),
+    }));
+    evidence.extend(finding.evidence);
+    Finding {
+        location: first.location.clone(),
+        class: Some(first.class.clone()),
+        source: first.source.clone(),
+        evidence,
+        ..finding
     }
 }
 

@@ -1,6 +1,6 @@
 //! Gradients that are not finite where the outputs are.
 
-use super::{Evidence, Finding, Mode, Severity, severity};
+use super::{Evidence, Finding, Mode, Severity, at_faults, severity};
 use crate::report::{GradientCheck, GradientRow, Outcome};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -14,7 +14,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     }
     by_output
         .into_iter()
-        .map(|(output, rows)| Finding {
+        .map(|(output, rows)| {
+            let finding = Finding {
             location: format!("output `{output}`"),
             // On degenerate inputs it is a note.
             severity: rows.iter().filter_map(|row| row.verdict).max().map_or(Severity::Low, severity),
@@ -31,6 +32,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                   root"
                 .to_owned(),
             ..Finding::of(Mode::NanGradient)
+            };
+            at_faults(finding, &rows)
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! A symmetry that holds at these parameter values alone: a vector bias that starts at zero, weights that are equal.
 
-use super::{Evidence, Finding, Mode, Severity};
+use super::{Evidence, Finding, Mode, Severity, at_faults};
 use crate::report::{GradientCheck, Outcome};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -11,7 +11,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     broken
         .map(|row| {
             let parameter = row.target.as_deref().unwrap_or("a parameter");
-            Finding {
+            let finding = Finding {
                 location: format!("parameter `{parameter}`, output `{}`", row.output),
                 severity: Severity::High,
                 message: format!(
@@ -23,7 +23,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                      vectors, one weight per irreducible feature in place of one per component"
                 ),
                 ..Finding::of(Mode::UnstableParameters)
-            }
+            };
+            at_faults(finding, &[row])
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! A backward that is not the derivative of the forward and breaks the symmetry, or is wrong in the second order.
 
-use super::{Evidence, Finding, Mode, Severity, severity};
+use super::{Evidence, Finding, Mode, Severity, at_faults, severity};
 use crate::audit::MARGIN;
 use crate::report::{GradientCheck, GradientRow, Outcome, Verdict};
 
@@ -13,7 +13,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         }
         let mut facts: Vec<String> = rows.iter().map(|row| row.reason.clone()).collect();
         facts.extend(clipped(evidence, output));
-        findings.push(Finding {
+        let finding = Finding {
             location: format!("output `{output}` by {}", targets(rows)),
             severity: severity(worst(evidence, output).unwrap_or(Verdict::NeedsAttention)),
             message: "the backward is not the derivative of the forward, and it breaks the symmetry"
@@ -21,7 +21,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             evidence: facts,
             fix: fix(evidence, output),
             ..Finding::of(Mode::WrongBackward)
-        });
+        };
+        findings.push(at_faults(finding, rows));
     }
     // Equivariance that is lost in the gradient alone, where no difference could be taken.
     let mut outputs: Vec<&str> = Vec::new();
@@ -46,7 +47,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         let trained = rows.iter().all(|row| row.mode == "train");
         let linear = clipped.is_empty();
         facts.extend(clipped);
-        findings.push(Finding {
+        let finding = Finding {
             location: format!(
                 "output `{output}` by {}{}",
                 targets(&rows),
@@ -69,7 +70,8 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 fix(evidence, output)
             },
             ..Finding::of(if linear || trained { Mode::GradientNotEquivariant } else { Mode::WrongBackward })
-        });
+        };
+        findings.push(at_faults(finding, &rows));
     }
     findings.extend(of_rows(evidence));
     findings.extend(of_second_order(evidence));
@@ -83,7 +85,8 @@ fn of_second_order(evidence: &Evidence<'_>) -> Vec<Finding> {
     let of = |output: &crate::report::OutputResult| {
         let rows: Vec<&GradientRow> =
             evidence.gradients.iter().filter(wrong).filter(|row| row.output == output.name).collect();
-        (!rows.is_empty()).then(|| Finding {
+        let finding = || {
+            Finding {
             location: format!("output `{}` by {}, second order", output.name, targets(&rows)),
             severity: Severity::Medium,
             message: "the backward of the backward is not the derivative of the backward".to_owned(),
@@ -92,7 +95,9 @@ fn of_second_order(evidence: &Evidence<'_>) -> Vec<Finding> {
                   `.data`), or check its double backward by torch.autograd.gradgradcheck"
                 .to_owned(),
             ..Finding::of(Mode::WrongBackward)
-        })
+        }
+        };
+        (!rows.is_empty()).then(|| at_faults(finding(), &rows))
     };
     evidence.outputs.iter().filter_map(of).collect()
 }
@@ -103,7 +108,7 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
     for row in evidence.gradients {
         if row.check == GradientCheck::Derivative && row.outcome == Outcome::Violated && in_own_precision(row)
         {
-            findings.push(Finding {
+            let finding = Finding {
                 location: format!(
                     "output `{}` by `{}`, in the model's own precision",
                     row.output,
@@ -116,7 +121,8 @@ fn of_rows(evidence: &Evidence<'_>) -> Vec<Finding> {
                       values that overflow or cancel there"
                     .to_owned(),
                 ..Finding::of(Mode::WrongBackward)
-            });
+            };
+            findings.push(at_faults(finding, &[row]));
         }
         if row.check == GradientCheck::Claim
             && row.outcome == Outcome::Violated

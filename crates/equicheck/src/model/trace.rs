@@ -1,6 +1,6 @@
 //! What happens inside a model: its module calls, and what a host must offer to look at them and to interfere.
 
-use super::{Call, CallError, Output, Tensor};
+use super::{Call, CallError, Differentiation, Output, Pullback, PullbackError, Tensor};
 use crate::symmetry::{BoundLayout, Element};
 
 /// One distinct tensor of a traced call; a module may hand on the very tensor that it was given.
@@ -157,6 +157,20 @@ pub trait Tracing {
     /// # Errors
     /// The module raised, or the user interrupted.
     fn replay(&mut self, position: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, CallError>;
+
+    /// Makes such a call again and pulls cotangents of what it returns, by the names of its leaves, back to its tensor
+    /// arguments and, if wanted, to its parameters, by their names in the model. Outputs are not handed back.
+    ///
+    /// # Errors
+    /// The host cannot differentiate, the module or its backward raised, or the user interrupted.
+    fn replay_pullback(
+        &mut self,
+        _position: usize,
+        _inputs: &[Tensor],
+        _wanted: &Differentiation<'_>,
+    ) -> Result<Pullback, PullbackError> {
+        Err(PullbackError::Unavailable("the host cannot differentiate a module".to_owned()))
+    }
 
     /// Calls the model and tells which of the host's operations each call of a module consists of, but for those in
     /// modules that it calls: module, number of the call, names in the order in which they first appear. Casts are

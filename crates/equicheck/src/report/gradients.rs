@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::rows::kinds;
-use super::{Outcome, Verdict, figure};
+use super::{BreakKind, Outcome, Verdict, figure};
 
 kinds! {
     /// What a row of the gradient stage compares.
@@ -58,5 +58,28 @@ pub struct GradientRow {
     /// What follows for the report; absent where no verdict hangs on the row.
     pub verdict: Option<Verdict>,
     /// Why, in one sentence.
+    pub reason: String,
+    /// Where what is wrong arises: the innermost calls of modules that are wrong by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// A module whose own gradient is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The module, as in `named_modules()`; the root is `(root)`.
+    pub location: String,
+    /// Which call of it, from 0.
+    pub call: usize,
+    /// Its class.
+    pub class: String,
+    /// `module`, or `functional` where it is right in all modules that it calls.
+    pub kind: BreakKind,
+    /// `file.py:line` of that class's forward.
+    pub source: Option<String>,
+    /// Relative error of its own gradient, where one is measured.
+    #[serde(with = "figure::optional")]
+    pub own_error: Option<f64>,
+    /// What it showed, in one sentence.
     pub reason: String,
 }

@@ -33,7 +33,7 @@ pub use compare::{
     compare,
 };
 pub use exit::ExitStatus;
-pub use gradients::{GradientCheck, GradientRow};
+pub use gradients::{Fault, GradientCheck, GradientRow};
 pub(crate) use inquiries::is_narrowing;
 pub use inquiries::{
     Alternative, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup, Unread, Variation,

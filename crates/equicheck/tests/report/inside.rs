@@ -69,6 +69,7 @@ pub(crate) fn gradient(
             _ => Verdict::Pass,
         }),
         reason: reason.to_owned(),
+        faults: Vec::new(),
     }
 }
 

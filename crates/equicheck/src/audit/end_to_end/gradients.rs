@@ -6,6 +6,7 @@
 
 mod claimed;
 mod differences;
+mod faults;
 mod finite;
 mod pull;
 mod second;
@@ -70,6 +71,7 @@ impl Objective {
             outcome,
             verdict: None,
             reason: reason.into(),
+            faults: Vec::new(),
         }
     }
 }
@@ -142,6 +144,7 @@ impl EndToEnd<'_> {
             self.second_order_rows(&mut subject, objective, &pairs, measured, &mut rows)?;
             self.claimed_rows(&mut subject, objective, &pairs, measured, &mut rows)?;
             self.finite_rows(&mut subject, objective, &pairs, &mut rows)?;
+            self.locate_faults(&mut subject, objective, &pairs, evidence, measured, &mut rows)?;
         }
         self.train_rows(model, double, &objectives, &pairs, measured, &mut rows)?;
         Ok(Rows::Ran { rows })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rows::counted;
 use super::{Align, Block, Document, Inline, Table, figure, item, not_run, optional};
-use crate::report::{GradientCheck, GradientRow, Outcome, Rows, Verdict};
+use crate::report::{BreakKind, Fault, GradientCheck, GradientRow, Outcome, Rows, Verdict};
 
 /// Rows that hold and are shown all the same, of those of one kind: a network has hundreds of parameter tensors.
 const SHOWN: usize = 8;
@@ -73,6 +73,18 @@ pub(super) fn gradients(stage: &Rows<GradientRow>, blocks: &mut Document) {
             label = label.then(format!(" and {more} more"));
         }
         blocks.push(Block::Item(label, format!("{}: {}", row.outcome, row.reason).into()));
+    }
+    let mut faults: Vec<&Fault> = Vec::new();
+    for fault in rows.iter().flat_map(|row| &row.faults) {
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+    for fault in faults {
+        let kind = if fault.kind == BreakKind::Module { "" } else { "code of the forward of " };
+        let source = fault.source.as_ref().map_or(String::new(), |source| format!(", {source}"));
+        let label = Inline::from(format!("Arises in {kind}")).then_code(&fault.location);
+        blocks.push(Block::Item(label, format!("{}{source}: {}", fault.class, fault.reason).into()));
     }
 }
 

@@ -102,6 +102,7 @@ impl EndToEnd<'_> {
                         "`{name}` is the {backward} of `{}` by `{input}`, up to its sign, to {off:.1e}{but}",
                         objective.name
                     ),
+                    faults: Vec::new(),
                 });
             }
         }

@@ -17,26 +17,26 @@ use super::tally::{Tallies, Wrt};
 use super::{LAST, Objective, Pair, Subject};
 
 /// Directions per input.
-const DIRECTIONS: u64 = 2;
+pub(super) const DIRECTIONS: u64 = 2;
 /// Draws of a direction before it is given up: each may cross a kink.
-const REDRAWN: u64 = 4;
+pub(super) const REDRAWN: u64 = 4;
 /// Steps, as powers of two of the size of what is moved: in double precision the truncation, of order `h^2`, is below
 /// 1e-6 from the first on, and the roundoff `2^-53 / h` stays below 1e-10 to the last.
-const STEPS: [i32; 4] = [-11, -14, -17, -20];
+pub(super) const STEPS: [i32; 4] = [-11, -14, -17, -20];
 /// The same in single precision.
-const COARSE_STEPS: [i32; 3] = [-5, -7, -9];
+pub(super) const COARSE_STEPS: [i32; 3] = [-5, -7, -9];
 /// Two step sizes must agree to this, relative, for their common value to be a derivative.
-const AGREE: f64 = 1e-6;
+pub(super) const AGREE: f64 = 1e-6;
 /// The same in single precision: `2^-24 / h` of the coarsest step, ten times.
-const COARSE_AGREE: f64 = 1e-3;
+pub(super) const COARSE_AGREE: f64 = 1e-3;
 /// Parameter tensors that are named at most.
 const NAMED: usize = 16;
 /// A disagreement is no rounding beyond this many floors, as for outputs.
-const CLEAR: f64 = 100.0;
+pub(super) const CLEAR: f64 = 100.0;
 
 /// A directional derivative by differences.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Slope {
+pub(super) enum Slope {
     /// The value, and how well two step sizes agree on it, relative to the scale.
     Value(f64, f64),
     /// One-sided differences disagree, or no two step sizes agree.
@@ -44,7 +44,7 @@ enum Slope {
 }
 
 /// The slope at 0 of a function that is known at multiples of a step, less its value at 0.
-fn slope(
+pub(super) fn slope(
     steps: &[i32],
     agree: f64,
     scale: f64,
@@ -104,7 +104,7 @@ impl Checked {
     }
 }
 
-fn inner(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
+pub(super) fn inner(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
@@ -408,6 +408,7 @@ fn derivative_row(
         outcome: Outcome::NotJudged,
         verdict: None,
         reason: format!("all {} directions cross a kink of the forward", checked.kinks),
+        faults: Vec::new(),
     };
     let Some(worst) = checked.worst() else { return row };
     let own = checked.compared.iter().filter_map(|c| c.own).reduce(f64::max);

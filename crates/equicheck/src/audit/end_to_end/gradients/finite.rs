@@ -36,6 +36,7 @@ impl EndToEnd<'_> {
         let place = Place { sample, element: None, wide: false };
         let mut tried = 0;
         let mut found: BTreeMap<Wrt, (String, Vec<String>)> = BTreeMap::new();
+        let mut faults = Vec::new();
         for kind in KINDS.into_iter().filter(|kind| known.contains(kind)) {
             if self.spent(LAST) {
                 break;
@@ -61,6 +62,9 @@ impl EndToEnd<'_> {
                 };
                 found.entry(wrt).or_insert((name, Vec::new())).1.push(format!("{what} at {kind}"));
             }
+            if faults.is_empty() && !found.is_empty() {
+                faults = self.not_finite_at(subject.model, sample, &inputs)?;
+            }
         }
         let row = |target: Option<String>, outcome, reason: String| {
             objective.row(GradientCheck::Finite, &subject.mode, target, tried, outcome, reason)
@@ -70,7 +74,8 @@ impl EndToEnd<'_> {
             rows.push(row(None, Outcome::Holds, reason));
         }
         for (name, kinds) in found.into_values() {
-            rows.push(row(Some(name), Outcome::NotFinite, kinds.join(", ")));
+            let row = row(Some(name), Outcome::NotFinite, kinds.join(", "));
+            rows.push(GradientRow { faults: faults.clone(), ..row });
         }
         Ok(())
     }

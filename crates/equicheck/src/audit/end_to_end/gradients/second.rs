@@ -10,16 +10,13 @@ use super::super::super::precision::Proof;
 use super::super::super::sampling::{Draws, Purpose};
 use super::super::super::verdict::MARGIN;
 use super::super::{EndToEnd, Measured};
+use super::differences::{AGREE, STEPS};
 use super::pull::{Failure, Place, Pulled};
 use super::tally::Wrt;
 use super::{LAST, Objective, Pair, Subject};
 
-/// Step sizes and the agreement of two of them, as for the first order.
-const STEPS: [i32; 4] = [-11, -14, -17, -20];
-const AGREE: f64 = 1e-6;
-
 /// The first gradients at moved inputs; `None` where there are none.
-type PullAt<'p, S> = dyn FnMut(&mut S, &[Tensor]) -> Result<Option<Pulled>, Error> + 'p;
+pub(super) type PullAt<'p, S> = dyn FnMut(&mut S, &[Tensor]) -> Result<Option<Pulled>, Error> + 'p;
 
 impl EndToEnd<'_> {
     pub(super) fn second_order_rows(
@@ -105,7 +102,7 @@ impl EndToEnd<'_> {
     }
 
     /// Central differences of gradients at h and h/2, where the two agree.
-    fn differences_along(
+    pub(super) fn differences_along(
         &mut self,
         directions: &[Option<Tensor>],
         inputs: &[Tensor],

@@ -84,6 +84,7 @@ impl EndToEnd<'_> {
                      the size of `{name}`, and {twice:.1e} after twice that",
                     STEPS[0]
                 ),
+                faults: Vec::new(),
             });
         }
         Ok(())

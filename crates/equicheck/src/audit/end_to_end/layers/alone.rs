@@ -120,7 +120,7 @@ impl EndToEnd<'_> {
     }
 
     /// The same of any call of the pass that is kept, which gave so many tensors.
-    pub(super) fn replayed(
+    pub(in super::super) fn replayed(
         &mut self,
         tracing: &mut dyn Tracing,
         position: usize,

@@ -385,7 +385,7 @@ impl EndToEnd<'_> {
     }
 
     /// A pass with every module call in it.
-    fn traced(
+    pub(super) fn traced(
         &mut self,
         tracing: &mut dyn Tracing,
         sample: usize,
