@@ -568,14 +568,18 @@ class TorchAdapter(Adapter):
         self,
         sample: int,
         buffers: list[Buffer],
+        reset_generators: bool,
+        restore_state: bool,
         patches: list[tuple[Any, ...]],
         limit: int,
         keep: bool,
     ) -> tuple[list[Any], list[Any], list[tuple[str, bool, Any | None]], bool]:
         assert self.module is not None
         arguments, _ = self.samples.arguments(sample, buffers)
-        self.restore_state()
-        self.reset_generators()
+        if restore_state:
+            self.restore_state()
+        if reset_generators:
+            self.reset_generators()
         tracer = _trace.Tracer(self.module, patches, limit, keep)
         names = [name for name, _ in self.samples.declared]
         with self._running():

@@ -397,8 +397,10 @@ impl PyModel {
     ) -> PyResult<Trace> {
         let buffers = buffers(py, call.inputs)?;
         let patches = patches.iter().map(|given| patch(py, given)).collect::<PyResult<Vec<_>>>()?;
-        let traced =
-            self.adapter.bind(py).call_method1("trace", (call.sample, buffers, patches, limit, keep))?;
+        let traced = self.adapter.bind(py).call_method1(
+            "trace",
+            (call.sample, buffers, call.reset_generators, call.restore_state, patches, limit, keep),
+        )?;
         py.check_signals()?;
         let (calls, tensors, leaves, differentiates): PyTrace<'_> = traced.extract()?;
         let tensors = tensors

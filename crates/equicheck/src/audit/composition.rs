@@ -1,6 +1,7 @@
 //! Batches taken apart and put together: entries along a `batch` axis, or graphs whose nodes lie one behind the other.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::model::Tensor;
 use crate::symmetry::{BoundLayout, Selection};
@@ -235,6 +236,33 @@ impl Batch {
             }
         }
         self.join(sample, sample.tensors, &second)
+    }
+
+    /// Where the entry at `position` of the batch in this order may lie along an axis of such a length: one place for each
+    /// way in which entries may be laid along it, in the same order for all lengths.
+    pub(crate) fn blocks(
+        &self,
+        length: usize,
+        order: &[usize],
+        position: usize,
+    ) -> Vec<Option<Range<usize>>> {
+        match self {
+            Batch::Axis { .. } => {
+                let own = length / order.len();
+                let fits = own > 0 && length == own * order.len();
+                vec![fits.then(|| position * own..(position + 1) * own)]
+            }
+            Batch::Graphs { members, .. } => {
+                let along = |axis: &String| {
+                    let own = |entry: &usize| members[*entry].get(axis).map_or(0, Vec::len);
+                    let start: usize = order[..position].iter().map(own).sum();
+                    let total: usize = order.iter().map(own).sum();
+                    let end = start + own(&order[position]);
+                    (total == length && start < end).then_some(start..end)
+                };
+                members[0].keys().map(along).collect()
+            }
+        }
     }
 
     /// Where an output's entries for this order are found in its value for the whole batch; `None` for an output

@@ -4,6 +4,7 @@ mod batching;
 mod cases;
 mod composition;
 mod custom;
+mod dependence;
 mod gradients;
 mod inquiries;
 mod interpolation;
@@ -390,6 +391,8 @@ impl<'a> EndToEnd<'a> {
         }
         if self.options.shard.index == 0 && !by_law {
             evidence.inquiries = self.inquire(model, &mut double, &evidence)?;
+            evidence.inquiries.dependences =
+                self.dependences(model, &mut double, &measured.repeatability, &evidence.composition)?;
         }
         self.refuse(&evidence)?;
         evidence.layers = self.layers(model, &mut double, &evidence)?;

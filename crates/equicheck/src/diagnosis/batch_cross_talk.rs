@@ -1,7 +1,7 @@
 //! An entry of a batch depends on the others.
 
-use super::{Evidence, Finding, Mode, Severity, figure};
-use crate::report::{CompositionRow, Outcome};
+use super::{Evidence, Finding, Mode, Severity, figure, where_dependent};
+use crate::report::{CompositionRow, Dependence, Outcome};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let talks = |row: &&CompositionRow| matches!(row.outcome, Outcome::Violated | Outcome::NotFinite);
@@ -35,6 +35,7 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                 ..Finding::of(Mode::BatchCrossTalk)
             })
         })
+        .map(|finding| where_dependent(finding, Dependence::RestOfTheBatch, evidence))
         .collect()
 }
 

@@ -51,8 +51,8 @@ pub(crate) use wrong_backward::is_wrong_derivative;
 use crate::audit::MARGIN;
 use crate::audit::sampling::Part;
 use crate::report::{
-    Break, BreakKind, CompositionRow, Confidence, Examination, FactorRow, Fault, GradientRow, Inquiries,
-    LayerRow, Layers, Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
+    Break, BreakKind, CompositionRow, Confidence, Dependence, Examination, FactorRow, Fault, GradientRow,
+    Inquiries, LayerRow, Layers, Levels, Outcome, OutputResult, StressKind, StressRow, Verdict,
 };
 use crate::symmetry::{Factor, Group};
 
@@ -149,8 +149,18 @@ fn at(mode: Mode, (seen, row): (&Examination, Option<&LayerRow>)) -> Finding {
 
 /// What is said of gradients that rows found wrong, at the place where that arises, if it is known.
 fn at_faults(finding: Finding, rows: &[&GradientRow]) -> Finding {
+    at_places(finding, rows.iter().flat_map(|row| &row.faults))
+}
+
+/// What is said of an output that depends on what it should not, at the place where it comes to.
+fn where_dependent(finding: Finding, on: Dependence, evidence: &Evidence<'_>) -> Finding {
+    let own = evidence.inquiries.dependences.iter().filter(|found| found.on == on);
+    at_places(finding, own.map(|found| &found.fault))
+}
+
+fn at_places<'f>(finding: Finding, places: impl Iterator<Item = &'f Fault>) -> Finding {
     let mut faults: Vec<&Fault> = Vec::new();
-    for fault in rows.iter().flat_map(|row| &row.faults) {
+    for fault in places {
         if !faults.iter().any(|other| (&other.location, other.call) == (&fault.location, fault.call)) {
             faults.push(fault);
         }

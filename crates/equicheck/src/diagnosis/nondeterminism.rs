@@ -1,8 +1,8 @@
 //! Equal calls with equal generators differ.
 
 use super::case::Case;
-use super::{Evidence, Finding, MARGIN, Mode, figure, is_unrepeatable, of_repeats, page};
-use crate::report::OutputResult;
+use super::{Evidence, Finding, MARGIN, Mode, figure, is_unrepeatable, of_repeats, page, where_dependent};
+use crate::report::{Dependence, OutputResult};
 
 /// What differs between equal calls explains the violation.
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
@@ -36,5 +36,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             fix: page(Mode::Nondeterminism).advice(),
             ..of_repeats(Mode::Nondeterminism, output)
         })
+        .map(|finding| where_dependent(finding, Dependence::Chance, evidence))
         .collect()
 }

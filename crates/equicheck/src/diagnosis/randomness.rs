@@ -1,8 +1,8 @@
 //! Two calls with the same input differ.
 
 use super::case::Case;
-use super::{Evidence, Finding, MARGIN, Mode, figure, is_unrepeatable, of_repeats};
-use crate::report::OutputResult;
+use super::{Evidence, Finding, MARGIN, Mode, figure, is_unrepeatable, of_repeats, where_dependent};
+use crate::report::{Dependence, OutputResult};
 
 /// What random numbers do to an output explains its violation.
 pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
@@ -59,5 +59,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
                     .to_owned(),
                 ..of_repeats(Mode::Randomness, output)
         })
+        .map(|finding| where_dependent(finding, Dependence::RandomNumbers, evidence))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! The output depends on the calls that came before.
 
-use super::{Evidence, Finding, Mode, Severity, figure};
-use crate::report::OutputResult;
+use super::{Evidence, Finding, Mode, Severity, figure, where_dependent};
+use crate::report::{Dependence, OutputResult};
 
 pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     // Where equal calls differ, they do so after other calls too.
@@ -25,5 +25,6 @@ pub(super) fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             fix: "do not update buffers in eval mode (running statistics, caches, counters)".to_owned(),
             ..Finding::of(Mode::StateDrift)
         })
+        .map(|finding| where_dependent(finding, Dependence::EarlierCalls, evidence))
         .collect()
 }

@@ -64,7 +64,7 @@ pub struct GradientRow {
     pub faults: Vec<Fault>,
 }
 
-/// A module whose own gradient is wrong.
+/// A module that is wrong when it is called alone: in its gradient, or in what it depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// The module, as in `named_modules()`; the root is `(root)`.
@@ -77,7 +77,7 @@ pub struct Fault {
     pub kind: BreakKind,
     /// `file.py:line` of that class's forward.
     pub source: Option<String>,
-    /// Relative error of its own gradient, where one is measured.
+    /// Relative error of its own gradient, or difference of what it gives, where one is measured.
     #[serde(with = "figure::optional")]
     pub own_error: Option<f64>,
     /// What it showed, in one sentence.

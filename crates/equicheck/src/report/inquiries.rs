@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::figure;
+use super::gradients::Fault;
 use super::rows::kinds;
 
 /// All that was asked.
@@ -25,8 +26,34 @@ pub struct Inquiries {
     pub sizes: Vec<SizeRow>,
     /// The input of points that lies furthest from the origin, in units of their spread.
     pub offset: Option<(String, f64)>,
+    /// Where an output comes to depend on what it should not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dependences: Vec<Dependent>,
     /// Why some were not asked.
     pub left_out: Option<String>,
+}
+
+kinds! {
+    /// What an output should not depend on.
+    Dependence {
+        /// Calls that were made before.
+        EarlierCalls = "earlier calls",
+        /// Nothing that can be repeated.
+        Chance = "chance",
+        /// Random generators.
+        RandomNumbers = "random numbers",
+        /// The other entries of a batch.
+        RestOfTheBatch = "the rest of the batch",
+    }
+}
+
+/// A module that gives something else where it is given the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dependent {
+    /// What it depends on.
+    pub on: Dependence,
+    /// The module.
+    pub fault: Fault,
 }
 
 kinds! {

@@ -36,7 +36,8 @@ pub use exit::ExitStatus;
 pub use gradients::{Fault, GradientCheck, GradientRow};
 pub(crate) use inquiries::is_narrowing;
 pub use inquiries::{
-    Alternative, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup, Unread, Variation,
+    Alternative, Dependence, Dependent, Examination, Inquiries, OtherMode, Placement, SizeRow, Subgroup,
+    Unread, Variation,
 };
 pub use json::{comparison_to_json, from_json, to_json};
 pub use layers::{

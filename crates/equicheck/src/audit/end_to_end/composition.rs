@@ -30,9 +30,9 @@ pub(super) struct Compared {
 }
 
 /// A batch as it was given, or put together from two.
-struct Whole {
-    inputs: Vec<Tensor>,
-    layouts: Vec<Option<BoundLayout>>,
+pub(super) struct Whole {
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) layouts: Vec<Option<BoundLayout>>,
     base: Vec<Value>,
     double: Option<Vec<Value>>,
     outputs: Vec<BoundLayout>,
@@ -83,7 +83,7 @@ impl EndToEnd<'_> {
     }
 
     /// A sample's batch of at least two entries.
-    fn whole(
+    pub(super) fn whole(
         &mut self,
         sample: usize,
         model: &mut dyn Model,

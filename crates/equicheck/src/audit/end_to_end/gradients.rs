@@ -6,7 +6,7 @@
 
 mod claimed;
 mod differences;
-mod faults;
+pub(super) mod faults;
 mod finite;
 mod pull;
 mod second;

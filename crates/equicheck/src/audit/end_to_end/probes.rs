@@ -37,9 +37,12 @@ impl EndToEnd<'_> {
         let inputs = self.inputs(0, double);
         let purpose = "repeat";
         let Ok(reference) = self.calls.evaluate(purpose, model, 0, &inputs)? else { return Ok(result) };
-        for (reset, restore, rounds) in
-            [(true, true, 1), (false, true, 1), (false, false, 2), (true, false, 1)]
-        {
+        let steps = [(true, true, 1), (false, true, 1), (false, false, 2), (true, false, 1), (true, true, 3)];
+        for (k, (reset, restore, rounds)) in steps.into_iter().enumerate() {
+            // What differs otherwise may differ between equal calls too, if not between the first two.
+            if k + 1 == steps.len() && result.iter().all(|r| r.unseeded == 0.0 && r.drift == 0.0) {
+                break;
+            }
             // What other inputs leave behind shows when the calls in between are about another sample.
             let between = !reset && !restore;
             let sample = if between { self.cases.len().min(2) - 1 } else { 0 };

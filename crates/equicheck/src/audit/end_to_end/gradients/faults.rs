@@ -603,14 +603,14 @@ fn size(pulled: &Pulled) -> f64 {
 }
 
 /// All calls but the root's, those that a module makes before its own.
-fn innermost_first(trace: &Trace) -> Vec<usize> {
+pub(in super::super) fn innermost_first(trace: &Trace) -> Vec<usize> {
     let mut order: Vec<usize> = (1..trace.calls.len()).collect();
     order.sort_by_key(|k| trace.calls[*k].ended);
     order
 }
 
 /// Marks the calls that a call is made in.
-fn mark_above(trace: &Trace, k: usize, marked: &mut [bool]) {
+pub(in super::super) fn mark_above(trace: &Trace, k: usize, marked: &mut [bool]) {
     let mut above = trace.calls[k].parent;
     while let Some(parent) = above {
         marked[parent] = true;
@@ -641,7 +641,7 @@ fn owner(trace: &Trace, parameter: &str) -> Option<usize> {
     (!trace.calls.is_empty()).then_some(0)
 }
 
-fn fault(trace: &Trace, k: usize, own_error: Option<f64>, reason: String) -> Fault {
+pub(in super::super) fn fault(trace: &Trace, k: usize, own_error: Option<f64>, reason: String) -> Fault {
     let call = &trace.calls[k];
     let calls = trace.calls.iter().any(|other| other.parent == Some(k));
     Fault {

@@ -380,7 +380,7 @@ impl EndToEnd<'_> {
     }
 
     /// Up to what two numbers count as the same where nothing says what rounding does: half of the digits.
-    fn half_digits(&self, wide: bool) -> f64 {
+    pub(super) fn half_digits(&self, wide: bool) -> f64 {
         (2.0 * self.roundoff_in(wide)).sqrt()
     }
 
@@ -393,11 +393,21 @@ impl EndToEnd<'_> {
         patches: &[Patch],
         keep: bool,
     ) -> Result<Result<Trace, String>, Error> {
-        self.calls.count("layers");
         let source = self.calls.source(sample);
         let call = Call { sample: source, inputs, reset_generators: true, restore_state: true };
+        self.traced_call(tracing, &call, patches, keep)
+    }
+
+    pub(super) fn traced_call(
+        &mut self,
+        tracing: &mut dyn Tracing,
+        call: &Call<'_>,
+        patches: &[Patch],
+        keep: bool,
+    ) -> Result<Result<Trace, String>, Error> {
+        self.calls.count("layers");
         let start = std::time::Instant::now();
-        let traced = tracing.trace(&call, patches, LIMIT, keep);
+        let traced = tracing.trace(call, patches, LIMIT, keep);
         self.calls.time += start.elapsed();
         match traced {
             Ok(trace) => Ok(Ok(trace)),
