@@ -1,4 +1,4 @@
-"""Points held back: a matcher of plane scans, a closure of turbulence, Clifford layers, a judge of grasps."""
+"""Points: a matcher of plane scans, a closure of turbulence, Clifford layers, a judge of grasps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-back fields and signals: vorticity on the torus, light in a ring, circular harmonics, shrunk signals."""
+"""Fields and signals: vorticity on the torus, light in a ring, circular harmonics, shrunk signals."""
 
 from __future__ import annotations
 
