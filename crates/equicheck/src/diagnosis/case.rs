@@ -149,9 +149,21 @@ impl<'a> Case<'a> {
         found
     }
 
-    /// The name of the axis whose permutations are all that breaks.
+    /// The names of the axes whose permutations are all that breaks; `None` where none of them was tested alone.
     pub(super) fn only_permutations(&self) -> Option<String> {
-        self.only()?.permuted_axis().map(ToOwned::to_owned)
+        let mut names: Vec<String> = Vec::new();
+        for output in &self.outputs {
+            let rows = alone(self.evidence, output);
+            let mut breaking = rows.iter().filter(|(_, row)| row.exceeding > 0).peekable();
+            breaking.peek()?;
+            for (factor, _) in breaking {
+                let name = factor.permuted_axis()?;
+                if !names.iter().any(|other| other == name) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        (!names.is_empty()).then(|| names.join("`, `"))
     }
 
     /// Whether translations, of points or of a grid, are all that breaks.

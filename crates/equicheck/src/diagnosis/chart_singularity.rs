@@ -16,8 +16,13 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let seen = case.seen?;
     let few = seen.exact_rows.is_some_and(|share| share >= MOSTLY) || case.share_of_turns() <= MOSTLY;
     let angles = case.operations(&ANGLES);
-    // What is equivariant in a basis of its own has a wrong factor, at all angles.
-    if seen.own_basis || !case.turns_break() || !about_axis || !few && angles.is_empty() {
+    // What is equivariant in a basis of its own has a wrong factor, at all angles; a linear map has no chart.
+    if seen.own_basis
+        || seen.linear == Some(true)
+        || !case.turns_break()
+        || !about_axis
+        || !few && angles.is_empty()
+    {
         return None;
     }
     let message = format!("{} degenerates near an axis", case.place());

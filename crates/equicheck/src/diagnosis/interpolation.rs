@@ -1,4 +1,6 @@
 //! A resampling follows the array, or a grid laid through space, rather than the space itself.
+//!
+//! Cells along the axes of space keep quarter turns; so do functions of single components, which lay out no places.
 
 use super::case::Case;
 use super::{Finding, Mode};
@@ -10,8 +12,10 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let held = case.holds_under();
     let right_angles = held.iter().any(|row| row.group == "quarter turns");
     let shifts = !case.on_grid() && case.broken_by_translations();
-    // Points: turns by right angles hold, and neither other turns nor shifts do: cells along the axes.
-    let cells = right_angles && shifts;
+    // Points: turns by right angles hold, and neither other turns nor shifts do, or places are laid out: cells along the axes.
+    let laid = case.operations(&["arange", "linspace", "floor", "round", "bucketize", "histc", "meshgrid"]);
+    let cells = right_angles
+        && (shifts || !laid.is_empty() && case.seen.is_none_or(|seen| seen.componentwise != Some(true)));
     if !(case.on_grid() && (finer.is_some() || !resampled.is_empty()) || cells) {
         return None;
     }

@@ -12,7 +12,9 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let constant = case.seen.is_some_and(|seen| seen.constant == Some(true));
     // What is equivariant in a basis of its own has a wrong factor, not a direction.
     let stretched = case.seen.is_some_and(|seen| seen.own_basis && !constant);
-    if !(about || constant) || stretched {
+    // So does a linear map with a wrong sign or weight at one component.
+    let weighs = case.seen.is_some_and(|seen| seen.linear == Some(true));
+    if !(about && !weighs || constant) || stretched {
         return None;
     }
     let message = if about {

@@ -256,7 +256,7 @@ type Cause = fn(&Case<'_>) -> Option<Finding>;
 
 /// What a violation may be caused by, the surest first: what is right under another declaration or in another mode, then
 /// what the place where symmetry is lost shows, then what the factors that break show alone.
-const CAUSES: [Cause; 24] = [
+const CAUSES: [Cause; 25] = [
     untransformed_input::cause,
     wrong_declaration::cause,
     component_order::cause,
@@ -280,6 +280,7 @@ const CAUSES: [Cause; 24] = [
     lab_frame_constant::cause,
     nonequivariant_nonlinearity::by_operations,
     interpolation::cause,
+    nonequivariant_nonlinearity::by_axes,
     translation_leak::cause,
 ];
 

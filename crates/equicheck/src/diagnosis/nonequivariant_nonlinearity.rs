@@ -38,6 +38,29 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     Some(finding)
 }
 
+/// What keeps every exchange of the axes, and no other turn, takes each component by itself and all alike.
+pub(super) fn by_axes(case: &Case<'_>) -> Option<Finding> {
+    let seen = case.seen?;
+    let held = case.holds_under();
+    let exchanges = held.iter().any(|row| row.group == "exchanges of the axes");
+    let right_angles = held.iter().any(|row| row.group == "quarter turns") && !case.on_grid();
+    // A cutoff shaped like a box keeps these too.
+    let pointwise = case.operations(&POINTWISE);
+    if !(exchanges || right_angles)
+        || pointwise.is_empty()
+        || seen.linear == Some(true)
+        || seen.constant == Some(true)
+    {
+        return None;
+    }
+    let message = format!("{} treats the components along the axes alike, and each by itself", case.place());
+    let mut facts = Case::stabiliser(&held);
+    facts.extend(pointwise.iter().map(|name| format!("operation: {name}")));
+    let mut finding = case.finding(Mode::NonequivariantNonlinearity, message, facts);
+    finding.confidence = finding.confidence.min(Confidence::Medium);
+    Some(finding)
+}
+
 /// The same by its operations, where nothing that was measured says more.
 pub(super) fn by_operations(case: &Case<'_>) -> Option<Finding> {
     if !case.turns_break() {

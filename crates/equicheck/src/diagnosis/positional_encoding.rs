@@ -16,9 +16,9 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     if Case::multiples(&case.holds_under()).is_some() {
         return None;
     }
-    let alone = seen.pointwise == Some(true) || seen.counts;
+    let alone = seen.pointwise == Some(true) || seen.counts || seen.unmoved;
     let differs = seen.placement == Some(Placement::Everywhere);
-    // Places that read nothing but themselves and are treated unlike; or like places that come out unlike, each from the
+    // What does not read what moves has tables by place. Places that read nothing but themselves and are treated unlike; or like places that come out unlike, each from the
     // next, which an aggregation in some order does too.
     if !(alone || by_shift && differs) {
         return None;
@@ -27,6 +27,8 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let mut facts = Vec::new();
     if seen.counts {
         facts.push("it is given the numbers of the places".to_owned());
+    } else if seen.unmoved {
+        facts.push("nothing that it is given moves, and what it gives should".to_owned());
     } else if alone {
         facts.push("each place of its output depends on the same place of its input alone".to_owned());
     }

@@ -194,6 +194,9 @@ pub struct Examination {
     pub pointwise: Option<bool>,
     /// Whether it is given the numbers of the places: 0, 1, 2 and so on.
     pub counts: bool,
+    /// Whether nothing that it is given moves under the element at which it was blamed.
+    #[serde(default)]
+    pub unmoved: bool,
     /// Where its outputs differ when its inputs are alike at all places.
     pub placement: Option<Placement>,
     /// Places of its input that it does not read.

@@ -53,11 +53,18 @@ pub(crate) fn alternatives(layout: &Layout, shape: &[usize], group: &Group) -> V
         let Some(sum) = axis.components() else { continue };
         for (k, summand) in sum.0.iter().enumerate() {
             if let Representation::User(user) = &summand.representation {
-                let mut sum = sum.clone();
-                sum.0[k] =
-                    Summand { representation: Representation::User(user.at_inverse()), ..summand.clone() };
-                let words = format!("`@{}` of the inverse", user.name());
-                add(with(at, Axis::Components(sum)), Variation::Inverse, Some(words));
+                for (power, variation, what) in [
+                    (-1, Variation::Inverse, "of the inverse"),
+                    (2, Variation::Representation, "done twice"),
+                    (3, Variation::Representation, "done three times"),
+                    (-2, Variation::Representation, "of the inverse, done twice"),
+                ] {
+                    let mut sum = sum.clone();
+                    let representation = Representation::User(user.to_the(power));
+                    sum.0[k] = Summand { representation, ..summand.clone() };
+                    let words = format!("`@{}` {what}", user.name());
+                    add(with(at, Axis::Components(sum)), variation, Some(words));
+                }
             }
             for (representation, change, words) in others(&summand.representation, group) {
                 let mut sum = sum.clone();

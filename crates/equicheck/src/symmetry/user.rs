@@ -33,8 +33,9 @@ const KEPT: usize = 16;
 #[derive(Clone)]
 pub struct User {
     shared: Rc<Shared>,
-    /// Whether it is the function at the inverse element: what is meant where the function multiplies in reverse order.
-    inverted: bool,
+    /// The power of the function that is meant: -1 where it multiplies in reverse order, 2 where what it describes turns
+    /// twice as fast.
+    power: i32,
     known: Option<Rc<Known>>,
 }
 
@@ -68,9 +69,9 @@ impl fmt::Debug for User {
 }
 
 impl PartialEq for User {
-    /// The same function, at the element or at its inverse.
+    /// The same power of the same function.
     fn eq(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.shared, &other.shared) && self.inverted == other.inverted
+        Rc::ptr_eq(&self.shared, &other.shared) && self.power == other.power
     }
 }
 
@@ -83,12 +84,12 @@ impl User {
             failure: RefCell::default(),
             found: RefCell::default(),
         };
-        Self { shared: Rc::new(shared), inverted: false, known: None }
+        Self { shared: Rc::new(shared), power: 1, known: None }
     }
 
-    /// The same function at the inverse element.
-    pub(crate) fn at_inverse(&self) -> Self {
-        Self { inverted: !self.inverted, ..self.clone() }
+    /// A power of its matrices: a representation again where they commute.
+    pub(crate) fn to_the(&self, power: i32) -> Self {
+        Self { power: self.power * power, ..self.clone() }
     }
 
     /// The name after `@`.
@@ -115,7 +116,7 @@ impl User {
     /// # Errors
     /// The function's own failure, a matrix that does not fit.
     pub fn evaluate(&self, element: &Element) -> Result<Rc<Array2<f64>>, Error> {
-        let inverse = self.inverted.then(|| element.inverse());
+        let inverse = (self.power < 0).then(|| element.inverse());
         let element = inverse.as_ref().unwrap_or(element);
         let key = element.fingerprint();
         let kept = self.shared.latest.borrow().iter().find(|(k, _)| *k == key).map(|(_, m)| Rc::clone(m));
@@ -146,7 +147,11 @@ impl User {
                 matrix.shape(),
                 [d, d]
             ))),
-            _ => Ok(matrix),
+            _ if self.power.abs() == 1 => Ok(matrix),
+            _ => {
+                let repeated = (1..self.power.unsigned_abs()).fold((*matrix).clone(), |m, _| m.dot(&*matrix));
+                Ok(Rc::new(repeated))
+            }
         }
     }
 

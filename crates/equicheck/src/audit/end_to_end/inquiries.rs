@@ -1,7 +1,7 @@
 //! Questions that are asked of the model because outputs break: would another declaration pass, which smaller group is
 //! respected, what about the other mode, and does it depend on the size? Diagnosis reads the answers (DESIGN 9).
 //!
-//! They cost no more calls of the model than the comparison of pairs did.
+//! They cost no more calls of the model than the audit did before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use ndarray::Array2;
 
 use crate::Error;
 use crate::model::{Model, Tensor};
-use crate::report::{Alternative, FactorRow, Inquiries, OtherMode, SizeRow, Subgroup, Variation};
+use crate::report::{Alternative, Inquiries, OtherMode, SizeRow, Subgroup, Variation};
 use crate::symmetry::{
     Axis, BoundLayout, Element, Factor, Layout, Other, alternatives, relabelled, transformed,
 };
@@ -82,15 +82,20 @@ impl EndToEnd<'_> {
             DoubleModel::Copy(copy) if inquiry.wide => copy.as_mut(),
             _ => model,
         };
-        inquiry.left = evidence.records.len();
+        let made: u64 = self.calls.by_purpose.values().sum();
+        inquiry.left = evidence.records.len().max(usize::try_from(made).unwrap_or(usize::MAX));
         self.by_size(evidence, &mut inquiry);
         let witnesses = self.witnesses(model, evidence, &mut inquiry)?;
         self.other_layouts(&witnesses, &mut inquiry);
-        self.other_inputs(model, &witnesses, &mut inquiry)?;
+        // Not more than half of what is left: many groups may be tried in vain.
+        let reserved = inquiry.left / 2;
+        inquiry.left -= reserved;
         self.smaller_groups(model, &mut inquiry)?;
+        inquiry.left += reserved;
+        self.other_inputs(model, &witnesses, &mut inquiry)?;
         self.other_mode(model, &witnesses, &mut inquiry)?;
         if inquiry.left == 0 {
-            inquiry.found.left_out = Some("as many calls as the pairs took were made".to_owned());
+            inquiry.found.left_out = Some("as many calls as the audit itself took were made".to_owned());
         } else if self.spent(LAST) {
             inquiry.found.left_out = Some("the time budget was spent".to_owned());
         }
@@ -352,73 +357,100 @@ impl EndToEnd<'_> {
         Ok(Some((before, after)))
     }
 
-    /// Elements of smaller groups, one for each factor that breaks alone.
+    /// Elements of smaller groups, for each factor that breaks alone.
     fn smaller_groups(&mut self, model: &mut dyn Model, inquiry: &mut Inquiry<'_>) -> Result<(), Error> {
         let group = self.specification.group();
-        let factors = group.factors();
-        for o in inquiry.broken.clone() {
-            for factor in &factors {
-                let label = Part::of(group, factor).name();
-                let row: Option<&FactorRow> =
-                    inquiry.judged[o].factors.iter().find(|row| row.factor == label && row.exceeding > 0);
-                let Some(row) = row else { continue };
+        for (f, factor) in group.factors().into_iter().enumerate() {
+            let label = Part::of(group, &factor).name();
+            // Outputs with the elements that tell a group which holds from one that does not, and their errors.
+            let mut open: Vec<(usize, usize, f64)> = Vec::new();
+            for &o in &inquiry.broken {
+                let rows = &inquiry.judged[o].factors;
+                let Some(row) = rows.iter().find(|row| row.factor == label && row.exceeding > 0) else {
+                    continue;
+                };
                 let share = row.exceeding as f64 / row.pairs as f64;
                 let needed = (CHANCE.ln() / (1.0 - share.min(0.99)).ln()).ceil() as usize;
-                if needed > MOST {
-                    continue;
+                if needed <= MOST {
+                    open.push((o, needed.max(FEWEST), row.max_relative));
                 }
-                let count = needed.max(FEWEST);
-                let allowance = inquiry.judged[o].allowance;
-                for (k, within) in subgroups_of(factor).into_iter().enumerate() {
+            }
+            for (k, within) in subgroups_of(&factor).into_iter().enumerate() {
+                let asked = open.iter().filter(|(o, _, largest)| {
                     // A leak falls with the shift: it must stay above the noise to be told from none.
-                    if within == Within::Near && NEAR * row.max_relative <= allowance {
-                        continue;
-                    }
-                    let mut draws = Draws::new(self.options.seed, o, k as u64, Purpose::Subgroups);
-                    let (mut worst, mut pairs): (f64, usize) = (0.0, 0);
-                    for n in 0..count {
-                        let sample = n % self.cases.len();
-                        let Some(element) = self.element_within(&within, sample, &mut draws) else {
-                            break;
-                        };
-                        let Some(error) = self.error_at(model, (sample, &element), o, inquiry)? else {
-                            break;
-                        };
-                        (worst, pairs) = (worst.max(error), pairs + 1);
-                        if error > allowance {
-                            break;
-                        }
-                    }
-                    let holds = pairs == count && worst <= allowance;
-                    if pairs > 0 {
-                        let output = self.outputs()[o].0.to_owned();
-                        let group = within.name(&self.cases[0].space.grid);
-                        inquiry.found.subgroups.push(Subgroup { output, group, pairs, error: worst, holds });
-                    }
-                    if holds {
-                        break;
-                    }
-                }
+                    within != Within::Near || NEAR * largest > inquiry.judged[*o].allowance
+                });
+                let asked: Vec<(usize, usize)> = asked.map(|(o, count, _)| (*o, *count)).collect();
+                let held = self.within(model, &within, &asked, (f * 64 + k) as u64, inquiry)?;
+                open.retain(|(o, ..)| !held.contains(o));
             }
         }
         Ok(())
     }
 
-    /// One output's error at one element; `None` where it could not be asked.
-    fn error_at(
+    /// The outputs that hold under so many elements of a smaller group each.
+    fn within(
+        &mut self,
+        model: &mut dyn Model,
+        within: &Within,
+        asked: &[(usize, usize)],
+        stream: u64,
+        inquiry: &mut Inquiry<'_>,
+    ) -> Result<BTreeSet<usize>, Error> {
+        let mut draws = Draws::new(self.options.seed, 0, stream, Purpose::Subgroups);
+        // By output: the largest error, and pairs.
+        let mut found: BTreeMap<usize, (f64, usize)> = asked.iter().map(|(o, _)| (*o, (0.0, 0))).collect();
+        let most = asked.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        for n in 0..most {
+            let left: Vec<usize> = asked
+                .iter()
+                .filter(|(o, count)| n < *count && found[o].0 <= inquiry.judged[*o].allowance)
+                .map(|(o, _)| *o)
+                .collect();
+            if left.is_empty() {
+                break;
+            }
+            let sample = n % self.cases.len();
+            let Some(element) = self.element_within(within, sample, &mut draws) else { break };
+            let Some(errors) = self.errors_at(model, (sample, &element), inquiry)? else { break };
+            for o in left {
+                let (worst, pairs) = found[&o];
+                let Some(error) = errors[o] else { continue };
+                found.insert(o, (worst.max(error), pairs + 1));
+            }
+        }
+        let mut held = BTreeSet::new();
+        for (o, count) in asked {
+            let (error, pairs) = found[o];
+            let holds = pairs == *count && error <= inquiry.judged[*o].allowance;
+            if pairs > 0 {
+                let output = self.outputs()[*o].0.to_owned();
+                let group = within.name(&self.cases[0].space.grid);
+                inquiry.found.subgroups.push(Subgroup { output, group, pairs, error, holds });
+            }
+            if holds {
+                held.insert(*o);
+            }
+        }
+        Ok(held)
+    }
+
+    /// All outputs' errors at one element; `None` where it could not be asked.
+    fn errors_at(
         &mut self,
         model: &mut dyn Model,
         (sample, element): (usize, &Element),
-        o: usize,
         inquiry: &mut Inquiry<'_>,
-    ) -> Result<Option<f64>, Error> {
+    ) -> Result<Option<Vec<Option<f64>>>, Error> {
         if !self.cases[sample].admits(element) || self.cases[sample].interpolates(element) {
             return Ok(None);
         }
         let inputs = self.transformed(sample, element, inquiry.wide)?;
         let Some(values) = self.asked(model, (sample, element), &inputs, inquiry)? else { return Ok(None) };
         let (errors, failures) = self.errors(sample, element, &Ok(values), inquiry.wide)?;
-        Ok(failures[o].is_none().then_some(errors[o].scaled))
+        let each =
+            errors.iter().zip(&failures).map(|(error, failure)| failure.is_none().then_some(error.scaled));
+        Ok(Some(each.collect()))
     }
 
     /// The other of train and eval mode, on the pairs that violate.
@@ -532,7 +564,13 @@ impl EndToEnd<'_> {
                 let angle = std::f64::consts::TAU * draws.uniform();
                 identity.with_linear(about(*axis, angle))
             }
-            Within::RightAngles => identity.with_linear(right_angles(n, draws)),
+            Within::RightAngles => identity.with_linear(signed_order(n, draws, true, true, false)),
+            Within::Exchanges { improper } => {
+                identity.with_linear(signed_order(n, draws, true, false, *improper))
+            }
+            Within::Mirrors { improper } => {
+                identity.with_linear(signed_order(n, draws, false, true, *improper))
+            }
             Within::Rotations => {
                 let mut matrix = Array2::eye(4);
                 matrix.slice_mut(ndarray::s![1.., 1..]).assign(&draws.orthogonal(3, false));
@@ -581,6 +619,10 @@ enum Within {
     Axis(usize),
     /// Quarter turns.
     RightAngles,
+    /// Exchanges of the axes, all of which then are treated alike.
+    Exchanges { improper: bool },
+    /// Mirrors at planes between the axes, or half turns about them.
+    Mirrors { improper: bool },
     /// Rotations of space, among Lorentz transformations.
     Rotations,
     /// Shifts of a grid by multiples of this.
@@ -596,6 +638,9 @@ impl Within {
         match self {
             Within::Axis(k) => format!("SO(2) @ {}", ["(1,0,0)", "(0,1,0)", "(0,0,1)"][*k]),
             Within::RightAngles => "quarter turns".to_owned(),
+            Within::Exchanges { .. } => "exchanges of the axes".to_owned(),
+            Within::Mirrors { improper: true } => "mirrors of the axes".to_owned(),
+            Within::Mirrors { improper: false } => "half turns about the axes".to_owned(),
             Within::Rotations => "SO(3)".to_owned(),
             Within::Multiples(step) => format!("{step}T({})", grid.len()),
             Within::Along(k) => {
@@ -609,9 +654,21 @@ impl Within {
 /// Subgroups of a factor that are tried, the largest first.
 fn subgroups_of(factor: &Factor) -> Vec<Within> {
     match factor {
-        Factor::Linear { dimension: 3, .. } => {
-            vec![Within::Axis(2), Within::Axis(1), Within::Axis(0), Within::RightAngles]
-        }
+        Factor::Linear { dimension: 3, improper } => vec![
+            Within::Axis(2),
+            Within::Axis(1),
+            Within::Axis(0),
+            Within::RightAngles,
+            // Thirds of a turn about a diagonal: pseudovectors change their sign in single exchanges.
+            Within::Exchanges { improper: false },
+            Within::Mirrors { improper: *improper },
+        ],
+        // Half turns and the unit are all proper ones that leave the axes of a plane where they are.
+        Factor::Linear { dimension: 2, improper: true } => vec![
+            Within::RightAngles,
+            Within::Exchanges { improper: true },
+            Within::Mirrors { improper: true },
+        ],
         Factor::Linear { dimension: 2, .. } => vec![Within::RightAngles],
         Factor::Lorentz { .. } => vec![Within::Rotations],
         Factor::Translation(shift) if shift.along.is_none() => {
@@ -632,17 +689,19 @@ fn about(axis: usize, angle: f64) -> Array2<f64> {
     matrix
 }
 
-/// A random rotation that permutes the axes.
-fn right_angles(n: usize, draws: &mut Draws) -> Array2<f64> {
+/// A random matrix, not the unit, that permutes the axes, turns some round, or both; of determinant 1 unless `improper`.
+fn signed_order(n: usize, draws: &mut Draws, permutes: bool, flips: bool, improper: bool) -> Array2<f64> {
     loop {
         let mut order: Vec<usize> = (0..n).collect();
-        draws.shuffle(&mut order);
+        if permutes {
+            draws.shuffle(&mut order);
+        }
         let mut matrix = Array2::zeros((n, n));
         for (i, j) in order.iter().enumerate() {
-            matrix[[i, *j]] = draws.sign();
+            matrix[[i, *j]] = if flips { draws.sign() } else { 1.0 };
         }
         let element = Element::identity(n, &BTreeMap::new()).with_linear(matrix.clone());
-        if element.determinant() > 0.0 && !element.is_identity() {
+        if (improper || element.determinant() > 0.0) && !element.is_identity() {
             return matrix;
         }
     }

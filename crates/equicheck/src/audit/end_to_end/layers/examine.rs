@@ -10,10 +10,10 @@ use crate::model::{Call, CallError, Model, ModuleCall, Performed, Tensor, Trace,
 use crate::report::{BreakKind, Examination, Outcome, Placement, Unread, Variation, is_narrowing};
 use crate::symmetry::{Axis, BoundLayout, Layout, alternatives, orders};
 
-use super::super::super::evidence::Evidence;
+use super::super::super::evidence::{Evidence, Judgement};
 use super::super::super::measure::root_mean_square;
 use super::super::super::precision::Proof;
-use super::super::super::sampling::{Draws, Purpose};
+use super::super::super::sampling::{Draws, Part, Purpose};
 use super::super::EndToEnd;
 use super::super::judgement::outcome;
 use super::search::{Found, Scene};
@@ -30,7 +30,7 @@ const POWERS: [i32; 14] = [-4, -8, -9, -10, -11, -12, -14, -16, -18, -20, -22, -
 /// How many times as much as its input a smooth function moves at most, next to one that jumps.
 const JUMPS: f64 = 64.0;
 /// Most components of a representation whose orders are tried.
-const LARGEST_BLOCK: usize = 5;
+const LARGEST_BLOCK: usize = 9;
 /// How probable it may be that what is wrong lies along a border by chance.
 const CHANCE: f64 = 0.01;
 /// By how much an entry is moved, in units of its tensor's root mean square: large enough to see what is not linear.
@@ -69,8 +69,10 @@ impl EndToEnd<'_> {
         model: &mut dyn Model,
         scene: &Scene<'_>,
         found: &[Found],
+        evidence: &Evidence,
     ) -> Result<Vec<Examination>, Error> {
         let mut examinations = Vec::new();
+        let moved = self.breaking_axes(evidence);
         if found.is_empty() || self.spent(LAST) {
             return Ok(examinations);
         }
@@ -109,13 +111,34 @@ impl EndToEnd<'_> {
                         .position(|call| (&call.path, call.number) == (&broken.location, broken.call))
                 };
                 if let (Some(position), Some(call)) = (at(kept), at(&scene.clean)) {
-                    self.look_at(tracing, scene, (position, call), &mut examination)?;
+                    self.look_at(tracing, scene, (position, call), &moved, &mut examination)?;
                 }
             }
             examinations.push(examination);
         }
         tracing.forget();
         Ok(examinations)
+    }
+
+    /// Named axes that factors which break move: those that they permute, and all of the grid for others.
+    fn breaking_axes(&self, evidence: &Evidence) -> BTreeSet<String> {
+        let judged = evidence.judgements();
+        let group = self.specification.group();
+        let grid = || self.cases.iter().flat_map(|case| case.layouts.iter().flatten()).flat_map(grid_axes);
+        let mut axes = BTreeSet::new();
+        for factor in group.factors() {
+            let label = Part::of(group, &factor).name();
+            let breaks = |judgement: &Judgement| {
+                judgement.factors.iter().any(|row| row.factor == label && row.exceeding > 0)
+            };
+            if judged.iter().any(breaks) {
+                match factor.permuted_axis() {
+                    Some(name) => axes.extend([name.to_owned()]),
+                    None => axes.extend(grid().map(|(name, _)| name)),
+                }
+            }
+        }
+        axes
     }
 
     /// The operations of each module call; none of code that the host cannot watch.
@@ -198,6 +221,7 @@ impl EndToEnd<'_> {
         tracing: &mut dyn Tracing,
         scene: &Scene<'_>,
         (position, call): (usize, usize),
+        moved: &BTreeSet<String>,
         examination: &mut Examination,
     ) -> Result<(), Error> {
         let call = &scene.clean.calls[call];
@@ -227,6 +251,11 @@ impl EndToEnd<'_> {
         blamed.order.sort_by(|a, b| error(blamed.outputs[*b].2).total_cmp(&error(blamed.outputs[*a].2)));
         examination.own_basis = blamed.outputs.iter().any(|(.., t)| scene.private[*t].is_some());
         self.in_this_pass(scene, &blamed, examination);
+        let there = scene.there(&scene.moved);
+        examination.unmoved = call.inputs.iter().all(|leaf| {
+            let moved = value(&scene.moved, there[leaf.tensor]);
+            moved.zip(value(&scene.clean, Some(leaf.tensor))).is_some_and(|(a, b)| a.same_bits(b))
+        });
         examination.counts = blamed.inputs.iter().any(|input| {
             let values = input.to_real();
             !input.dtype().is_inexact()
@@ -243,7 +272,7 @@ impl EndToEnd<'_> {
         }
         self.by_rounding(tracing, &blamed, examination)?;
         self.by_component(tracing, scene, &blamed, examination)?;
-        self.by_place(tracing, &blamed, examination)?;
+        self.by_place(tracing, &blamed, moved, examination)?;
         self.by_order(tracing, scene, &blamed, examination)?;
         if examination.order.is_none() {
             self.by_exchange(tracing, scene, &blamed, examination)?;
@@ -334,10 +363,10 @@ impl EndToEnd<'_> {
         };
         let before = output.to_real();
         // Pixels and channels of scalars are no components; what a sign or a scale multiplies is one by itself.
-        let has_components = |layout: &BoundLayout| {
+        let transforms = |layout: &BoundLayout| {
             layout.component_axis().is_some() || layout.layout().axes().iter().any(Axis::is_weight)
         };
-        if !output.dtype().is_complex() && !layouts.first().is_some_and(has_components) {
+        if !output.dtype().is_complex() && !layouts.first().is_some_and(transforms) {
             return Ok(());
         }
         let Some(axis) = component_axis(output, layouts.first()) else { return Ok(()) };
@@ -391,6 +420,7 @@ impl EndToEnd<'_> {
         &mut self,
         tracing: &mut dyn Tracing,
         blamed: &Blamed<'_>,
+        moved: &BTreeSet<String>,
         examination: &mut Examination,
     ) -> Result<(), Error> {
         let (output, layouts, _) = blamed.worst();
@@ -412,6 +442,10 @@ impl EndToEnd<'_> {
         let mut names: Vec<String> = axes.iter().flatten().map(|(name, _)| name.clone()).collect();
         names.sort();
         names.dedup();
+        // What else there is places of may be summed over rightly.
+        if names.iter().any(|name| moved.contains(name)) {
+            names.retain(|name| moved.contains(name));
+        }
         let size = root_mean_square(&before);
         let quiet = MARGIN * blamed.noise * size;
         for name in &names {
@@ -573,8 +607,7 @@ impl EndToEnd<'_> {
         let [(output, layouts, _)] = &blamed.outputs[..] else { return Ok(()) };
         let holds = |before: &ArrayD<f64>, after: &ArrayD<f64>| {
             let error = |layout: &BoundLayout| relative_error(layout, None, element, before, after);
-            let mut errors =
-                layouts.iter().filter(|layout| layout.component_axis().is_some()).filter_map(error);
+            let mut errors = layouts.iter().filter(|layout| has_components(layout)).filter_map(error);
             errors.any(|error| error <= MARGIN * blamed.noise)
         };
         let mut turned = Vec::new();
@@ -747,6 +780,11 @@ fn same_order(a: &str, b: &str) -> bool {
 /// An order of the entries along an axis, and what it is called.
 type Exchange = (Vec<usize>, String);
 
+/// Whether something acts on what is at its places.
+fn has_components(layout: &BoundLayout) -> bool {
+    layout.layout().axes().iter().any(|axis| axis.components().is_some())
+}
+
 /// Where the components of one representation lie that is all there is along an axis, once or several times; the orders
 /// of that axis but its own, with their names: all of few components, exchanges, rotations and the reverse of more, and
 /// components before copies where copies come first, or the other way round.
@@ -767,6 +805,13 @@ fn exchanges(layout: &BoundLayout) -> Option<(usize, Vec<Exchange>)> {
     let own: Vec<usize> = (0..n).collect();
     let mut within = if n <= 4 { orders(n) } else { Vec::new() };
     if n > 4 {
+        // Three that are passed round, as shears behind a diagonal.
+        let ends = [n - 3, 0].into_iter();
+        for (first, by) in ends.flat_map(|first| [(first, 1), (first, 2)]) {
+            let mut order = own.clone();
+            order[first..first + 3].rotate_left(by);
+            within.push(order);
+        }
         for (i, j) in (0..n).flat_map(|i| (0..i).map(move |j| (i, j))) {
             let mut order = own.clone();
             order.swap(i, j);

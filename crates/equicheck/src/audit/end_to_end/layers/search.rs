@@ -133,7 +133,7 @@ impl EndToEnd<'_> {
         };
         let causes = self.of_another_type(model, &scene, causes)?;
         let found = self.described(model, &scene, causes, looked)?;
-        let examinations = self.examined(model, &scene, &found)?;
+        let examinations = self.examined(model, &scene, &found, evidence)?;
         Ok((found, examinations))
     }
 
