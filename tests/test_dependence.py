@@ -114,6 +114,25 @@ def test_code_of_a_container_that_depends_on_the_batch_is_its_own() -> None:
     assert found["fault"]["kind"] == "functional"
 
 
+def test_masks_of_infinities_hide_no_difference() -> None:
+    class Scores(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            scores = torch.einsum("bicx,bjcx->bij", v, v) * (1 + 1e-2 * torch.rand(()))
+            return scores.masked_fill(torch.eye(v.shape[1], dtype=torch.bool), -torch.inf)
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores, self.softmax = Scores(), nn.Softmax(-1)
+
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return torch.einsum("bij,bjcx->bicx", self.softmax(self.scores(v)), v)
+
+    torch.manual_seed(0)
+    report = audit(nn.Sequential(Mix(), Attention()))
+    assert [found["fault"]["location"] for found in report.inquiries["dependences"]] == ["1.scores"]
+
+
 def test_what_follows_inherits_it() -> None:
     torch.manual_seed(0)
     report = audit(nn.Sequential(Mix(), Mean(), Mix(), Mean()))

@@ -122,7 +122,8 @@ def test_one_cause_is_one_finding() -> None:
     """Numbers of nodes shift with what else is in a batch: that is an effect."""
     (finding,) = audited("graph_index_embedding").findings
     assert finding.mode == "positional-encoding"
-    assert {effect.split(":")[0] for effect in finding.effects} == {"output `nodes`", "output `graphs`"}
+    places = {"output `nodes`", "output `graphs`", "layers.1.structure.embedding"}
+    assert {effect.split(":")[0] for effect in finding.effects} == places
     assert any("batch-cross-talk" in effect for effect in finding.effects)
 
 

@@ -520,6 +520,108 @@ def test_a_clip_that_only_large_gradients_meet_is_located() -> None:
     assert any("is not linear" in line for line in report.findings[0].evidence)
 
 
+class Clip(nn.Module):
+    """Clips the components of a gradient."""
+
+    def forward(self, v: torch.Tensor) -> torch.Tensor:
+        v = v * 1
+        if v.requires_grad:
+            v.register_hook(lambda w: w.clamp(-0.05, 0.05))
+        return v
+
+
+class Mix(nn.Module):
+    """Channels of vectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(CHANNELS) + 0.1 * torch.randn(CHANNELS, CHANNELS))
+
+    def forward(self, v: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("oc,ncx->nox", self.weight, v)
+
+
+def test_right_modules_are_not_at_fault_in_single_precision() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(*(Mix() for _ in range(12)), Clip())
+    report = check_vectors(layers, precision="as_is")
+    assert faults(report) == [("12", "module")]
+
+
+def test_a_statistic_that_is_detached_is_not_at_fault_where_something_else_is() -> None:
+    class Counted(Mix):
+        def forward(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+            return super().forward(v), v.square().mean().detach()
+
+    class Network(nn.Module):
+        def __init__(self, *, clips: bool) -> None:
+            super().__init__()
+            self.first, self.last = Counted(), Clip() if clips else Mix()
+
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            v, size = self.first(v)
+            return self.last(v if isinstance(self.last, Clip) else v * size)
+
+    torch.manual_seed(0)
+    assert faults(check_vectors(Network(clips=True))) == [("last", "module")]
+    # The statistic is what is detached.
+    assert faults(check_vectors(Network(clips=False))) == [("first", "module")]
+
+
+class _Halves(torch.autograd.Function):
+    """Half of the square of each length, whose backward no longer knows of the vectors."""
+
+    @staticmethod
+    def forward(ctx: Any, v: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(v)
+        return v.square().sum(-1) / 2
+
+    @staticmethod
+    def backward(ctx: Any, w: torch.Tensor) -> torch.Tensor:
+        (v,) = ctx.saved_tensors
+        return w[..., None] * v.detach()
+
+
+def test_a_backward_without_a_second_order_is_located() -> None:
+    class Halves(nn.Module):
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return _Halves.apply(v)
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.halves, self.gate = Halves(), Gated()
+
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            return self.gate(v * torch.sigmoid(self.halves(v))[..., None])
+
+    torch.manual_seed(0)
+    assert faults(check_vectors(Network())) == [("halves", "module")]
+
+
+def test_a_container_is_not_at_fault_for_what_could_not_be_judged_in_it() -> None:
+    class Softmax(nn.Module):
+        """Of scores that are masked by infinities, with a gradient that is cut."""
+
+        def forward(self, scores: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(scores.detach() / 2 + scores / 2, -1)
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.softmax = Softmax()
+
+        def forward(self, v: torch.Tensor) -> torch.Tensor:
+            scores = torch.einsum("icx,jcx->ij", v, v).masked_fill(torch.eye(len(v), dtype=torch.bool), -torch.inf)
+            return torch.einsum("ij,jcx->icx", self.softmax(scores), v)
+
+    torch.manual_seed(0)
+    report = check_vectors(nn.Sequential(Gated(), Attention()))
+    assert modes(report) == ["detached-gradient"]
+    assert faults(report) == []
+    assert report.findings[0].location.startswith("output")
+
+
 def test_drift_of_the_third_gradient_is_found() -> None:
     calls = [0]
 

@@ -36,6 +36,8 @@ class Pull:
         self.loss = loss
         self.cotangents = cotangents
         self.directions = directions
+        #: Names of the outputs that carry a gradient.
+        self.carrying: list[str] = []
         #: By input.
         self.inputs: list[torch.Tensor | None] = [None] * len(leaves)
         #: Name, ``"values"``, ``"no path"`` or ``"frozen"``, values.
@@ -78,6 +80,7 @@ class Pull:
         for name, cotangent in self.cotangents:
             tensor = tensors.get(name)
             if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+                self.carrying.append(name)
                 outputs.append(tensor)
                 weights.append(cotangent.to(device=tensor.device, dtype=tensor.dtype).reshape(tensor.shape))
         return outputs, weights

@@ -617,7 +617,7 @@ class TorchAdapter(Adapter):
         cotangents: list[tuple[str, Buffer]],
         parameters: bool,
         directions: list[Buffer | None] | None,
-    ) -> tuple[list[Any | None], list[tuple[str, str, Any | None]]]:
+    ) -> tuple[list[str], list[Any | None], list[tuple[str, str, Any | None]]]:
         weights = [(name, from_dlpack(w)) for name, w in cotangents]
         along = None if directions is None else [None if u is None else from_dlpack(u) for u in directions]
         named = list(self._known().named_parameters()) if parameters else []
@@ -625,6 +625,7 @@ class TorchAdapter(Adapter):
         with self._running():
             pull = _trace.pulled(self._kept[position], buffers, weights, named, along)
         return (
+            pull.carrying,
             [_gradients.hosted(gradient) for gradient in pull.inputs],
             [(name, state, _gradients.hosted(gradient)) for name, state, gradient in pull.by_parameter],
         )

@@ -28,10 +28,10 @@ type PyDrawn<'py> = (Vec<Leaf<'py>>, Vec<Bound<'py, PyAny>>, Vec<PyDraw<'py>>, V
 /// The gradient by a parameter: name, state in a word, values.
 type PyParameter<'py> = (String, String, Option<Bound<'py, PyAny>>);
 
-/// Gradients: by input, and by parameter.
-type PyGradients<'py> = (Vec<Option<Bound<'py, PyAny>>>, Vec<PyParameter<'py>>);
+/// Gradients: names of the outputs that carry one, by input, and by parameter.
+type PyGradients<'py> = (Vec<String>, Vec<Option<Bound<'py, PyAny>>>, Vec<PyParameter<'py>>);
 
-/// The same behind the outputs.
+/// The same behind the outputs themselves.
 type PyPulled<'py> = (Vec<Leaf<'py>>, Vec<Option<Bound<'py, PyAny>>>, Vec<PyParameter<'py>>);
 
 /// Cotangents with their names, and directions.
@@ -165,8 +165,10 @@ impl PyModel {
         let arguments = (position, inputs, cotangents.unwrap_or_default(), wanted.parameters, directions);
         let pulled = self.adapter.bind(py).call_method1("replay_pullback", arguments)?;
         py.check_signals()?;
-        let (inputs, parameters): PyGradients<'_> = pulled.extract()?;
-        gradients(&inputs, parameters)
+        let (carrying, inputs, parameters): PyGradients<'_> = pulled.extract()?;
+        let output = |name: String| Output { name, positional: false, tensor: None };
+        let outputs = carrying.into_iter().map(output).collect();
+        Ok(Pullback { outputs, ..gradients(&inputs, parameters)? })
     }
 
     fn pullback_error(&self, py: Python<'_>, error: PyErr) -> PullbackError {

@@ -1,7 +1,6 @@
 //! Batches taken apart and put together: entries along a `batch` axis, or graphs whose nodes lie one behind the other.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use crate::model::Tensor;
 use crate::symmetry::{BoundLayout, Selection};
@@ -238,19 +237,17 @@ impl Batch {
         self.join(sample, sample.tensors, &second)
     }
 
-    /// Where the entry at `position` of the batch in this order may lie along an axis of such a length: one place for each
-    /// way in which entries may be laid along it, in the same order for all lengths.
-    pub(crate) fn blocks(
-        &self,
-        length: usize,
-        order: &[usize],
-        position: usize,
-    ) -> Vec<Option<Range<usize>>> {
+    /// Where the entry at `position` of the batch in this order may lie along an axis of such a length: one list of places
+    /// for each way in which entries may be laid along it, in the same order for all lengths.
+    pub(crate) fn blocks(&self, length: usize, order: &[usize], position: usize) -> Vec<Option<Vec<usize>>> {
         match self {
             Batch::Axis { .. } => {
-                let own = length / order.len();
-                let fits = own > 0 && length == own * order.len();
-                vec![fits.then(|| position * own..(position + 1) * own)]
+                let (n, own) = (order.len(), length / order.len());
+                let fits = own > 0 && length == own * n;
+                // One entry behind the other, or what they have at one place.
+                let behind = fits.then(|| (position * own..(position + 1) * own).collect());
+                let between = fits.then(|| (position..length).step_by(n).collect());
+                vec![behind, between]
             }
             Batch::Graphs { members, .. } => {
                 let along = |axis: &String| {
@@ -258,7 +255,7 @@ impl Batch {
                     let start: usize = order[..position].iter().map(own).sum();
                     let total: usize = order.iter().map(own).sum();
                     let end = start + own(&order[position]);
-                    (total == length && start < end).then_some(start..end)
+                    (total == length && start < end).then(|| (start..end).collect())
                 };
                 members[0].keys().map(along).collect()
             }

@@ -149,7 +149,8 @@ impl<'a> Case<'a> {
         found
     }
 
-    /// The names of the axes whose permutations are all that breaks; `None` where none of them was tested alone.
+    /// The names of the axes whose permutations are all that breaks; `None` where something else breaks too, or an output
+    /// breaks by no factor alone.
     pub(super) fn only_permutations(&self) -> Option<String> {
         let mut names: Vec<String> = Vec::new();
         for output in &self.outputs {

@@ -12,7 +12,8 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let held = case.holds_under();
     let right_angles = held.iter().any(|row| row.group == "quarter turns");
     let shifts = !case.on_grid() && case.broken_by_translations();
-    // Points: turns by right angles hold, and neither other turns nor shifts do, or places are laid out: cells along the axes.
+    // Points: turns by right angles hold, and neither other turns nor shifts do, or places are laid out: cells along the
+    // axes.
     let laid = case.operations(&["arange", "linspace", "floor", "round", "bucketize", "histc", "meshgrid"]);
     let cells = right_angles
         && (shifts || !laid.is_empty() && case.seen.is_none_or(|seen| seen.componentwise != Some(true)));

@@ -12,7 +12,8 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     let constant = case.seen.is_some_and(|seen| seen.constant == Some(true));
     // What is equivariant in a basis of its own has a wrong factor, not a direction.
     let stretched = case.seen.is_some_and(|seen| seen.own_basis && !constant);
-    // So does a linear map with a wrong sign or weight at one component.
+    // A linear map with a wrong sign or weight at one component keeps such turns too, and is met more often than one with a
+    // direction of its own.
     let weighs = case.seen.is_some_and(|seen| seen.linear == Some(true));
     if !(about && !weighs || constant) || stretched {
         return None;

@@ -38,11 +38,12 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-/// What keeps every exchange of the axes, and no other turn, takes each component by itself and all alike.
+/// What keeps exchanges of the axes, and no other turn, takes each component by itself and all alike.
 pub(super) fn by_axes(case: &Case<'_>) -> Option<Finding> {
     let seen = case.seen?;
     let held = case.holds_under();
-    let exchanges = held.iter().any(|row| row.group == "exchanges of the axes");
+    let alike = ["exchanges of the axes", "thirds of a turn about the diagonals"];
+    let exchanges = held.iter().any(|row| alike.contains(&row.group.as_str()));
     let right_angles = held.iter().any(|row| row.group == "quarter turns") && !case.on_grid();
     // A cutoff shaped like a box keeps these too.
     let pointwise = case.operations(&POINTWISE);

@@ -18,7 +18,8 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Finding> {
     }
     let alone = seen.pointwise == Some(true) || seen.counts || seen.unmoved;
     let differs = seen.placement == Some(Placement::Everywhere);
-    // What does not read what moves has tables by place. Places that read nothing but themselves and are treated unlike; or like places that come out unlike, each from the
+    // What does not read what moves has tables by place.
+    // Places that read nothing but themselves and are treated unlike; or like places that come out unlike, each from the
     // next, which an aggregation in some order does too.
     if !(alone || by_shift && differs) {
         return None;

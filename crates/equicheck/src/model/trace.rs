@@ -159,7 +159,8 @@ pub trait Tracing {
     fn replay(&mut self, position: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, CallError>;
 
     /// Makes such a call again and pulls cotangents of what it returns, by the names of its leaves, back to its tensor
-    /// arguments and, if wanted, to its parameters, by their names in the model. Outputs are not handed back.
+    /// arguments and, if wanted, to its parameters, by their names in the model. Of its outputs, the names of those that
+    /// carry a gradient come back.
     ///
     /// # Errors
     /// The host cannot differentiate, the module or its backward raised, or the user interrupted.

@@ -53,18 +53,11 @@ pub(crate) fn alternatives(layout: &Layout, shape: &[usize], group: &Group) -> V
         let Some(sum) = axis.components() else { continue };
         for (k, summand) in sum.0.iter().enumerate() {
             if let Representation::User(user) = &summand.representation {
-                for (power, variation, what) in [
-                    (-1, Variation::Inverse, "of the inverse"),
-                    (2, Variation::Representation, "done twice"),
-                    (3, Variation::Representation, "done three times"),
-                    (-2, Variation::Representation, "of the inverse, done twice"),
-                ] {
-                    let mut sum = sum.clone();
-                    let representation = Representation::User(user.to_the(power));
-                    sum.0[k] = Summand { representation, ..summand.clone() };
-                    let words = format!("`@{}` {what}", user.name());
-                    add(with(at, Axis::Components(sum)), variation, Some(words));
-                }
+                let mut sum = sum.clone();
+                sum.0[k] =
+                    Summand { representation: Representation::User(user.to_the(-1)), ..summand.clone() };
+                let words = format!("`@{}` of the inverse", user.name());
+                add(with(at, Axis::Components(sum)), Variation::Inverse, Some(words));
             }
             for (representation, change, words) in others(&summand.representation, group) {
                 let mut sum = sum.clone();
@@ -80,6 +73,19 @@ pub(crate) fn alternatives(layout: &Layout, shape: &[usize], group: &Group) -> V
             let length = shape.len().checked_sub(axes.len() - at).map(|at| shape[at]);
             for axis in standard(length.unwrap_or(0), group) {
                 add(with(at, axis), Variation::Representation, None);
+            }
+        }
+        // Last, as the square of a representation of order 2 is trivial.
+        for (k, summand) in sum.0.iter().enumerate() {
+            let Representation::User(user) = &summand.representation else { continue };
+            for (power, what) in
+                [(2, "done twice"), (3, "done three times"), (-2, "of the inverse, done twice")]
+            {
+                let mut sum = sum.clone();
+                let representation = Representation::User(user.to_the(power));
+                sum.0[k] = Summand { representation, ..summand.clone() };
+                let words = format!("`@{}` {what}", user.name());
+                add(with(at, Axis::Components(sum)), Variation::Representation, Some(words));
             }
         }
     }

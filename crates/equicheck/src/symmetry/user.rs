@@ -52,6 +52,7 @@ struct Shared {
 struct Found {
     group: Group,
     lengths: BTreeMap<String, usize>,
+    power: i32,
     known: Rc<Known>,
 }
 
@@ -185,7 +186,7 @@ impl User {
         let permuted = lengths.iter().filter(|(axis, _)| group.permutes(axis));
         let axes: BTreeMap<String, usize> = permuted.map(|(axis, n)| (axis.clone(), *n)).collect();
         if let Some(found) = &*self.shared.found.borrow()
-            && (&found.group, &found.lengths) == (group, &axes)
+            && (&found.group, &found.lengths, found.power) == (group, &axes, self.power)
         {
             return Ok(Self { known: Some(Rc::clone(&found.known)), ..self.clone() });
         }
@@ -214,7 +215,7 @@ impl User {
         }
         let known = Rc::new(Known { dimension, moved_by });
         *self.shared.found.borrow_mut() =
-            Some(Found { group: group.clone(), lengths: axes, known: Rc::clone(&known) });
+            Some(Found { group: group.clone(), lengths: axes, power: self.power, known: Rc::clone(&known) });
         bound.known = Some(known);
         Ok(bound)
     }

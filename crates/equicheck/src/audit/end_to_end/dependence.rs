@@ -6,7 +6,6 @@ use crate::model::{Call, Model, Tensor, Trace, Tracing};
 use crate::report::{CompositionRow, Dependence, Dependent, Fault, Outcome, Repeatability, Rows};
 
 use super::super::composition::Batch;
-use super::super::measure::norm;
 use super::super::subset::Sample;
 use super::gradients::faults::{fault, innermost_first, mark_above};
 use super::{DoubleModel, EndToEnd};
@@ -172,12 +171,19 @@ impl EndToEnd<'_> {
     }
 }
 
-/// Relative to the first.
+/// Relative to the first; infinite where one of two values that differ is not finite.
 fn apart(a: &Tensor, b: &Tensor) -> f64 {
-    let (a, b) = (a.to_real(), b.to_real());
-    let size = norm(&a);
-    let apart = norm(&(&a - &b));
-    if apart == 0.0 { 0.0 } else { apart / size.max(f64::MIN_POSITIVE) }
+    let (mut size, mut apart) = (0.0, 0.0);
+    for (a, b) in a.to_real().iter().zip(b.to_real().iter()) {
+        if a.is_finite() {
+            size += a * a;
+        }
+        if a.to_bits() != b.to_bits() && a != b {
+            let difference = a - b;
+            apart += if difference.is_finite() { difference * difference } else { f64::INFINITY };
+        }
+    }
+    if apart == 0.0 { 0.0 } else { (apart / size.max(f64::MIN_POSITIVE)).sqrt() }
 }
 
 /// What two tensors may hold of one entry of a batch: both whole, and the entry's parts along each axis that is long
@@ -197,10 +203,7 @@ fn parts<'t>(
         let pairs: Vec<_> = blocks(a, &orders[0]).into_iter().zip(blocks(b, &orders[1])).collect();
         pairs.into_iter().filter_map(move |(left, right)| {
             let (Some(left), Some(right)) = (left, right) else { return None };
-            let take = |tensor: &Tensor, range: std::ops::Range<usize>| {
-                tensor.select(axis, &range.collect::<Vec<usize>>())
-            };
-            let (a, b) = (take(a, left), take(b, right));
+            let (a, b) = (a.select(axis, &left), b.select(axis, &right));
             (a.shape() == b.shape()).then_some((a, b))
         })
     });

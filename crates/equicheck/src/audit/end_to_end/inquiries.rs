@@ -91,10 +91,11 @@ impl EndToEnd<'_> {
         let reserved = inquiry.left / 2;
         inquiry.left -= reserved;
         self.smaller_groups(model, &mut inquiry)?;
+        let exhausted = inquiry.left == 0;
         inquiry.left += reserved;
         self.other_inputs(model, &witnesses, &mut inquiry)?;
         self.other_mode(model, &witnesses, &mut inquiry)?;
-        if inquiry.left == 0 {
+        if inquiry.left == 0 || exhausted {
             inquiry.found.left_out = Some("as many calls as the audit itself took were made".to_owned());
         } else if self.spent(LAST) {
             inquiry.found.left_out = Some("the time budget was spent".to_owned());
@@ -423,7 +424,8 @@ impl EndToEnd<'_> {
         for (o, count) in asked {
             let (error, pairs) = found[o];
             let holds = pairs == *count && error <= inquiry.judged[*o].allowance;
-            if pairs > 0 {
+            // What was not tried to the end neither holds nor fails.
+            if holds || error > inquiry.judged[*o].allowance {
                 let output = self.outputs()[*o].0.to_owned();
                 let group = within.name(&self.cases[0].space.grid);
                 inquiry.found.subgroups.push(Subgroup { output, group, pairs, error, holds });
@@ -638,7 +640,8 @@ impl Within {
         match self {
             Within::Axis(k) => format!("SO(2) @ {}", ["(1,0,0)", "(0,1,0)", "(0,0,1)"][*k]),
             Within::RightAngles => "quarter turns".to_owned(),
-            Within::Exchanges { .. } => "exchanges of the axes".to_owned(),
+            Within::Exchanges { improper: true } => "exchanges of the axes".to_owned(),
+            Within::Exchanges { improper: false } => "thirds of a turn about the diagonals".to_owned(),
             Within::Mirrors { improper: true } => "mirrors of the axes".to_owned(),
             Within::Mirrors { improper: false } => "half turns about the axes".to_owned(),
             Within::Rotations => "SO(3)".to_owned(),

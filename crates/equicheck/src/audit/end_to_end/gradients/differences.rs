@@ -121,6 +121,11 @@ fn trained(state: &[StateTensor], pulled: &Pulled) -> Vec<(usize, usize)> {
         .collect()
 }
 
+/// What differences are known to at best, relative: two step sizes may agree better by chance.
+pub(super) fn least_allowed(wide: bool) -> f64 {
+    if wide { 2f64.powi(-40) } else { COARSE_AGREE / MARGIN }
+}
+
 impl EndToEnd<'_> {
     /// Rows on whether the backward is the derivative of the forward.
     pub(super) fn derivative_rows(
@@ -268,7 +273,7 @@ impl EndToEnd<'_> {
                 stage.calls.evaluate("finite differences", model, place.sample, &moved)
             })?;
             let along = |pulled: &Pulled| pulled.inputs[input].as_ref().map_or(0.0, |g| inner(g, &direction));
-            checked.take(found, along(pulled), own.map(along), scale, noise);
+            checked.take(found, along(pulled), own.map(along), scale, noise, wide);
         }
         Ok(checked)
     }
@@ -344,7 +349,7 @@ impl EndToEnd<'_> {
                 });
                 each.sum()
             };
-            checked.take(found, along(pulled), own.map(along), scale, noise);
+            checked.take(found, along(pulled), own.map(along), scale, noise, wide);
         }
         Ok(checked)
     }
@@ -376,7 +381,7 @@ impl EndToEnd<'_> {
 }
 
 impl Checked {
-    fn take(&mut self, found: Slope, backward: f64, own: Option<f64>, scale: f64, noise: f64) {
+    fn take(&mut self, found: Slope, backward: f64, own: Option<f64>, scale: f64, noise: f64, wide: bool) {
         let Slope::Value(slope, agree) = found else {
             self.kinks += 1;
             return;
@@ -384,7 +389,7 @@ impl Checked {
         let larger = slope.abs().max(scale);
         let off = |value: f64| if value == slope { 0.0 } else { (value - slope).abs() / larger };
         // The differences' own error, as two step sizes show it, and the backward's rounding.
-        let allowed = MARGIN * agree.max(noise).max(2f64.powi(-40));
+        let allowed = MARGIN * agree.max(noise).max(least_allowed(wide));
         self.compared.push(Compared { slope, backward, off: off(backward), allowed, own: own.map(off) });
     }
 }

@@ -3,7 +3,7 @@
 //! them.
 
 use crate::Error;
-use crate::model::{Differentiation, Gradient, Model, PullbackError, Tensor, Trace, Tracing};
+use crate::model::{DType, Differentiation, Gradient, Model, PullbackError, Tensor, Trace, Tracing};
 use crate::report::{BreakKind, Fault, GradientCheck, GradientRow, Outcome, Verdict};
 
 use super::super::super::evidence::Evidence;
@@ -14,7 +14,7 @@ use super::super::super::sampling::{Draws, Purpose};
 use super::super::super::verdict::MARGIN;
 use super::super::{EndToEnd, Measured};
 use super::differences::{
-    AGREE, CLEAR, COARSE_AGREE, COARSE_STEPS, DIRECTIONS, REDRAWN, STEPS, Slope, inner, slope,
+    AGREE, CLEAR, COARSE_AGREE, COARSE_STEPS, DIRECTIONS, REDRAWN, STEPS, Slope, inner, least_allowed, slope,
 };
 use super::pull::{Pulled, Slot};
 use super::{LAST, Objective, Pair, Subject};
@@ -39,6 +39,8 @@ enum Symptom {
 /// What a module call showed.
 enum Shown {
     Right,
+    /// So do the outputs that a gradient leads to; others depend on its inputs and carry none.
+    InPart,
     /// By how much, relative, and in words.
     Wrong(Option<f64>, String),
     /// It could not be judged: it reads state, crosses kinks, gives something else.
@@ -84,6 +86,20 @@ impl<'t> Again<'t> {
         let outputs = self.outputs.iter().map(|(_, _, tensor)| *tensor);
         let mut inexact = self.inputs.iter().copied().chain(outputs).filter(|t| t.dtype().is_inexact());
         inexact.all(|tensor| tensor.dtype().double() == tensor.dtype())
+    }
+
+    /// Whether all is of single precision or better.
+    fn is_narrow(&self) -> bool {
+        let outputs = self.outputs.iter().map(|(_, _, tensor)| *tensor);
+        let single = DType::Float32.unit_roundoff().unwrap_or(1.0);
+        let mut all = self.inputs.iter().copied().chain(outputs);
+        all.any(|tensor| tensor.dtype().unit_roundoff().is_some_and(|unit| unit > single))
+    }
+
+    /// The same without the outputs that carry no gradient.
+    fn carrying(&self, names: &[String]) -> Self {
+        let outputs = self.outputs.iter().filter(|(name, ..)| names.contains(name)).cloned().collect();
+        Self { inputs: self.inputs.clone(), outputs, ..*self }
     }
 
     fn cotangents(&self, draws: &mut Draws) -> Vec<(String, Tensor)> {
@@ -197,7 +213,7 @@ impl EndToEnd<'_> {
             }
             let parameters: Vec<String> = wrong
                 .iter()
-                .filter(|row| row.check == GradientCheck::Derivative)
+                .filter(|row| matches!(row.check, GradientCheck::Derivative | GradientCheck::Parameter))
                 .filter_map(|row| row.target.clone())
                 .collect();
             let inputs = self.inputs(pair.sample, wide);
@@ -292,7 +308,7 @@ impl EndToEnd<'_> {
             let nudged: Vec<Tensor> =
                 inputs.iter().map(|tensor| noise::moved_by_one_ulp(tensor, None, &mut draws)).collect();
             let exact_inputs: Vec<Tensor> = inputs.iter().map(Tensor::double).collect();
-            let (Some(low), Some(other), Some(high)) = (
+            let (Some((low, _)), Some((other, _)), Some((high, _))) = (
                 self.pulled_again(own, k, &inputs, &wanted)?,
                 self.pulled_again(own, k, &nudged, &wanted)?,
                 self.pulled_again(exact, k, &exact_inputs, &exactly)?,
@@ -324,29 +340,49 @@ impl EndToEnd<'_> {
         let Ok(tracing) = model.tracing() else { return Ok(Vec::new()) };
         let Ok(trace) = self.traced(tracing, sample, inputs, &[], true)? else { return Ok(Vec::new()) };
         // Calls that hold one that is at fault.
-        let mut explained = vec![false; trace.calls.len()];
         let mut all_judged = true;
         let mut faults = Vec::new();
-        for k in innermost_first(&trace) {
-            if self.spent(LAST) {
-                all_judged = false;
-                break;
-            }
-            if explained[k] {
-                continue;
-            }
-            match self.shown(tracing, &trace, k, sample, symptom)? {
-                Shown::Right => {}
-                Shown::Unknown => all_judged = false,
-                Shown::Wrong(off, reason) => {
-                    mark_above(&trace, k, &mut explained);
-                    faults.push(fault(&trace, k, off, reason));
+        // Outputs that are detached on purpose, as statistics are, count only where nothing else is wrong.
+        for detached in [false, true] {
+            let mut explained = vec![false; trace.calls.len()];
+            let mut uncertain = vec![false; trace.calls.len()];
+            let mut in_part = false;
+            all_judged = true;
+            for k in innermost_first(&trace) {
+                if self.spent(LAST) {
+                    all_judged = false;
+                    break;
                 }
+                if explained[k] {
+                    continue;
+                }
+                match self.shown(tracing, &trace, k, sample, (symptom, detached))? {
+                    Shown::Right => {}
+                    Shown::InPart => {
+                        in_part = true;
+                        mark_above(&trace, k, &mut uncertain);
+                    }
+                    // What is wrong in a container may be so in what it calls.
+                    Shown::Wrong(..) if uncertain[k] => all_judged = false,
+                    Shown::Unknown => {
+                        all_judged = false;
+                        mark_above(&trace, k, &mut uncertain);
+                    }
+                    Shown::Wrong(off, reason) => {
+                        mark_above(&trace, k, &mut explained);
+                        faults.push(fault(&trace, k, off, reason));
+                    }
+                }
+            }
+            if !faults.is_empty() || !in_part {
+                break;
             }
         }
         tracing.forget();
         if faults.is_empty() && symptom == Symptom::Derivative {
-            faults = self.faults_of_parameters(model, (sample, inputs), &trace, parameters)?;
+            let (found, all) = self.faults_of_parameters(model, (sample, inputs), &trace, parameters)?;
+            faults = found;
+            all_judged &= all;
         }
         if faults.is_empty() && all_judged {
             let reason = if trace.calls.len() > 1 {
@@ -365,7 +401,7 @@ impl EndToEnd<'_> {
         trace: &Trace,
         k: usize,
         sample: usize,
-        symptom: Symptom,
+        (symptom, detached): (Symptom, bool),
     ) -> Result<Shown, Error> {
         let Some(call) = Again::of(trace, k) else {
             // What gives no floating tensors has no gradient.
@@ -373,7 +409,8 @@ impl EndToEnd<'_> {
                 trace.calls[k].outputs.iter().any(|leaf| trace.tensors[leaf.tensor].values.is_none());
             return Ok(if inexact { Shown::Unknown } else { Shown::Right });
         };
-        if !call.has_inexact_inputs() {
+        // Gradients by parameters may be infinite without any.
+        if !call.has_inexact_inputs() && symptom != Symptom::NotFinite {
             return Ok(Shown::Right);
         }
         let unchanged = self
@@ -393,16 +430,31 @@ impl EndToEnd<'_> {
             parameters: symptom == Symptom::NotFinite,
             ..Differentiation::default()
         };
-        let Some(pulled) = self.pulled_again(tracing, k, &inputs, &wanted)? else {
+        let Some((pulled, carrying)) = self.pulled_again(tracing, k, &inputs, &wanted)? else {
             return Ok(Shown::Unknown);
         };
+        let in_part = !carrying.is_empty() && carrying.len() < call.outputs.len();
+        let (call, cotangents) = if in_part && !detached {
+            let own = cotangents.into_iter().filter(|(name, _)| carrying.contains(name)).collect();
+            (call.carrying(&carrying), own)
+        } else {
+            (call, cotangents)
+        };
         let mut draws = Draws::new(self.options.seed, sample, index, Purpose::Directions);
-        match symptom {
-            Symptom::NotFinite => Ok(not_finite(&pulled)),
-            Symptom::Derivative => self.against_differences(tracing, &call, &cotangents, &pulled, &mut draws),
-            Symptom::SecondOrder if !call.is_wide() => Ok(Shown::Unknown),
-            Symptom::SecondOrder => self.against_second_differences(tracing, &call, &cotangents, &mut draws),
-        }
+        let shown = match symptom {
+            Symptom::NotFinite => not_finite(&pulled),
+            Symptom::Derivative => {
+                self.against_differences(tracing, &call, &cotangents, &pulled, &mut draws)?
+            }
+            Symptom::SecondOrder if !call.is_wide() => Shown::Unknown,
+            Symptom::SecondOrder => {
+                self.against_second_differences(tracing, &call, &cotangents, &mut draws)?
+            }
+        };
+        Ok(match shown {
+            Shown::Right if in_part && !detached && symptom == Symptom::Derivative => Shown::InPart,
+            shown => shown,
+        })
     }
 
     /// Whether the gradient is linear in the cotangent and what differences of the call say.
@@ -419,15 +471,18 @@ impl EndToEnd<'_> {
         let nudged: Vec<Tensor> =
             inputs.iter().map(|tensor| noise::moved_by_one_ulp(tensor, None, draws)).collect();
         let wanted = Differentiation { cotangents: Some(cotangents), ..Differentiation::default() };
-        let Some(other) = self.pulled_again(tracing, call.position, &nudged, &wanted)? else {
+        let Some((other, _)) = self.pulled_again(tracing, call.position, &nudged, &wanted)? else {
             return Ok(Shown::Unknown);
         };
         let whole = size(pulled);
         let noise = if whole > 0.0 { size(&other.less(pulled)) / whole } else { 0.0 };
-        for factor in STRETCHED {
+        // Less than single precision over- and underflows.
+        for factor in STRETCHED.into_iter().filter(|_| !call.is_narrow()) {
             let longer = stretched(cotangents, factor);
             let wanted = Differentiation { cotangents: Some(&longer), ..Differentiation::default() };
-            let Some(other) = self.pulled_again(tracing, call.position, &inputs, &wanted)? else { continue };
+            let Some((other, _)) = self.pulled_again(tracing, call.position, &inputs, &wanted)? else {
+                continue;
+            };
             let off = size(&other.scaled(1.0 / factor).less(pulled));
             let own = if call.is_wide() { 2f64.powi(-52) } else { 2f64.powi(-23) };
             if off > MARGIN * MARGIN * noise.max(own) * whole {
@@ -457,7 +512,7 @@ impl EndToEnd<'_> {
             let backward = along(pulled, &directions);
             let larger = slope.abs().max(scale);
             let off = if backward == slope { 0.0 } else { (backward - slope).abs() / larger };
-            if off > MARGIN * agreed.max(noise).max(2f64.powi(-40)) {
+            if off > MARGIN * agreed.max(noise).max(least_allowed(call.is_wide())) {
                 let reason = format!(
                     "called alone, its derivative along a random direction is {slope:.6e} by central differences and \
                      {backward:.6e} by its backward"
@@ -480,17 +535,23 @@ impl EndToEnd<'_> {
         let directions = call.directions(draws);
         let first = Differentiation { cotangents: Some(cotangents), ..Differentiation::default() };
         let wanted = Differentiation { directions: Some(&directions), ..first };
-        let Some(second) = self.pulled_again(tracing, call.position, &inputs, &wanted)? else {
+        let Some((second, _)) = self.pulled_again(tracing, call.position, &inputs, &wanted)? else {
             return Ok(Shown::Unknown);
         };
         let accepted = self.differences_along(&directions, &inputs, &mut |stage, moved| {
-            stage.pulled_again(tracing, call.position, moved, &first)
+            Ok(stage.pulled_again(tracing, call.position, moved, &first)?.map(|(pulled, _)| pulled))
         })?;
         let Some((coarse, fine)) = accepted else { return Ok(Shown::Unknown) };
         let largest = fine.all().map(|(_, g)| norm(g)).fold(0.0, f64::max);
         for (wrt, differences) in fine.all() {
             let size = norm(differences);
-            let Some(found) = second.of(wrt).filter(|_| size > AGREE * largest) else { continue };
+            if size <= AGREE * largest {
+                continue;
+            }
+            let Some(found) = second.of(wrt) else {
+                let reason = "called alone, its backward depends on its inputs, and no path of second order leads to them";
+                return Ok(Shown::Wrong(Some(1.0), reason.to_owned()));
+            };
             let apart = coarse.of(wrt).map_or(0.0, |coarse| norm(&(differences - coarse)));
             let off = norm(&(found - differences)) / size.max(norm(found));
             if off > MARGIN * (apart / size).max(AGREE) {
@@ -503,19 +564,29 @@ impl EndToEnd<'_> {
         Ok(Shown::Right)
     }
 
-    /// Where gradients by the inputs are right everywhere: the calls whose gradient by one of these parameters is not.
+    /// Where gradients by the inputs are right everywhere: the calls whose gradient by one of these parameters is not, and
+    /// whether all of these could be judged.
     fn faults_of_parameters(
         &mut self,
         model: &mut dyn Model,
         (sample, inputs): (usize, &[Tensor]),
         trace: &Trace,
         names: &[String],
-    ) -> Result<Vec<Fault>, Error> {
+    ) -> Result<(Vec<Fault>, bool), Error> {
         let mut faults: Vec<Fault> = Vec::new();
-        let Ok(state) = model.state() else { return Ok(faults) };
+        let Ok(state) = model.state() else { return Ok((faults, names.is_empty())) };
+        let mut left = names.len();
         for name in names.iter().take(PARAMETERS) {
-            let Some(k) = state.iter().position(|s| s.name == *name) else { continue };
-            let Some(owner) = owner(trace, name).filter(|owner| *owner > 0) else { continue };
+            // Inputs are named among them, and were judged.
+            let Some(k) = state.iter().position(|s| s.name == *name) else {
+                left -= 1;
+                continue;
+            };
+            let Some(owner) = owner(trace, name) else { continue };
+            if owner == 0 {
+                left -= 1;
+                continue;
+            }
             let Some(call) = Again::of(trace, owner) else { continue };
             if self.spent(LAST) {
                 break;
@@ -537,7 +608,7 @@ impl EndToEnd<'_> {
             }
             let pulled = self.pulled_again(tracing, owner, &call.owned(), &wanted)?;
             tracing.forget();
-            let Some(pulled) = pulled else { continue };
+            let Some((pulled, _)) = pulled else { continue };
             let gradient = pulled.parameters.iter().find(|(other, _)| other == name);
             let Some(gradient) = gradient.and_then(|(_, slot)| slot.values()) else { continue };
             let scale = norm(gradient) * size;
@@ -556,7 +627,8 @@ impl EndToEnd<'_> {
             let Slope::Value(slope, agreed) = found else { continue };
             let backward = inner(gradient, &direction);
             let off = (backward - slope).abs() / slope.abs().max(scale);
-            if off > MARGIN * agreed.max(2f64.powi(-40)) {
+            left -= 1;
+            if off > MARGIN * agreed.max(least_allowed(call.is_wide())) {
                 let reason = format!(
                     "called alone, its derivative by `{name}` along a random direction is {slope:.6e} by central \
                      differences and {backward:.6e} by its backward"
@@ -567,17 +639,17 @@ impl EndToEnd<'_> {
                 }
             }
         }
-        Ok(faults)
+        Ok((faults, left == 0))
     }
 
-    /// Gradients of a call of the pass that is kept; nothing where it raises.
+    /// Gradients of a call of the pass that is kept, with the names of its outputs that carry one; nothing where it raises.
     fn pulled_again(
         &mut self,
         tracing: &mut dyn Tracing,
         position: usize,
         inputs: &[Tensor],
         wanted: &Differentiation<'_>,
-    ) -> Result<Option<Pulled>, Error> {
+    ) -> Result<Option<(Pulled, Vec<String>)>, Error> {
         self.calls.count("replays of modules");
         let pulled = match tracing.replay_pullback(position, inputs, wanted) {
             Ok(pulled) => pulled,
@@ -589,11 +661,13 @@ impl EndToEnd<'_> {
             Gradient::NoPath => Slot::NoPath,
             Gradient::Frozen => Slot::Frozen,
         };
-        Ok(Some(Pulled {
+        let carrying = pulled.outputs.into_iter().map(|output| output.name).collect();
+        let pulled = Pulled {
             outputs: Vec::new(),
             inputs: pulled.inputs.iter().map(|g| g.as_ref().map(Tensor::to_real)).collect(),
             parameters: pulled.parameters.into_iter().map(|(name, g)| (name, slot(g))).collect(),
-        }))
+        };
+        Ok(Some((pulled, carrying)))
     }
 }
 

@@ -51,6 +51,7 @@ impl EndToEnd<'_> {
                 continue;
             }
             tried += 1;
+            let before: usize = found.values().map(|(_, kinds)| kinds.len()).sum();
             for (wrt, gradient) in pulled.all() {
                 if gradient.iter().all(|v| v.is_finite()) {
                     continue;
@@ -62,7 +63,8 @@ impl EndToEnd<'_> {
                 };
                 found.entry(wrt).or_insert((name, Vec::new())).1.push(format!("{what} at {kind}"));
             }
-            if faults.is_empty() && !found.is_empty() {
+            let after: usize = found.values().map(|(_, kinds)| kinds.len()).sum();
+            if faults.is_empty() && after > before {
                 faults = self.not_finite_at(subject.model, sample, &inputs)?;
             }
         }
