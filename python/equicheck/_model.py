@@ -283,6 +283,8 @@ class Adapter:
         self,
         sample: int,
         buffers: list[Buffer],
+        reset_generators: bool,
+        restore_state: bool,
         patches: list[tuple[Any, ...]],
         limit: int,
         keep: bool,
@@ -292,6 +294,17 @@ class Adapter:
 
     def replay(self, position: int, buffers: list[Buffer]) -> list[Any]:
         """A module call of the pass that was kept, again."""
+        raise NotImplementedError
+
+    def replay_pullback(
+        self,
+        position: int,
+        buffers: list[Buffer],
+        cotangents: list[tuple[str, Buffer]],
+        parameters: bool,
+        directions: list[Buffer | None] | None,
+    ) -> tuple[list[str], list[Any | None], list[tuple[str, str, Any | None]]]:
+        """The same differentiated: names of the outputs that carry a gradient; gradients by input and by parameter."""
         raise NotImplementedError
 
     def forget(self) -> None:
